@@ -1,0 +1,80 @@
+# Needs Python 3.11 or later, make and a package index; everything else goes into $(VENV).
+#
+# Each set of extras has a stamp file in the virtual environment, newer than pyproject.toml when the
+# set is installed, so a second `make run` starts at once. The package itself is installed editable.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+HOST ?= 127.0.0.1
+PORT ?= 8000
+WORKERS ?= 2
+THREADS ?= 4
+VENV ?= .venv
+TEST_ARGS ?=
+BENCH_ARGS ?=
+export HOST PORT WORKERS THREADS
+
+# A name on PATH proves nothing (version managers put stand-ins there): ask it to run.
+PROBE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$p" -c '$(PROBE)' >/dev/null 2>&1 && echo "$$p" && break; done)
+endif
+# Part of the stamp's name, so that another interpreter makes the environment anew.
+VERSION := $(shell "$(PYTHON)" -c 'import platform; print(platform.python_version())' 2>/dev/null)
+
+PY := $(VENV)/bin/python
+MADE := $(VENV)/.made-$(VERSION)
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+
+.PHONY: help run test test-all check format bench build clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "  HOST, PORT, WORKERS, THREADS (run), PYTHON, VENV, TEST_ARGS and BENCH_ARGS can be set."
+
+run: $(VENV)/.extra-example ## Serve the example with gunicorn on http://127.0.0.1:8000
+	@echo "The status board is at http://$(HOST):$(PORT) ($(WORKERS) workers, $(THREADS) threads each; Ctrl-C stops it)"
+	@exec $(PY) -m gunicorn --config example_app/gunicorn.conf.py example_app.app:app
+
+test: $(VENV)/.extra-test ## Run all tests
+	$(PY) -X dev -m pytest $(TEST_ARGS)
+
+test-all: ## Run all tests on each of Python 3.11, 3.12 and 3.13 that is found
+	@PYTHON= VENV= .ci/test-all $(TEST_ARGS)
+
+check: $(VENV)/.extra-check ## Lint, check the format and the types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m pyright --pythonpath $(PY)
+
+format: $(VENV)/.extra-check ## Format the code and fix what the linter can fix
+	$(PY) -m ruff check --fix-only .
+	$(PY) -m ruff format .
+
+bench: $(VENV)/.extra-bench ## Measure, and write benchmarks/results
+	$(PY) -m benchmarks $(BENCH_ARGS)
+
+build: $(VENV)/.extra-test ## Build the wheel and the sdist into dist
+	rm -rf dist
+	$(PY) -m build --outdir dist .
+
+clean: ## Remove the virtual environments and everything that was built
+	rm -rf .venv .venv-* $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(MADE):
+	@test -n "$(VERSION)" || { echo "No Python 3.11 or later with venv found; set PYTHON=/path/to/python" >&2; exit 1; }
+	@echo "Making $(VENV) with Python $(VERSION)"
+	@rm -rf $(VENV)
+	@"$(PYTHON)" -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.extra-%: $(MADE) pyproject.toml
+	@echo "Installing .[$*] into $(VENV)"
+	@$(PIP) --editable '.[$*]'
+	@touch $@
