@@ -44,13 +44,13 @@ test: $(VENV)/.extra-test ## Run all tests
 	$(PY) -X dev -m pytest $(TEST_ARGS)
 
 test-all: ## Run all tests on each of Python 3.11, 3.12 and 3.13 that is found
-	@PYTHON= VENV= .ci/test-all $(TEST_ARGS)
+	@MAKE="$(MAKE)" .ci/test-all $(TEST_ARGS)
 
 check: $(VENV)/.extra-check ## Lint, check the format and the types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m pyright --pythonpath $(PY)
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright --pythonpath $(PY)
 
 format: $(VENV)/.extra-check ## Format the code and fix what the linter can fix
 	$(PY) -m ruff check --fix-only .
@@ -69,10 +69,12 @@ clean: ## Remove the virtual environments and everything that was built
 
 $(MADE):
 	@test -n "$(VERSION)" || { echo "No Python 3.11 or later with venv found; set PYTHON=/path/to/python" >&2; exit 1; }
+	@if test -e $(VENV) && ! ls $(VENV)/.made-* >/dev/null 2>&1; then \
+		echo "$(VENV) was not made by this Makefile; remove it or set VENV" >&2; exit 1; fi
 	@echo "Making $(VENV) with Python $(VERSION)"
-	@rm -rf $(VENV)
+	@rm -rf $(VENV) && mkdir -p $(VENV) && touch $(VENV)/.made-partly
 	@"$(PYTHON)" -m venv $(VENV)
-	@touch $@
+	@mv $(VENV)/.made-partly $@ && touch $@
 
 $(VENV)/.extra-%: $(MADE) pyproject.toml
 	@echo "Installing .[$*] into $(VENV)"
