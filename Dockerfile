@@ -19,7 +19,7 @@ ENV PATH=/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     HOST=0.0.0.0 \
     PORT=8000 \
-    DATABASE=/data/status.sqlite3
+    STATUS_BOARD_DB=/data/status_board.sqlite3
 VOLUME /data
 # By number, so that an orchestrator can see that it is not root.
 USER 10001

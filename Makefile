@@ -9,12 +9,11 @@ SHELL := /bin/sh
 
 HOST ?= 127.0.0.1
 PORT ?= 8000
-WORKERS ?= 2
-THREADS ?= 4
 VENV ?= .venv
 TEST_ARGS ?=
 BENCH_ARGS ?=
-export HOST PORT WORKERS THREADS
+# WORKERS and THREADS have their defaults in the example.
+export HOST PORT
 
 # A name on PATH proves nothing (version managers put stand-ins there): ask it to run.
 PROBE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
@@ -37,7 +36,7 @@ help: ## Show this list
 	@echo "  HOST, PORT, WORKERS, THREADS (run), PYTHON, VENV, TEST_ARGS and BENCH_ARGS can be set."
 
 run: $(VENV)/.extra-example ## Serve the example with gunicorn on http://127.0.0.1:8000
-	@echo "The status board is at http://$(HOST):$(PORT) ($(WORKERS) workers, $(THREADS) threads each; Ctrl-C stops it)"
+	@echo "The status board is at http://$(HOST):$(PORT) (Ctrl-C stops it)"
 	@exec $(PY) -m gunicorn --config example_app/gunicorn.conf.py example_app.app:app
 
 test: $(VENV)/.extra-test ## Run all tests

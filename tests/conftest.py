@@ -1,0 +1,13 @@
+"""What every folder of tests may need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The folder that holds `tests`: the checkout, or a copy of it beside an installed wheel."""
+    return Path(__file__).resolve().parent.parent

@@ -1,0 +1,185 @@
+"""The two commands, without what pip does in them (a fresh clone in CI shows that)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.project,
+    pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed"),
+]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """An environment for make, in which the example keeps its database out of the checkout."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return {**kept, "STATUS_BOARD_DB": str(tmp_path / "board.db"), "PYTHON": sys.executable}
+
+
+@pytest.fixture
+def venv(tmp_path: Path) -> Path:
+    """A folder that the Makefile takes for an environment in which all is installed."""
+    folder = tmp_path / "venv"
+    (folder / "bin").mkdir(parents=True)
+    python = folder / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    (folder / f".made-{platform.python_version()}").touch()
+    for extra in ("example", "test", "check", "bench"):
+        (folder / f".extra-{extra}").touch()
+    return folder
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def dry_run(checkout: Path, environment: dict[str, str], *arguments: str) -> str:
+    return subprocess.run(
+        ["make", "--dry-run", *arguments],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+@contextmanager
+def running(
+    checkout: Path, environment: dict[str, str], *arguments: str
+) -> Iterator[subprocess.Popen[str]]:
+    """`make` with these arguments, in a process group of its own that is gone afterwards."""
+    with subprocess.Popen(
+        ["make", *arguments],
+        cwd=checkout,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+def read_until(process: subprocess.Popen[str], pattern: str) -> str:
+    """What the process prints up to the line with this pattern."""
+    assert process.stdout
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if re.search(pattern, line):
+            return seen
+    pytest.fail(f"no {pattern!r} in:\n{seen}")
+
+
+@pytest.mark.gunicorn
+def test_run_serves_the_board(checkout: Path, environment: dict[str, str], venv: Path) -> None:
+    """`make run` says where the board is, serves it there, and ends with its server on SIGTERM."""
+    port = free_port()
+    arguments = ("run", f"VENV={venv}", f"PORT={port}", "WORKERS=1", "THREADS=2")
+    with running(checkout, environment, *arguments) as process:
+        assert f"http://127.0.0.1:{port}" in read_until(process, r"Booting worker|\[ERROR\]")
+        with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as response:
+            assert response.status == 200
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), timeout=5)
+
+
+def test_second_time_installs_nothing(
+    checkout: Path, environment: dict[str, str], venv: Path
+) -> None:
+    """When the environment is there, `make run` and `make test` start at once."""
+    for target in ("run", "test", "check", "bench"):
+        assert "pip" not in dry_run(checkout, environment, target, f"VENV={venv}")
+
+
+def test_first_time_makes_an_environment(
+    checkout: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """In a fresh clone, the environment is made and the extras are installed into it."""
+    steps = dry_run(checkout, environment, "run", f"VENV={tmp_path}/new")
+    made, installed, served = (
+        steps.index(step) for step in ("-m venv", "--editable '.[example]'", "-m gunicorn")
+    )
+    assert made < installed < served
+
+
+def test_changed_dependencies_are_installed(
+    checkout: Path, environment: dict[str, str], venv: Path
+) -> None:
+    """After an edit of pyproject.toml the next `make test` installs again."""
+    os.utime(venv / ".extra-test", (0, 0))
+    assert "--editable '.[test]'" in dry_run(checkout, environment, "test", f"VENV={venv}")
+
+
+def test_another_python_makes_the_environment_anew(
+    checkout: Path, environment: dict[str, str], venv: Path
+) -> None:
+    """`make test PYTHON=...` tests with that Python, not with the one from last time."""
+    (venv / f".made-{platform.python_version()}").rename(venv / ".made-3.0.0")
+    assert "-m venv" in dry_run(checkout, environment, "test", f"VENV={venv}")
+
+
+def test_leaves_a_foreign_environment_alone(
+    checkout: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """A folder that this Makefile did not make is refused, not deleted."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes").touch()
+    done = subprocess.run(
+        ["make", "test", f"VENV={tmp_path}/mine"],
+        cwd=checkout,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "was not made by this Makefile" in done.stderr
+    assert (tmp_path / "mine" / "notes").exists()
+
+
+def test_defaults_agree_with_the_example(checkout: Path) -> None:
+    """The address that `make run` prints is the one that the example listens on."""
+    from example_app.settings import Settings
+
+    makefile = (checkout / "Makefile").read_text()
+    assert f"\nHOST ?= {Settings().host}\n" in makefile
+    assert f"\nPORT ?= {Settings().port}\n" in makefile
+
+
+def test_help_names_every_command(checkout: Path, environment: dict[str, str]) -> None:
+    """`make` alone lists what can be done."""
+    shown = subprocess.run(
+        ["make"], cwd=checkout, env=environment, capture_output=True, text=True, check=True
+    ).stdout
+    (phony,) = re.findall(r"^\.PHONY: (.*)$", (checkout / "Makefile").read_text(), re.MULTILINE)
+    assert [name for name in phony.split() if f"make {name} " not in shown] == []

@@ -1,0 +1,133 @@
+"""The README says what is so: its examples run, its commands and links exist."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.project
+
+FIRST_SCREEN = 50
+
+# Appended to the first example: it answers twice, over the same loop, outside the main thread as in
+# a server, and the task that it leaves behind is run to its end.
+ASK_TWICE = """
+import gc, logging
+from concurrent.futures import ThreadPoolExecutor
+from werkzeug.test import Client
+from wsgi_async import get_or_create_loop_manager
+
+finished, ask_first = [], ask
+
+async def ask(name):
+    finished.append(await ask_first(name))
+    return finished[-1]
+
+def request():
+    response = Client(app).get("/")
+    return response.json, get_or_create_loop_manager(strictly_get=True)
+
+with ThreadPoolExecutor(1) as pool:
+    (first, one), (second, two) = pool.submit(request).result(), pool.submit(request).result()
+assert first == second == ["one answered", "two answered"], first
+assert one is two
+"""
+
+ANSWER = """
+from threading import Thread
+from werkzeug.test import Client
+
+answers = []
+thread = Thread(target=lambda: answers.append(Client(app).get("/").text))
+thread.start()
+thread.join()
+assert answers == ["hello"], answers
+"""
+
+
+@pytest.fixture
+def readme(checkout: Path) -> str:
+    return (checkout / "README.md").read_text()
+
+
+@pytest.fixture
+def examples(readme: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+
+
+def run(code: str, folder: Path) -> str:
+    """Run a program with warnings as errors, away from the checkout; its output."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_first_screen_is_enough(readme: str) -> None:
+    """Who reads one screen knows what it is, has an example and the two commands."""
+    screen = "\n".join(readme.splitlines()[:FIRST_SCREEN])
+    assert "every worker thread of a wsgi server" in screen.lower()
+    assert "```python" in screen
+    assert "make run" in screen
+    assert "make test" in screen
+
+
+def test_first_example_answers(examples: list[str], tmp_path: Path) -> None:
+    """The Flask example works as pasted, and its thread keeps its loop between requests."""
+    run(examples[0] + ASK_TWICE, tmp_path)
+
+
+def test_plain_wsgi_example_answers(examples: list[str], tmp_path: Path) -> None:
+    """The plain WSGI example works as pasted."""
+    (example,) = (code for code in examples if "start_response" in code)
+    run(example + ANSWER, tmp_path)
+
+
+def test_script_example_prints(examples: list[str], tmp_path: Path) -> None:
+    """The example without a web server works as pasted."""
+    (example,) = (code for code in examples if "manager.start()" in code)
+    assert run(example, tmp_path) == "first second\n"
+
+
+def test_every_example_is_run(examples: list[str]) -> None:
+    """An example that is added gets a test of its own."""
+    assert len(examples) == 3
+
+
+def test_make_commands_exist(readme: str, checkout: Path) -> None:
+    """Every make command in the README and in CONTRIBUTING is one that the Makefile has."""
+    pages = readme + (checkout / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"(?:`|^)make ([a-z-]+)", pages, re.MULTILINE))
+    makefile = (checkout / "Makefile").read_text()
+    assert {"run", "test"} <= named
+    assert named <= set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+
+
+def test_links_lead_somewhere(readme: str, checkout: Path) -> None:
+    """No link or image of the README points at a file that is not there."""
+    targets = re.findall(r"\]\(([^)#:]+)\)|src=\"([^\":]+)\"", readme)
+    paths = [first or second for first, second in targets]
+    assert paths
+    assert [path for path in paths if not (checkout / path).exists()] == []
+
+
+def test_extras_exist(readme: str, checkout: Path) -> None:
+    """The extras in the README's install command are the ones that can be installed."""
+    (named,) = re.findall(r"pip install '\.\[([\w,]+)\]'", readme)
+    pyproject = (checkout / "pyproject.toml").read_text()
+    assert [extra for extra in named.split(",") if f"\n{extra} = [" not in pyproject] == []
+    assert os.sep not in named

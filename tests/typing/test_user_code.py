@@ -1,0 +1,168 @@
+"""Code as a user would write it: `make check` type-checks it strictly, and here it runs.
+
+`assert_type` is for the type checkers. Each `type: ignore` marks a mistake that they must find: both
+of them complain about one that marks nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Future
+from threading import Thread
+from typing import TYPE_CHECKING, Any, assert_type
+
+import pytest
+
+from wsgi_async import (
+    AsyncioLoopManager,
+    AsyncLoopMiddleware,
+    ManagerNotFound,
+    SyncFuture,
+    UnknownAsyncTaskError,
+    async_to_sync_future,
+    get_or_create_loop_manager,
+    get_parent_thread,
+    loop_from,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+async def length(text: str) -> int:
+    await asyncio.sleep(0)
+    return len(text)
+
+
+def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    loop = loop_from(environ)
+    assert_type(loop, AsyncioLoopManager)
+    count = loop.run(length("four"), timeout=5)
+    assert_type(count, int)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"%d" % count]
+
+
+@pytest.fixture
+def manager() -> Iterator[AsyncioLoopManager]:
+    found = AsyncioLoopManager("typing", drive="auto", linger=0.01, grace=1.0)
+    found.start()
+    yield found
+    found.stop()
+
+
+def test_run_returns_what_the_coroutine_returns(manager: AsyncioLoopManager) -> None:
+    """The type of a result is known, from the coroutine's annotation to the caller."""
+    assert_type(manager.run(length("one")), int)
+    assert manager.run(length("one"), timeout=5, copy_back=False) == 3
+
+
+def test_submit_task_returns_the_future_that_was_asked_for(manager: AsyncioLoopManager) -> None:
+    """The flag decides the type of the future, and each knows the type of its result."""
+    plain = manager.submit_task(length("plain"))
+    sync = manager.submit_task(length("sync"), return_sync_future=True)
+    assert_type(plain, Future[int])
+    assert_type(sync, SyncFuture[int])
+    assert_type(sync.result(timeout=5), int)
+    assert_type(sync.exception(), BaseException | None)
+    assert_type(sync.wait(1), bool)
+    assert (plain.result(timeout=5), sync.result()) == (5, 4)
+
+
+def test_submit_task_takes_the_flag_as_a_variable(manager: AsyncioLoopManager) -> None:
+    """A flag that is only known at run time gives either kind of future."""
+    flag = bool(manager.all_instances())
+    future = manager.submit_task(length("either"), flag)
+    assert_type(future, Future[int] | SyncFuture[int])
+    assert future.result(timeout=5) == 6
+
+
+def test_callback_gets_the_future(manager: AsyncioLoopManager) -> None:
+    """A done callback knows what it is called with."""
+    seen: list[int] = []
+
+    def note(future: SyncFuture[int]) -> None:
+        seen.append(future.result())
+
+    future = manager.submit_task(length("callback"), return_sync_future=True)
+    assert future.result(timeout=5) == 8
+    future.add_done_callback(note)
+    assert seen == [8]
+
+
+def test_conversion_keeps_the_type(manager: AsyncioLoopManager) -> None:
+    """`async_to_sync_future` knows the type of the result, from either kind of future."""
+    given: Future[str] = Future()
+    converted = async_to_sync_future(given)
+    assert_type(converted, SyncFuture[str])
+    given.set_result("filled")
+    assert converted.result(timeout=5) == "filled"
+
+    async def convert() -> SyncFuture[bytes]:
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        future.set_result(b"async")
+        return async_to_sync_future(future)
+
+    assert_type(manager.run(convert()), SyncFuture[bytes])
+
+
+def test_own_futures_are_filled_by_hand() -> None:
+    """A `SyncFuture` of one's own takes a result of its type."""
+    future: SyncFuture[int] = SyncFuture()
+    future.set_result(1)
+    assert_type(future.result(), int)
+    assert future.result() == 1
+
+
+def test_loop_is_an_asyncio_loop(manager: AsyncioLoopManager) -> None:
+    """Other libraries get a loop of the type that they expect."""
+    loop = manager.get_event_loop()
+    assert_type(loop, asyncio.AbstractEventLoop)
+    assert asyncio.run_coroutine_threadsafe(length("loop"), loop).result(timeout=5) == 4
+
+
+def test_registry_is_typed() -> None:
+    """What the look-ups return needs no cast."""
+    found = get_or_create_loop_manager("typing", force_create=True, strictly_get=False)
+    assert_type(found, AsyncioLoopManager)
+    assert_type(get_parent_thread(), Thread | None)
+    with pytest.raises(ManagerNotFound):
+        get_or_create_loop_manager("nobody", strictly_get=True)
+
+
+def test_middleware_is_a_wsgi_application() -> None:
+    """A wrapped app fits wherever an app is expected, and wrapping an app needs no cast."""
+    from werkzeug.test import Client
+
+    wrapped: WSGIApplication = AsyncLoopMiddleware(
+        app, id="typing-app", task_type=None, loop_factory=asyncio.new_event_loop
+    )
+    answers: list[str] = []
+    thread = Thread(target=lambda: answers.append(Client(wrapped).get("/").text))
+    thread.start()
+    thread.join()
+    assert answers == ["4"]
+
+
+def test_refusals_are_what_they_say(manager: AsyncioLoopManager) -> None:
+    """Errors can be caught by the nearest builtin."""
+    missing: type[LookupError] = ManagerNotFound
+    unknown: type[Exception] = UnknownAsyncTaskError
+    assert issubclass(missing, LookupError)
+    with pytest.raises(unknown):
+        manager.run(length("typed"), task_type="another")
+
+
+def mistakes(manager: AsyncioLoopManager, environ: dict[str, Any]) -> None:
+    """Mistakes that a type checker finds; never called."""
+    manager.run(length)  # type: ignore[arg-type]
+    manager.run("not a coroutine")  # type: ignore[arg-type]
+    manager.run(length("a"), 5)  # type: ignore[misc]
+    manager.run(length("a"), timeout="5")  # type: ignore[arg-type]
+    manager.submit_task(42)  # type: ignore[call-overload]
+    AsyncioLoopManager(drive="sometimes")  # type: ignore[arg-type]
+    AsyncLoopMiddleware("app")  # type: ignore[arg-type]
+    SyncFuture[int]().set_result("1")  # type: ignore[arg-type]
+    text: str = loop_from(environ).run(length("a"))  # type: ignore[arg-type, assignment]
+    print(text)
