@@ -1,8 +1,9 @@
 """Code as a user would write it: `make check` type-checks it strictly, and here it runs.
 
-`assert_type` is for the type checkers. Each `type: ignore` marks a mistake that they must find: both
-of them complain about one that marks nothing.
+`assert_type` is for the type checkers. Each `type: ignore` marks a mistake that both of them must
+find, since they complain about a mark without one.
 """
+# pyright: reportUnnecessaryTypeIgnoreComment=error
 
 from __future__ import annotations
 
