@@ -1,0 +1,5 @@
+"""A status board: a sync Flask app whose views call async code through `wsgi_async`.
+
+Start with `app.py` (the factory) and `views.py`; `checks.py` is the async code that they call, and
+`checker.py` the background task. `django_app.py` is the same check as a single-file Django app.
+"""

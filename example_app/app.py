@@ -1,0 +1,66 @@
+"""The Flask app. The one line that is about `wsgi_async` is the one that wraps `app.wsgi_app`.
+
+Serve it with `gunicorn --config example_app/gunicorn.conf.py`.
+"""
+
+import os
+import sqlite3
+
+from flask import Flask, current_app, jsonify, render_template, request
+from werkzeug.exceptions import HTTPException, ServiceUnavailable
+from werkzeug.wrappers import Response
+
+from example_app import guards
+from example_app.chart import latency_chart
+from example_app.database import set_up
+from example_app.settings import Settings
+from example_app.views import views
+from example_app.words import ago, in_ms, iso, status_line
+from wsgi_async import AsyncLoopMiddleware
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Make the app, and its database if it is not there yet.
+
+    No loop and no thread is started here, so a server may call this before it forks.
+
+    Args:
+        settings: the board's settings; from the environment if not given.
+
+    Raises:
+        SettingsError: a setting cannot be used.
+    """
+    settings = settings or Settings.from_environ(os.environ)
+    app = Flask(__name__)
+    app.wsgi_app = AsyncLoopMiddleware(app.wsgi_app)  # type: ignore[method-assign]
+    app.config.update(
+        BOARD=settings,
+        SECRET_KEY=set_up(settings),
+        SESSION_COOKIE_NAME="status_board",  # cookies do not keep ports apart
+        SESSION_COOKIE_SAMESITE="Lax",
+        MAX_CONTENT_LENGTH=64 * 1024,
+    )
+    app.jinja_env.globals.update(latency_chart=latency_chart)
+    app.jinja_env.filters.update(ago=ago, in_ms=in_ms, iso=iso, status_line=status_line)
+    guards.install(app, settings.allowed_hosts)
+    app.register_blueprint(views)
+    app.register_error_handler(HTTPException, _error_page)
+    app.register_error_handler(sqlite3.Error, _busy)
+    app.register_error_handler(TimeoutError, _busy)
+    return app
+
+
+def _error_page(error: HTTPException) -> Response | tuple[Response | str, int]:
+    if error.response is not None or error.code is None or error.code < 400:
+        return Response.force_type(error.get_response())
+    if request.path.startswith("/api/"):
+        return jsonify(error=error.name, description=error.description), error.code
+    return render_template("error.html", error=error), error.code
+
+
+def _busy(error: Exception) -> Response | tuple[Response | str, int]:
+    current_app.logger.error("%s cannot be served", request.path, exc_info=error)
+    return _error_page(ServiceUnavailable("The database is busy. Please try again in a moment."))
+
+
+app = create_app()

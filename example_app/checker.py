@@ -1,0 +1,109 @@
+"""The background task: checks all addresses every few seconds and keeps the results.
+
+It runs on a loop manager of its own. On the manager of a request it would be in the way: while a
+tracked task lives there, each `run()` has to hop to another thread. Every worker process starts
+one, and the holder of the lease does the work; the others look now and then whether it is free.
+"""
+
+import asyncio
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+
+from example_app.checks import check_all
+from example_app.database import transaction
+from example_app.lease import Lease
+from example_app.settings import Settings
+from example_app.store import Store, record
+from wsgi_async import AsyncioLoopManager, get_or_create_loop_manager
+
+MANAGER_ID = "checker"
+
+log = logging.getLogger(__name__)
+
+
+class Checker:
+    """The task's logic; lives as long as its `run`.
+
+    Args:
+        settings: the board's settings.
+        lease: the claim to be the one who checks; one of its own if not given.
+        keep_going: False when the process is about to end; results that come in after that are
+            dropped, as the endpoints of the service itself do not answer any more.
+        on_turn: is told after each turn whether it was ours to check.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        lease: Lease | None = None,
+        keep_going: Callable[[], bool] = lambda: True,
+        on_turn: Callable[[bool], None] = lambda _ours: None,
+    ) -> None:
+        self.settings = settings
+        self.lease = lease or Lease(path=settings.database, ttl=settings.lease_seconds)
+        self._store = Store(settings.database)
+        self._keep_going = keep_going
+        self._on_turn = on_turn
+
+    async def run(self) -> None:
+        """Take turns until cancelled or told to end, then give the lease back."""
+        try:
+            while self._keep_going():
+                started = time.monotonic()
+                self._on_turn(await self._turn())
+                rest = self.settings.check_interval - (time.monotonic() - started)
+                await asyncio.sleep(max(rest, 0))
+        finally:
+            await self.lease.release()
+
+    async def _turn(self) -> bool:
+        try:
+            return await self.lease.take() and await self._check()
+        except sqlite3.Error:
+            # A full disk or a locked file is no reason to stop for good.
+            log.exception("The database cannot be used; trying again")
+            return False
+
+    async def _check(self) -> bool:
+        watched = await self._store.watched()
+        results = await check_all(watched, timeout=self.settings.check_timeout)
+        if not self._keep_going():
+            return False
+        async with transaction(self.settings.database) as db:
+            # Renewed with the results or not at all: who was held up for so long that another has
+            # taken over writes nothing.
+            ours = await self.lease.take_within(db)
+            if ours:
+                await record(db, results, keep=self.settings.kept_checks)
+        return ours
+
+
+_lock = threading.Lock()  # guards _running
+_running: AsyncioLoopManager | None = None
+
+
+def start_checker(settings: Settings, *, keep_going: Callable[[], bool] = lambda: True) -> None:
+    """Start the task for this process, once; call it in the process that serves, after any fork.
+
+    Called in the main thread, its manager is found in every thread below that by its id.
+    """
+    global _running  # noqa: PLW0603 - one for the process is the point
+    with _lock:
+        if _running is not None:
+            return
+        _running = get_or_create_loop_manager(id=MANAGER_ID)
+        _running.start()
+        _running.submit_task(Checker(settings, keep_going=keep_going).run())
+
+
+def stop_checker(*, timeout: float = 5.0) -> None:
+    """End the task and wait for it, at most `timeout` seconds; nothing happens if none runs."""
+    global _running
+    with _lock:
+        manager, _running = _running, None
+    if manager is not None:
+        manager.stop(timeout=timeout)

@@ -1,0 +1,118 @@
+"""What the board keeps: the addresses, the last checks of each, and who is checking."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiosqlite
+
+from example_app.database import connect, transaction
+from example_app.models import CheckResult, Watched
+
+
+class DuplicateError(ValueError):
+    """The address is on the board already."""
+
+
+class FullError(ValueError):
+    """The board has as many addresses as it may have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The board at one moment: all addresses, their last checks (oldest first), the checker."""
+
+    watched: Sequence[Watched]
+    history: Mapping[int, Sequence[CheckResult]]
+    checker: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Reads and writes the board's data; lives as long as you like, it holds nothing open.
+
+    Safe to share between threads. Any method may raise `sqlite3.Error`.
+    """
+
+    path: Path
+
+    async def watched(self) -> list[Watched]:
+        """All addresses, oldest first."""
+        async with connect(self.path) as db:
+            return await _watched(db)
+
+    async def snapshot(self, *, checks: int) -> Snapshot:
+        """Everything that the page shows, with at most `checks` checks of each address."""
+        async with connect(self.path) as db:
+            await db.execute("BEGIN")  # one view of the data for all three
+            return Snapshot(await _watched(db), await _history(db, checks), await _checker(db))
+
+    async def add(self, url: str, *, limit: int) -> Watched:
+        """Put an address on the board.
+
+        Raises:
+            DuplicateError: it is there already.
+            FullError: there are `limit` addresses.
+        """
+        async with transaction(self.path) as db:
+            urls = [one.url for one in await _watched(db)]
+            if url in urls:
+                raise DuplicateError(url)
+            if len(urls) >= limit:
+                raise FullError(limit)
+            cursor = await db.execute("INSERT INTO urls (url) VALUES (?)", (url,))
+            return Watched(cursor.lastrowid or 0, url)
+
+    async def remove(self, url_id: int) -> str | None:
+        """Take an address off the board, with its history.
+
+        Returns:
+            The address, or None when it was gone already.
+        """
+        async with transaction(self.path) as db:
+            rows = await db.execute_fetchall(
+                "DELETE FROM urls WHERE id = ? RETURNING url", (url_id,)
+            )
+            return next((str(url) for (url,) in rows), None)
+
+
+async def record(db: aiosqlite.Connection, results: Iterable[CheckResult], *, keep: int) -> None:
+    """Write results inside a transaction, and drop all but the last `keep` of each address."""
+    for one in results:
+        await db.execute(
+            "INSERT INTO checks (url_id, at, status, error, latency_ms, reused)"
+            " SELECT id, ?, ?, ?, ?, ? FROM urls WHERE id = ?",  # it may have been removed by now
+            (one.at, one.status, one.error, one.latency_ms, one.reused, one.url_id),
+        )
+        await db.execute(
+            "DELETE FROM checks WHERE url_id = :url AND id <= ("
+            " SELECT id FROM checks WHERE url_id = :url ORDER BY id DESC LIMIT 1 OFFSET :keep)",
+            {"url": one.url_id, "keep": keep},
+        )
+
+
+async def _watched(db: aiosqlite.Connection) -> list[Watched]:
+    rows = await db.execute_fetchall("SELECT id, url FROM urls ORDER BY id")
+    return [Watched(*row) for row in rows]
+
+
+async def _history(db: aiosqlite.Connection, checks: int) -> Mapping[int, Sequence[CheckResult]]:
+    rows = await db.execute_fetchall(
+        "SELECT url_id, at, status, error, latency_ms, reused FROM ("
+        " SELECT *, row_number() OVER (PARTITION BY url_id ORDER BY id DESC) AS age FROM checks"
+        ") WHERE age <= ? ORDER BY id",
+        (checks,),
+    )
+    history: dict[int, list[CheckResult]] = defaultdict(list)
+    for url_id, at, status, error, latency_ms, reused in rows:
+        history[url_id].append(CheckResult(url_id, at, status, error, latency_ms, bool(reused)))
+    return history
+
+
+async def _checker(db: aiosqlite.Connection) -> str | None:
+    rows = await db.execute_fetchall(
+        "SELECT owner FROM lease WHERE name = 'checker' AND expires > ?", (time.time(),)
+    )
+    return next((str(owner) for (owner,) in rows), None)
