@@ -1,0 +1,30 @@
+"""An event loop for every WSGI worker thread.
+
+Wrap an app in `AsyncLoopMiddleware`, and find the worker thread's `AsyncioLoopManager` in
+`environ["async.loop"]`.
+"""
+
+from .core import (
+    AsyncioLoopManager,
+    ManagerNotFound,
+    SyncFuture,
+    UnknownAsyncTaskError,
+    async_to_sync_future,
+    get_or_create_loop_manager,
+    get_parent_thread,
+)
+from .middleware import AsyncLoopMiddleware, loop_from
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AsyncLoopMiddleware",
+    "AsyncioLoopManager",
+    "ManagerNotFound",
+    "SyncFuture",
+    "UnknownAsyncTaskError",
+    "async_to_sync_future",
+    "get_or_create_loop_manager",
+    "get_parent_thread",
+    "loop_from",
+]

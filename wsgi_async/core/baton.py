@@ -1,0 +1,299 @@
+"""The baton: the right to run a manager's loop, and who gets it next.
+
+This is the state that the threads share, and the rules of who may drive. Nothing here runs the
+loop, user code or anything that blocks: each method holds the mutex for a few steps and returns
+what its caller has to do next. `driver.py` and `keeper.py` do it.
+
+The mutex can be entered again by the thread that has it. The garbage collector can run anybody's
+destructor between any two steps below, and that destructor may call `submit_task()`, which adds
+to the queue (and to nothing else). So each method looks at the queue after it has changed the
+holder, never only before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from .jobs import NEW, QUEUED, STARTED
+
+if TYPE_CHECKING:
+    from .jobs import Job
+    from .seam import Seam
+
+__all__ = ["Baton", "Closing", "KeeperMove", "Verdict"]
+
+
+class Closing(Exception):
+    """The manager is being stopped: the job was not taken, and nothing was started."""
+
+
+class Verdict(Enum):
+    """What a caller does next with its job."""
+
+    DRIVE = auto()  # it has the baton
+    CLAIM = auto()  # it waits for the baton, which the keeper is asked to give back
+    QUEUE = auto()  # it waits for whoever drives
+
+
+class KeeperMove(Enum):
+    """What the keeper does next."""
+
+    DRIVE = auto()  # it has the baton
+    CLOSE = auto()  # it has the baton, for the last time
+    WATCH = auto()  # nobody drives: wait until something of the loop's is ready
+    PARK = auto()  # somebody else drives, or will: wait to be woken
+
+
+class Baton:
+    """Who drives one loop, who waits for that, and the work that nobody has started yet.
+
+    Lives from a manager's `start()` to its `stop()`. Callable from any thread.
+
+    Args:
+        seam: Where the mutex and the clock come from.
+        owner: The manager's own thread, as `seam.current()` names it.
+        every_waiter_drives: `drive="caller"`: no condition but the baton itself.
+        keeper_only: `drive="keeper"` and its like: no caller ever drives.
+    """
+
+    def __init__(
+        self, seam: Seam, owner: int, *, every_waiter_drives: bool, keeper_only: bool
+    ) -> None:
+        self.mutex = seam.mutex()
+        self.clock = seam.clock
+        self.owner = owner
+        self.every_waiter_drives = every_waiter_drives
+        # All below is guarded by the mutex. Where it is read without, as a hint, the reader
+        # says why that is enough.
+        self.holder: int | None = None  # who drives
+        self.keeper = 0  # the keeper's name, once it runs
+        self.jobs: set[Job] = set()  # started, not done, and not the present driver's own
+        self.queue: deque[Job] = deque()  # not started
+        self.claims: deque[Job] = deque()  # their claimants wait to drive
+        self.keeper_only = keeper_only
+        self.last_use = 0.0  # when a caller left, or work was queued for a waiter to start
+        self.armed = False  # the linger timer knows of us
+        self.due = False  # the linger is over: the keeper has a look at the loop
+        self.poked = False  # something came in past us; written without the mutex, see poke()
+        self.closing = False  # stop() was called, or the owner has ended; never unset
+
+    # -- callers ---------------------------------------------------------------------------
+
+    def take(self, me: int, job: Job, *, drives: bool) -> Verdict:
+        """Ask for the baton to run a new job; where it is not to be had, line the job up."""
+        with self.mutex:
+            if self.closing:
+                raise Closing
+            if me != self.owner and not self.every_waiter_drives:
+                self.keeper_only = True  # shared by a second thread: only the keeper from now on
+            busy = bool(self.jobs or self.queue)
+            if drives and (self.every_waiter_drives or not busy):
+                if self.holder is None:
+                    self.holder = me
+                    job.state = STARTED
+                    return Verdict.DRIVE
+                if self.holder == self.keeper:
+                    self._claim(me, job)
+                    return Verdict.CLAIM
+                # Another caller drives (only with drive="caller"). Its coroutine may be waiting
+                # for this one, so the job starts under it; who drives after it, may be we.
+                self._claim(me, job)
+            job.state = QUEUED
+            self.queue.append(job)
+            return Verdict.QUEUE
+
+    def take_for(self, me: int, job: Job, *, drives: bool) -> Verdict:
+        """Ask for the baton to bring a submitted job to its end."""
+        with self.mutex:
+            if job.done or not drives:
+                return Verdict.QUEUE
+            alone = not self.jobs and len(self.queue) == 1 and self.queue[0] is job
+            if not (self.every_waiter_drives or alone):
+                return Verdict.QUEUE
+            if self.holder is None:
+                self.holder = me
+                self.withdraw(job)
+                self.jobs.discard(job)  # it is the driver's own now
+                return Verdict.DRIVE
+            if self.every_waiter_drives:
+                self._claim(me, job)
+                return Verdict.CLAIM
+            return Verdict.QUEUE
+
+    def _claim(self, me: int, job: Job) -> None:
+        job.claimant = me
+        self.claims.append(job)
+
+    def withdraw(self, job: Job) -> bool:
+        """Take a job out of queue and claims; True if nobody had started it.
+
+        If the baton was granted to the claimant in the same moment, the claimant holds it and
+        has to pass it on.
+        """
+        with self.mutex:
+            if job in self.claims:
+                self.claims.remove(job)
+            if job.state is STARTED:
+                return False
+            if job in self.queue:
+                self.queue.remove(job)
+            job.state = STARTED
+            return True
+
+    def leave(self, job: Job) -> tuple[bool, bool]:
+        """Give the baton back; whether to wake the keeper, and whether to arm the timer."""
+        with self.mutex:
+            if not job.done:
+                self.jobs.add(job)  # moves once, to whoever drives next
+            self.last_use = self.clock()
+            return self._release()
+
+    def _release(self) -> tuple[bool, bool]:
+        # Clear the holder first, then look again: whoever adds work after this line sees that
+        # nobody drives and wakes the keeper, whoever added it before is seen here.
+        self.holder = None
+        if self._grant():
+            return False, False
+        if self.queue or self.jobs or self.poked or self.closing or self.keeper_only:
+            return True, False
+        arm, self.armed = not self.armed, True
+        return False, arm
+
+    def _grant(self) -> bool:
+        """Hand the free baton to the first claimant that still wants it."""
+        while self.claims:
+            job = self.claims.popleft()
+            if job.done:
+                continue
+            if self.may_claim():
+                self.holder = job.claimant
+                self.withdraw(job)
+                self.jobs.discard(job)
+                if job.signal is not None:
+                    job.signal.set()
+                return True
+            if job.state is NEW:
+                job.state = QUEUED
+                self.queue.append(job)
+        return False
+
+    def may_claim(self) -> bool:
+        """Whether a claimant can be served now, or has to leave its job to the keeper."""
+        if self.closing:
+            return False
+        return self.every_waiter_drives or not (self.jobs or self.queue or self.keeper_only)
+
+    # -- work ------------------------------------------------------------------------------
+
+    def enqueue(self, job: Job, *, foreign: bool, linger: bool) -> tuple[bool, bool]:
+        """Line up a submitted job; whether the keeper must start it, and whether to arm.
+
+        With `linger` a waiter is given time to come and start it, as long as nobody drives.
+        """
+        with self.mutex:
+            if self.closing:
+                raise Closing
+            if foreign and not self.every_waiter_drives:
+                self.keeper_only = True
+            job.state = QUEUED
+            self.queue.append(job)
+            if not linger or self.keeper_only or self.holder is not None:
+                return True, False
+            if self.armed:
+                return False, False
+            self.armed = True
+            self.last_use = self.clock()
+            return False, True
+
+    def next_job(self) -> Job | None:
+        """The next job to start, for the thread that holds the baton."""
+        with self.mutex:
+            if not self.queue:
+                return None
+            job = self.queue.popleft()
+            job.state = STARTED
+            self.jobs.add(job)
+            return job
+
+    def finish(
+        self, job: Job, result: object, exception: BaseException | None, *, cancelled: bool
+    ) -> bool:
+        """Give a job its outcome; False if it has one already."""
+        with self.mutex:
+            if job.done:
+                return False
+            job.result, job.exception, job.cancelled = result, exception, cancelled
+            self.jobs.discard(job)
+            job.done = True
+            return True
+
+    def keep(self, job: Job) -> None:
+        """Count a job that its driver leaves unfinished as work for whoever drives next."""
+        with self.mutex:
+            if not job.done:
+                self.jobs.add(job)
+
+    # -- the keeper --------------------------------------------------------------------------
+
+    def keeper_move(self, *, watchable: bool) -> KeeperMove:
+        """Decide what the keeper does, and give it the baton where it needs it."""
+        with self.mutex:
+            if self.holder is not None:
+                return KeeperMove.PARK
+            if self.closing:
+                self.holder = self.keeper
+                return KeeperMove.CLOSE
+            if self.queue or self.jobs or self.due or self.poked or self.keeper_only:
+                self.holder = self.keeper
+                self.due = self.poked = False
+                return KeeperMove.DRIVE
+            return KeeperMove.WATCH if watchable else KeeperMove.PARK
+
+    def keeper_may_idle(self) -> bool:
+        """Whether the keeper, about to block in the loop, gives the baton back instead."""
+        with self.mutex:
+            return not (self.keeper_only or self.jobs or self.queue or self.closing)
+
+    def look(self) -> None:
+        """Something on the loop may be ready: the keeper drives at its next move."""
+        with self.mutex:
+            self.due = True
+
+    def keeper_leaves(self) -> None:
+        """Give the keeper's baton back, to a claimant if there is one.
+
+        What is left to do, the keeper finds itself: it asks for its next move after this.
+        """
+        with self.mutex:
+            self.holder = None
+            self._grant()
+
+    def keeper_yields(self) -> bool:
+        """Whether a claimant waits that can be served; the others' jobs go into the queue."""
+        with self.mutex:
+            if not self.claims:
+                return False
+            if self.may_claim():
+                return True
+            while self.claims:
+                job = self.claims.popleft()
+                if job.state is NEW:
+                    job.state = QUEUED
+                    self.queue.append(job)
+            return False
+
+    # -- the linger timer -----------------------------------------------------------------------
+
+    def linger_over(self, linger: float) -> float | None:
+        """For the timer: when to ask again, or None when it need not (see `due`)."""
+        with self.mutex:
+            if self.holder is None:
+                until = self.last_use + linger
+                if until > self.clock():
+                    return until
+                self.due = True
+            # Somebody drives: it arms the timer again when it leaves.
+            self.armed = False
+            return None

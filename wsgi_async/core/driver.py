@@ -1,0 +1,498 @@
+"""The driver: runs the loop for whoever holds the baton, and brings jobs to their end.
+
+A coroutine given to us runs on one thread from its first step to its last. So a caller takes the
+baton before it makes its task, and work that cannot end under the caller goes to the keeper
+unstarted. Whoever makes a task holds the baton, and never the mutex: a task factory is user code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from .baton import Verdict
+from .log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .baton import Baton
+    from .futures import SyncFuture
+    from .jobs import Job
+    from .loops import BoundLoop
+    from .seam import Seam
+
+__all__ = ["Driver", "driver_of"]
+
+_drivers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Driver] = weakref.WeakKeyDictionary()
+
+
+def driver_of(loop: asyncio.AbstractEventLoop) -> Driver | None:
+    """The driver of a loop that is ours."""
+    return _drivers.get(loop)
+
+
+class Driver:
+    """Everything about one running loop that its threads share.
+
+    Lives from a manager's `start()` to its `stop()`; a manager that is started again gets a new
+    one. Callable from any thread, unless a method says otherwise.
+
+    Args:
+        loop: The loop, with its methods bound before they were guarded.
+        baton: Who may drive it.
+        seam: Locks, wake-ups, loop entry, clock.
+        wake_keeper: Makes the keeper look at the baton again; takes no lock.
+        arm_timer: Makes the linger timer wake the keeper when callers stay away; takes no lock.
+        grace: How long a cancelled coroutine may clean up, in seconds.
+        label: What to call the manager in the log.
+    """
+
+    def __init__(
+        self,
+        loop: BoundLoop,
+        baton: Baton,
+        seam: Seam,
+        *,
+        wake_keeper: Callable[[], None],
+        arm_timer: Callable[[], None],
+        grace: float,
+        label: str,
+    ) -> None:
+        self.loop = loop
+        self.baton = baton
+        self.seam = seam
+        self.grace = grace
+        self.label = label
+        self.inherited = False  # we are in a forked child: nobody will ever drive this loop
+        # Written and read by the thread that holds the baton only.
+        self.target: Job | None = None  # the job that the present caller drives for
+        # Futures on the loop that threads wait for past us; their waiters must not hang.
+        self._followed: weakref.WeakSet[SyncFuture[Any]] = weakref.WeakSet()
+        self._wake_keeper = wake_keeper
+        self._arm_timer = arm_timer
+        # Bound once: these are looked up in every call.
+        self._enter = seam.entry(loop.run_forever)
+        self._stop = loop.stop
+        self._post = loop.call_soon_threadsafe
+        self._create_task = loop.create_task
+        self._on_end = self._ended_unseen
+        _drivers[loop.raw] = self
+
+    # -- a caller blocks -------------------------------------------------------------------
+
+    def execute(self, job: Job, timeout: float | None) -> None:
+        """Bring a new job to its end, or to its timeout and through its cleanup.
+
+        Raises:
+            Closing: The manager is being stopped.
+            BaseException: What a signal handler raised in the waiting main thread.
+        """
+        me = self.seam.current()
+        baton = self.baton
+        if baton.holder == me:
+            # Sync code that the driver runs between two visits. Only this thread can make
+            # itself the holder, so the look needs no mutex.
+            baton.withdraw(job)
+            self._drive(job, timeout, self._expire)
+            baton.keep(job)
+            return
+        try:
+            verdict = baton.take(me, job, drives=self._may_drive(me))
+            if verdict is Verdict.DRIVE:
+                self._drive(job, timeout, self._expire)
+            else:
+                self._wait_for_turn(me, job, timeout, verdict)
+        finally:
+            # Inside the try from before the baton was taken: no exception can lose it.
+            if baton.holder == me:
+                self._leave(job)
+
+    def help(self, job: Job, timeout: float | None) -> None:
+        """Drive until a submitted job is done or `timeout` is over, where the rules allow it.
+
+        Returns at once where they do not: the future's own wait is all that is left then.
+        """
+        me = self.seam.current()
+        baton = self.baton
+        if baton.holder == me:
+            baton.withdraw(job)
+            self._drive(job, timeout, self._turn_away)
+            baton.keep(job)
+            return
+        try:
+            verdict = baton.take_for(me, job, drives=self._may_drive(me))
+            if verdict is Verdict.DRIVE:
+                self._drive(job, timeout, self._turn_away)
+            elif verdict is Verdict.CLAIM:
+                self._claim_and_help(me, job, timeout)
+            elif baton.holder is None:
+                self._wake_keeper()  # nobody else is going to start what waits in the queue
+        finally:
+            if baton.holder == me:
+                self._leave(job)
+
+    def _may_drive(self, me: int) -> bool:
+        baton = self.baton
+        if baton.every_waiter_drives:
+            return True
+        if baton.keeper_only or me != baton.owner:
+            # The flag is only ever set, and take() looks at it again under the mutex.
+            return False
+        if "sqlalchemy.ext.asyncio" in sys.modules or "greenback" in sys.modules:
+            baton.keeper_only = True  # their greenlets belong to one thread, idle ones too
+            return False
+        # Tasks stepped while an exception is being handled would get it as their __context__.
+        return sys.exc_info()[0] is None
+
+    def _wait_for_turn(self, me: int, job: Job, timeout: float | None, verdict: Verdict) -> None:
+        """Wait until the job is done, or until this thread may drive it itself."""
+        deadline = None if timeout is None else self.seam.clock() + timeout
+        job.signal = self.seam.borrow()
+        try:
+            self._announce(verdict)
+            self._block(me, job, deadline)
+            if self.baton.holder == me:
+                self._drive(job, self._left(deadline), self._expire)
+            elif not job.done:
+                job.expired = True
+                self._give_up(me, job)
+        except BaseException:
+            self._give_up(me, job)
+            raise
+        finally:
+            self.seam.give_back(job.signal)
+
+    def _claim_and_help(self, me: int, job: Job, timeout: float | None) -> None:
+        deadline = None if timeout is None else self.seam.clock() + timeout
+        job.signal = self.seam.borrow()
+        try:
+            self._announce(Verdict.CLAIM)
+            self._block(me, job, deadline)
+            if self.baton.holder == me and not job.done:
+                self._drive(job, self._left(deadline), self._turn_away)
+        finally:
+            with self.baton.mutex:
+                if job in self.baton.claims:
+                    self.baton.claims.remove(job)
+            self.seam.give_back(job.signal)
+
+    def _announce(self, verdict: Verdict) -> None:
+        # A keeper that has left in the meantime has found the claim and granted it.
+        if verdict is Verdict.CLAIM:
+            self.post(self.keeper_yields)
+        else:
+            self.start_soon()
+
+    def _block(self, me: int, job: Job, deadline: float | None) -> None:
+        # Only a grant makes us the holder, and its signal comes after it.
+        while not job.done and self.baton.holder != me:
+            assert job.signal is not None
+            if not job.signal.wait(self._left(deadline)):
+                return
+
+    def _left(self, deadline: float | None) -> float | None:
+        return None if deadline is None else max(0.0, deadline - self.seam.clock())
+
+    def _give_up(self, me: int, job: Job) -> None:
+        """Cancel a job whose caller cannot wait any longer, and wait for its cleanup, bounded."""
+        if job.done:
+            return
+        granted_unstarted = self.baton.holder == me and job.task is None
+        if self.baton.withdraw(job) or granted_unstarted:
+            self.cancel_unstarted(job)
+            return
+        self.post(self._cancel, job)
+        self._block(me, job, self.seam.clock() + self.grace)
+        if not job.done:
+            self._complain(job)
+
+    def _leave(self, job: Job) -> None:
+        try:
+            if self.baton.poked:
+                # Something came in from outside while we drove. Most likely it was served; one
+                # turn of the loop makes sure, and is cheaper than to wake the keeper for it.
+                self.baton.poked = False
+                self._stop()
+                self.visit()
+        finally:
+            wake, arm = self.baton.leave(job)
+            if wake:
+                self._wake_keeper()
+            elif arm:
+                self._arm_timer()
+
+    # -- with the baton: one thread at a time ---------------------------------------------------
+
+    def _drive(self, job: Job, timeout: float | None, on_timeout: Callable[[Job], None]) -> None:
+        """Run the loop until the job is done, or until its time is over."""
+        outer, self.target = self.target, job
+        # Whatever was poked before this line is on the loop already, and runs now.
+        self.baton.poked = False
+        job.left = False
+        timer: asyncio.TimerHandle | None = None
+        try:
+            if job.task is None and not job.done:
+                self.begin(job)
+            if timeout is not None:
+                timer = self.loop.call_later(timeout, on_timeout, job)
+            if self.baton.queue:
+                self.start_queued()
+            # A stop that came late only cuts a visit short.
+            while not (job.done or job.left):
+                self.visit()
+        except BaseException:
+            # From a signal handler, or the loop is broken. Not from a tracked coroutine.
+            if job.task is not None and not job.done:
+                job.task.cancel()
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            self.target = outer
+
+    def visit(self) -> None:
+        """Run the loop until it is stopped. The caller holds the baton."""
+        try:
+            self._enter()
+        except (SystemExit, KeyboardInterrupt) as error:
+            # asyncio lets these two through from any task, ours come wrapped. In the main
+            # thread (drive="caller") it may be the terminal's, so there it counts as ours.
+            if threading.current_thread() is threading.main_thread():
+                raise
+            log_escaped(self.label, error)
+
+    def begin(self, job: Job) -> None:
+        """Make the job's task. The caller holds the baton."""
+        wrapped = self._follow(job)
+        try:
+            if job.foreign_context:
+                job.context.run(_nothing)  # raises if entered: asyncio would never step the task
+            job.task = task = self._create_task(wrapped, context=job.context)
+        except BaseException as error:
+            wrapped.close()
+            job.coro.close()
+            self.finish(job, exception=error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        if not job.done:  # an eager task factory may have run it to its end already
+            task.add_done_callback(self._on_end)
+
+    async def _follow(self, job: Job) -> None:
+        """Carry the coroutine's outcome to its job; nothing of it goes through the loop."""
+        try:
+            result = await job.coro
+        except asyncio.CancelledError as error:
+            self.finish(job, exception=error, cancelled=True)
+            raise
+        except BaseException as error:
+            self.finish(job, exception=error)
+        else:
+            if job.task is not None:
+                job.task.remove_done_callback(self._on_end)
+            self.finish(job, result)
+        finally:
+            del job  # the exception's traceback holds this frame: no cycle
+
+    def _ended_unseen(self, task: asyncio.Task[Any]) -> None:
+        """A task ended, perhaps without a first step: somebody may have cancelled it before.
+
+        One callback serves all tasks, and is taken off again when the coroutine has had its
+        say: it would cost the next driver a turn of the loop.
+        """
+        for job in self.in_flight():
+            if job.task is task and not job.done:
+                job.coro.close()
+                self.finish(job, exception=asyncio.CancelledError(), cancelled=True)
+
+    def in_flight(self) -> list[Job]:
+        """The jobs that are started and not done. From any thread, as a hint."""
+        with self.baton.mutex:
+            jobs = set(self.baton.jobs)
+        target = self.target
+        if target is not None and not target.done:
+            jobs.add(target)
+        return list(jobs)
+
+    def unfinished(self) -> list[Job]:
+        """The jobs in flight, those that nobody started, and those that wait for the baton."""
+        with self.baton.mutex:
+            return list({*self.in_flight(), *self.baton.queue, *self.baton.claims})
+
+    def start_queued(self) -> None:
+        """Start what waits in the queue. The caller holds the baton."""
+        while (job := self.baton.next_job()) is not None:
+            self.begin(job)
+
+    def keeper_yields(self) -> None:
+        """On the loop: end the keeper's visit if a caller may drive now.
+
+        A bare `loop.stop` from another thread could land in the next driver's visit. This one
+        looks again, on the loop, at who drives and who waits.
+        """
+        baton = self.baton
+        if baton.holder == baton.keeper and baton.keeper_yields():
+            self._stop()
+        else:
+            self.start_queued()
+
+    def end_visit(self) -> None:
+        """On the loop, when the manager is being stopped: make whoever drives leave."""
+        if self.baton.holder == self.baton.keeper:
+            self._stop()
+            return
+        for job in self.in_flight():
+            self._cancel(job)
+
+    def _expire(self, job: Job) -> None:
+        """On the loop: the timeout of a `run()` that drives is over."""
+        if not job.done and job.task is not None:
+            job.expired = True
+            job.task.cancel()
+            self.loop.call_later(self.grace, self._grace_over, job)
+
+    def _grace_over(self, job: Job) -> None:
+        if not job.done and self.target is job:
+            self._complain(job)
+            self._turn_away(job)
+
+    def _turn_away(self, job: Job) -> None:
+        """On the loop: the thread that drives for this job stops doing so."""
+        if self.target is job:
+            job.left = True
+            self._stop()
+
+    def _cancel(self, job: Job) -> None:
+        if job.task is not None:
+            job.task.cancel()
+
+    def _complain(self, job: Job) -> None:
+        logger.warning(
+            "%s: %s did not end within %s s after it was cancelled, and goes on without its caller",
+            self.label,
+            job.name,
+            self.grace,
+        )
+
+    # -- from any thread ----------------------------------------------------------------------
+
+    def submit(self, job: Job, *, linger: bool) -> None:
+        """Line up a job for the keeper, or with `linger` for a waiter that comes soon.
+
+        Safe to call from a destructor that interrupted this very thread in the middle of
+        anything here.
+
+        Raises:
+            Closing: The manager is being stopped.
+        """
+        me = self.seam.current()
+        foreign = me != self.baton.owner and me != self.baton.holder
+        start, arm = self.baton.enqueue(job, foreign=foreign, linger=linger)
+        if start:
+            self.start_soon()
+        elif arm:
+            self._arm_timer()
+
+    def start_soon(self) -> None:
+        """Have the queue started: by the thread that drives, or else by the keeper.
+
+        Who drives may change while we look. A driver that leaves finds the queue and wakes the
+        keeper itself, so a look at the holder without the mutex is enough.
+        """
+        if self.baton.holder is None:
+            self._wake_keeper()
+        else:
+            self.post(self.start_queued)
+
+    def post(self, callback: Callable[..., object], *args: object) -> None:
+        """Call something on the loop, soon; nothing if the loop is closed by now."""
+        try:
+            self._post(callback, *args)
+        except RuntimeError:
+            pass  # closed: the shutdown has ended every job already
+
+    def poke(self) -> None:
+        """Something came onto the loop past us. Takes no lock: a destructor may come here."""
+        # In this order, as a leaving driver clears the holder first and then looks at the flag:
+        # one of the two sees the other.
+        self.baton.poked = True
+        if self.baton.holder is None:
+            self._wake_keeper()
+
+    def request_cancel(self, job: Job) -> None:
+        """Cancel a job: at once where nobody has started it, else on the loop, soon."""
+        if self.baton.withdraw(job):
+            self.cancel_unstarted(job)
+        else:
+            self.post(self._cancel, job)
+
+    def cancel_unstarted(self, job: Job) -> None:
+        """End a job that nobody has started and that is in no queue any more."""
+        job.coro.close()
+        self.finish(job, exception=asyncio.CancelledError(), cancelled=True)
+
+    def finish(
+        self,
+        job: Job,
+        result: Any = None,
+        *,
+        exception: BaseException | None = None,
+        cancelled: bool = False,
+    ) -> None:
+        """Give the job its outcome and wake whoever waits for it; the first outcome counts."""
+        if cancelled and self.baton.closing:
+            exception, cancelled = self.stopped_error(exception), False
+            job.stopped = True
+        if not self.baton.finish(job, result, exception, cancelled=cancelled):
+            return
+        if job is self.target:
+            # Ends the visit in the same turn of the loop. From another thread (a stop() that
+            # has waited long enough), the loop is asked to look.
+            if self.baton.holder == self.seam.current():
+                self._stop()
+            else:
+                self.post(self._turn_away, job)
+        if job.signal is not None:
+            job.signal.set()
+        if job.future is not None:
+            future, job.future = job.future, None
+            future.settle(job)
+
+    def follow(self, future: SyncFuture[Any]) -> None:
+        """Have a future end when the loop ends."""
+        with self.baton.mutex:
+            self._followed.add(future)
+
+    def fail_followed(self) -> None:
+        """The loop ends: so do the futures on it that threads wait for."""
+        with self.baton.mutex:
+            followed = list(self._followed)
+        for future in followed:
+            future._settle(exception=self.stopped_error(None))
+
+    def stopped_error(self, cause: BaseException | None) -> RuntimeError:
+        """What a waiter gets whose manager was stopped."""
+        error = RuntimeError(
+            f"{self.label} was stopped before this call was done. "
+            "Start the manager again, or wait for its work before you stop it."
+        )
+        error.__cause__ = cause
+        return error
+
+
+def _nothing() -> None:
+    pass
+
+
+def log_escaped(label: str, error: BaseException) -> None:
+    """Log an exception that belongs to none of our jobs."""
+    logger.error(
+        "%s: %s escaped from a task that nobody waits for; the loop goes on",
+        label,
+        type(error).__name__,
+        exc_info=error,
+    )

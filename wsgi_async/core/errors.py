@@ -1,0 +1,48 @@
+"""The errors that only this library raises; for all else the nearest builtin is used."""
+
+from __future__ import annotations
+
+__all__ = ["ManagerNotFound", "UnknownAsyncTaskError"]
+
+
+class ManagerNotFound(LookupError):
+    """No thread of the caller's lineage has a manager of the wanted id.
+
+    Raised by `get_or_create_loop_manager(..., strictly_get=True)` only.
+
+    Args:
+        id: The id that was looked for.
+    """
+
+    def __init__(self, id: object) -> None:
+        super().__init__(id)
+        self.id = id
+
+    def __str__(self) -> str:
+        return (
+            f"No thread from this one up to the root has a loop manager with the id {self.id!r}. "
+            "Make one in this thread or in one above it, or leave strictly_get out."
+        )
+
+
+class UnknownAsyncTaskError(ValueError):
+    """A coroutine was given to a manager that was started for another task type.
+
+    The coroutine has been closed, and nothing was started.
+
+    Args:
+        given_type: The task type that came with the coroutine.
+        expected_type: The task type that the manager was started with.
+    """
+
+    def __init__(self, given_type: object, expected_type: object) -> None:
+        super().__init__(given_type, expected_type)
+        self.given_type = given_type
+        self.expected_type = expected_type
+
+    def __str__(self) -> str:
+        return (
+            f"This manager takes tasks of the type {self.expected_type!r}, not {self.given_type!r}. "
+            f"Pass task_type={self.expected_type!r}, or use a manager started with "
+            f"{self.given_type!r}."
+        )

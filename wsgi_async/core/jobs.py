@@ -1,0 +1,72 @@
+"""A job: one tracked coroutine, from the moment it comes in until it has an outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    import contextvars
+    from collections.abc import Coroutine
+
+    from .seam import Signal
+
+__all__ = ["NEW", "QUEUED", "STARTED", "Job", "JobFuture"]
+
+NEW, QUEUED, STARTED = range(3)
+"""Nobody has seen the job yet; it waits in the baton's queue; its task is made or being made."""
+
+
+class JobFuture(Protocol):
+    """What a job tells its outcome to, apart from a thread that blocks in `run()`."""
+
+    def settle(self, job: Job) -> None:
+        """Take over the outcome of a job that is done. Called once, on any thread."""
+
+
+class Job:
+    """One tracked coroutine. Lives from `run()` or `submit_task()` until it is done.
+
+    `state`, `done`, `granted` and the outcome are written under the baton's mutex. `done` is
+    set after the outcome and never unset, so who sees it may read the outcome without the mutex.
+    """
+
+    __slots__ = (
+        "cancelled",
+        "claimant",
+        "context",
+        "coro",
+        "done",
+        "exception",
+        "expired",
+        "foreign_context",
+        "future",
+        "left",
+        "result",
+        "signal",
+        "state",
+        "stopped",
+        "task",
+    )
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], context: contextvars.Context) -> None:
+        self.coro = coro
+        self.context = context
+        self.foreign_context = False  # somebody else's, who may be inside it
+        self.task: asyncio.Task[Any] | None = None
+        self.future: JobFuture | None = None
+        self.state = NEW
+        self.done = False
+        self.result: Any = None
+        self.exception: BaseException | None = None
+        self.cancelled = False
+        self.stopped = False  # ended because the manager was stopped
+        self.expired = False  # the timeout of run() has passed and its task is being cancelled
+        self.left = False  # the thread that drives for this job goes on without its end
+        self.claimant = 0  # the thread that waits for the baton on this job's behalf
+        self.signal: Signal | None = None  # wakes the thread that blocks in run()
+
+    @property
+    def name(self) -> str:
+        """The coroutine's qualified name, for the log."""
+        return getattr(self.coro, "__qualname__", None) or repr(self.coro)

@@ -1,0 +1,203 @@
+"""Threads and who started them: the lineage in which managers are looked up.
+
+Each thread has a node, made by the thread that starts it, and the nodes hold the threads'
+managers. Nodes, never idents, are the keys: the next thread reuses an ident. At import
+`threading.Thread.start` is wrapped, once; a thread that was started before, or without
+`threading`, is a root.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
+
+__all__ = [
+    "Owned",
+    "ThreadNode",
+    "current_node",
+    "get_parent_thread",
+    "lock",
+    "node_of",
+    "reset",
+    "wrap_thread_start",
+]
+
+_ATTRIBUTE = "_wsgi_async_node"
+
+
+class Owned(Protocol):
+    """What a node holds: a manager, as the lineage sees it."""
+
+    id: Hashable
+
+    def owner_ended(self) -> None:
+        """The owner thread is ending right now. Takes no lock, and does not block."""
+
+
+class ThreadNode:
+    """One thread in its lineage. Lives as long as the thread, its managers or its children.
+
+    `parent`, `found` and `owned` are guarded by `lock`.
+    """
+
+    def __init__(self, parent: ThreadNode | None, thread: threading.Thread | None) -> None:
+        self.parent = parent
+        self.thread = None if thread is None else weakref.ref(thread)
+        self.started_by = None if parent is None else parent.thread
+        self.ident: int | None = None if thread is None else thread.ident
+        self.ended = False  # set once, by the thread itself
+        self.watched = False  # somebody will set `ended`
+        self.found: dict[Hashable, Any] = {}  # what a look-up of an id finds
+        self.owned: dict[Any, None] = {}  # what has been started, and is stopped with the thread
+        self.generation = _state.generation
+
+    def line(self) -> Iterator[ThreadNode]:
+        """This node and its ancestors up to the root. The caller holds `lock`.
+
+        Ended nodes without managers are dropped on the way, or a thread that starts the next
+        one and ends, for ever, would make an endless chain.
+        """
+        node: ThreadNode | None = self
+        while node is not None:
+            yield node
+            while (parent := node.parent) is not None and parent.ended and not parent.owned:
+                node.parent = parent.parent
+            node = parent
+
+    def end(self) -> None:
+        """The thread is ending: tell its managers. Takes no lock."""
+        self.ended = True
+        for manager in list(self.owned):
+            manager.owner_ended()
+
+
+class _Guard:
+    """Sits in a thread-local, so that its destructor runs in the dying thread.
+
+    There `current_thread()`, logging, joining and locks are all unsafe: it only signals.
+    (`weakref.finalize` on the Thread would not do: a ThreadPoolExecutor keeps its threads.)
+    """
+
+    def __init__(self, node: ThreadNode) -> None:
+        self.node = node
+        self.pid = os.getpid()
+
+    def __del__(self, getpid: Any = os.getpid) -> None:
+        # In a forked child the interpreter clears the other threads' locals, before any fork
+        # hook: those threads go on in the parent, and their loops' sockets are shared with it.
+        if getpid() == self.pid:
+            self.node.end()
+
+
+class _State:
+    """What a forked child starts afresh with."""
+
+    def __init__(self) -> None:
+        self.generation = object()  # nodes of another generation are the parent process's
+        self.local = threading.local()
+        # Can be taken again by its thread: a destructor may look up or forget a manager.
+        self.lock = threading.RLock()
+
+
+_state = _State()
+
+
+def lock() -> threading.RLock:  # type: ignore[valid-type]
+    """The lock that guards all nodes."""
+    return _state.lock
+
+
+def current_node() -> ThreadNode:
+    """The calling thread's node; the thread's end is noticed from now on."""
+    try:
+        return _state.local.guard.node  # type: ignore[no-any-return]
+    except AttributeError:
+        return _enter_thread()
+
+
+def _enter_thread() -> ThreadNode:
+    ident = threading.get_ident()
+    # Not current_thread(): in a thread that threading does not know it would make a dummy.
+    thread = next((t for t in threading.enumerate() if t.ident == ident), None)
+    node = ThreadNode(None, None) if thread is None else node_of(thread)
+    node.ident = ident
+    node.watched = True
+    _state.local.guard = _Guard(node)
+    return node
+
+
+def node_of(thread: threading.Thread) -> ThreadNode:
+    """A thread's node, made now if the thread was started before the import."""
+    with _state.lock:
+        node: ThreadNode | None = thread.__dict__.get(_ATTRIBUTE)
+        if node is None or node.generation is not _state.generation:
+            node = ThreadNode(None, thread)
+            thread.__dict__[_ATTRIBUTE] = node
+        return node
+
+
+def get_parent_thread(thread: threading.Thread | None = None) -> threading.Thread | None:
+    """The thread that called `start()` on a thread. From any thread.
+
+    Args:
+        thread: The thread in question; the current one with None.
+
+    Returns:
+        Its parent, ended or not; None for a root, and for a parent that is gone from memory.
+
+    Raises:
+        TypeError: It is no thread.
+    """
+    if thread is not None and not isinstance(thread, threading.Thread):
+        raise TypeError(f"{thread!r} is no thread. Give a threading.Thread, or nothing.")
+    node = current_node() if thread is None else node_of(thread)
+    return None if node.started_by is None else node.started_by()
+
+
+def watch_end(thread: threading.Thread, node: ThreadNode) -> None:
+    """Notice the end of a thread that may never come here itself, by joining it.
+
+    Raises:
+        RuntimeError: The process cannot start another thread.
+    """
+    with _state.lock:
+        if node.watched or thread is threading.main_thread():
+            return  # the process's exit is noticed anyway
+        node.watched = True
+
+    def join() -> None:
+        thread.join()
+        node.end()
+
+    threading.Thread(target=join, name=f"wsgi_async join {thread.name}", daemon=True).start()
+
+
+def wrap_thread_start() -> None:
+    """Note at each `Thread.start()` who called it; a second call changes nothing."""
+    original = threading.Thread.start
+    if getattr(threading.Thread, "_wsgi_async_wrapped", False):
+        return
+
+    @functools.wraps(original)
+    def start(self: threading.Thread) -> None:
+        if _ATTRIBUTE not in self.__dict__:
+            parent = current_node()
+            with _state.lock:
+                list(parent.line())  # drops ended ancestors, so that no chain grows
+                self.__dict__[_ATTRIBUTE] = ThreadNode(parent, self)
+        original(self)
+
+    threading.Thread.start = start  # type: ignore[method-assign]
+    threading.Thread._wsgi_async_wrapped = True  # type: ignore[attr-defined]
+
+
+def reset() -> None:
+    """In a forked child: forget all threads and their managers, and every lock."""
+    global _state
+    _state = _State()

@@ -1,0 +1,158 @@
+"""Event loops: how one is made, how it is watched from outside, how it is guarded.
+
+Only public asyncio is used. Where more must be known than a loop tells, our own selector under
+asyncio's public `SelectorEventLoop(selector)` tells it; other loops do without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import select
+import selectors
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["BoundLoop", "Idler", "WatchedSelector", "make_loop", "may_change_thread"]
+
+_GUARDED = (
+    "run_forever",
+    "run_until_complete",
+    "close",
+    "stop",
+    "add_signal_handler",
+    "call_soon_threadsafe",
+)
+
+
+class Idler(Protocol):
+    """Who drives, and may rather leave than block in the selector."""
+
+    def may_idle(self) -> bool:
+        """Whether the thread that is about to block is one that leaves instead."""
+
+    def idle(self, timeout: float | None) -> None:
+        """Nothing is ready, for `timeout` seconds if nothing comes in: leave the loop."""
+
+
+class WatchedSelector(selectors.DefaultSelector):
+    """The platform's best selector, which asks before it blocks. Lives as long as its loop."""
+
+    idler: Idler | None = None
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """As the base class; in the thread that drives the loop only."""
+        if timeout == 0 or self.idler is None or not self.idler.may_idle():
+            return super().select(timeout)
+        events = super().select(0)
+        if not events:
+            self.idler.idle(timeout)
+        return events
+
+
+def make_loop(
+    factory: Callable[[], asyncio.AbstractEventLoop] | None,
+) -> tuple[asyncio.AbstractEventLoop, WatchedSelector | None]:
+    """Make a loop, and its selector where it is ours.
+
+    In an empty context: a loop's own self-pipe handle keeps the context that it was made in.
+    """
+    context = contextvars.Context()
+    if factory is not None:
+        return context.run(factory), None
+    selector = WatchedSelector()
+    if not (hasattr(selector, "fileno") and hasattr(select, "poll")):
+        selector.close()
+        return context.run(asyncio.new_event_loop), None
+    try:
+        return context.run(asyncio.SelectorEventLoop, selector), selector
+    except BaseException:
+        selector.close()  # out of descriptors, most likely: keep none of them
+        raise
+
+
+def may_change_thread(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop of this class is known to bear being run by one thread after another."""
+    return isinstance(loop, asyncio.BaseEventLoop) or any(
+        cls.__module__.partition(".")[0] == "uvloop" for cls in type(loop).__mro__
+    )
+
+
+class BoundLoop:
+    """A loop's own methods, bound before they were guarded. Lives as long as the loop is open."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.raw = loop
+        self.run_forever = loop.run_forever
+        self.stop = loop.stop
+        self.close = loop.close
+        self.create_task = loop.create_task
+        self.call_later = loop.call_later
+        self.call_soon_threadsafe = loop.call_soon_threadsafe
+
+    def guard(self, label: str, poke: Callable[[], None]) -> None:
+        """Put our own in the place of what would break the baton.
+
+        On the instance, so no other loop is touched; a loop class without room for that (an
+        extension type) goes unguarded.
+
+        Args:
+            label: What to call the manager in messages.
+            poke: Told after each `call_soon_threadsafe`; takes no lock.
+        """
+        for name, substitute in _substitutes(self, label, poke).items():
+            try:
+                setattr(self.raw, name, substitute)
+            except AttributeError:
+                return
+
+    def unguard(self) -> None:
+        """Give the loop its own methods back."""
+        for name in _GUARDED:
+            try:
+                delattr(self.raw, name)
+            except AttributeError:
+                pass
+
+
+def _substitutes(loop: BoundLoop, label: str, poke: Callable[[], None]) -> dict[str, Any]:
+    def refuse_to_run(*args: Any, **kwargs: Any) -> None:
+        for arg in args:
+            if asyncio.iscoroutine(arg):
+                arg.close()
+        raise RuntimeError(
+            f"This event loop is run by {label}. Use the manager's run() or submit_task()."
+        )
+
+    def refuse_to_close() -> None:
+        raise RuntimeError(f"This event loop is closed by {label}. Use the manager's stop().")
+
+    def refuse_signals(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError(
+            f"This event loop, run by {label}, does not always run in the main thread. "
+            "Use signal.signal() there."
+        )
+
+    said: list[bool] = []
+
+    def ignore_stop() -> None:
+        if not said:
+            said.append(True)
+            logger.warning(
+                "loop.stop() was called on the event loop of %s and ignored; "
+                "use the manager's stop()",
+                label,
+                stack_info=True,
+            )
+
+    def call_soon_threadsafe(*args: Any, **kwargs: Any) -> Any:
+        handle = loop.call_soon_threadsafe(*args, **kwargs)
+        poke()
+        return handle
+
+    refusals = [refuse_to_run, refuse_to_run, refuse_to_close, ignore_stop, refuse_signals]
+    return dict(zip(_GUARDED, [*refusals, call_soon_threadsafe], strict=True))

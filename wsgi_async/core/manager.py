@@ -1,0 +1,377 @@
+"""The manager: one event loop for one thread, and what sync code does with it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Hashable
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from . import lineage
+from .baton import Closing
+from .contexts import copy_changes, warn_of_leftovers
+from .errors import UnknownAsyncTaskError
+from .futures import SyncFuture, TaskFuture
+from .jobs import Job
+from .lifecycle import Life
+from .waiting import check_timeout, refuse_in_event_loop
+
+if TYPE_CHECKING:
+    import concurrent.futures
+
+    from .driver import Driver
+
+__all__ = ["AsyncioLoopManager"]
+
+T = TypeVar("T")
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+Drive = Literal["auto", "keeper", "caller"]
+
+_instances: weakref.WeakSet[AsyncioLoopManager] = weakref.WeakSet()  # guarded by lineage.lock()
+
+
+class AsyncioLoopManager:
+    """Owns one event loop, which lives from `start()` to `stop()` or to its thread's end.
+
+    Sync code calls `run()` and `submit_task()`, from any thread that does not itself run an event
+    loop. The loop goes on between the calls. A coroutine given to a manager runs on one thread
+    from its first step to its last: on the caller's own, which drives the loop while it waits,
+    or on the keeper, the manager's own thread.
+
+    Args:
+        id: What `get_or_create_loop_manager` finds the manager by; any hashable.
+        creator_thread: The thread that the manager belongs to; the current one with None. It
+            must be alive.
+        loop_factory: Makes the loop, `uvloop.new_event_loop` for one; asyncio's with None.
+        drive: "auto": a caller drives where that cannot break anything. "keeper": only the keeper
+            ever drives. "caller": every waiter drives in every case, also in the main thread and
+            while background tasks run, whose coroutines then change their thread.
+        debug: asyncio's debug mode; besides, warns of tasks that a `run()` leaves behind.
+            As asyncio decides with None.
+        linger: How long the loop may wait for a visit after a call, in seconds. Timers and
+            sockets of background work wait no longer than that.
+        grace: How long a coroutine that was cancelled by a timeout may clean up, in seconds.
+
+    Raises:
+        TypeError, ValueError: An argument that cannot be used.
+        RuntimeError: `creator_thread` is not alive.
+    """
+
+    def __init__(
+        self,
+        id: Hashable = None,
+        *,
+        creator_thread: threading.Thread | None = None,
+        loop_factory: LoopFactory | None = None,
+        drive: Drive = "auto",
+        debug: bool | None = None,
+        linger: float = 0.005,
+        grace: float = 5.0,
+    ) -> None:
+        hash(id)
+        _check_options(creator_thread, loop_factory, drive, linger, grace)
+        self.id = id
+        self.task_type: Hashable = None
+        self._creator_thread = creator_thread
+        self._node = _node_for(creator_thread)
+        self._debug = debug
+        # None whenever the manager is not to be used. Written under the life's lock, and read
+        # without: a call that is overtaken by a stop() is refused by the baton.
+        self._driver: Driver | None = None
+        self._life = Life(self, loop_factory, drive, linger=linger, grace=grace)
+        with lineage.lock():
+            _instances.add(self)
+
+    def __repr__(self) -> str:
+        kind = "" if self.task_type is None else f" task_type={self.task_type!r}"
+        return f"<{self._label()} {self.state}{kind} in_flight={self._in_flight()}>"
+
+    def _label(self) -> str:
+        thread = None if self._node.thread is None else self._node.thread()
+        owner = f"thread {self._node.ident}" if thread is None else f"thread {thread.name!r}"
+        return f"{type(self).__name__} id={self.id!r} of {owner}"
+
+    def _in_flight(self) -> int:
+        driver = self._driver
+        return 0 if driver is None else len(driver.in_flight()) + len(driver.baton.queue)
+
+    @property
+    def state(self) -> str:
+        """Where it is in its life: new, running, stopping, stopped, or inherited by a fork."""
+        return self._life.state
+
+    @property
+    def running(self) -> bool:
+        """Whether it takes work right now. A hint: a `stop()` may come at any time."""
+        driver = self._driver
+        return driver is not None and not driver.baton.closing
+
+    # -- life --------------------------------------------------------------------------------
+
+    def start(self, task_type: Hashable = None) -> None:
+        """Make the loop and the keeper. On return the manager can be used.
+
+        The manager is stopped when its owner thread ends, and at the process's exit, if it was
+        not before. It may be started again after a `stop()`. From any thread.
+
+        Args:
+            task_type: A label. From now on only coroutines that come with the same one are taken.
+
+        Raises:
+            RuntimeError: It is started already, or inherited from the parent process, or the
+                process cannot start another thread.
+            OSError: The process has no file descriptors left.
+        """
+        hash(task_type)
+        self._life.start(task_type)
+        with lineage.lock():
+            _instances.add(self)
+            self._node.owned[self] = None
+            self._node.found.setdefault(self.id, self)
+        if self._creator_thread is not None:
+            lineage.watch_end(self._creator_thread, self._node)
+
+    def stop(self, timeout: float = 10.0) -> None:
+        """End everything on the loop and close it. Does nothing when it is not started.
+
+        Refuses new work, cancels what is left and waits for it, shuts down async generators and
+        the default executor, closes the loop and ends the keeper. Whoever waits for something of
+        this manager gets a `RuntimeError`. From any thread that runs no event loop.
+
+        Args:
+            timeout: Seconds for all of that, at most half of them for the tasks. What did not
+                end in time is logged by name, and the call returns.
+
+        Raises:
+            RuntimeError: This thread runs an event loop, or drives this one.
+        """
+        seconds = check_timeout(timeout)
+        self._life.stop(threading.TIMEOUT_MAX if seconds is None else seconds)
+
+    def owner_ended(self) -> None:
+        """The owner thread is ending: have the keeper stop everything. Takes no lock."""
+        self._life.request_stop()
+
+    def get_event_loop(self) -> asyncio.AbstractEventLoop:
+        """The asyncio loop, for instance for `asyncio.run_coroutine_threadsafe`.
+
+        What reaches the loop so, past the manager, runs promptly but is not tracked: it may be
+        stepped by one thread after another. Running, stopping and closing the loop are refused.
+
+        Raises:
+            RuntimeError: The manager is not started.
+        """
+        driver = self._driver
+        if driver is None:
+            raise self._life.refusal()
+        return driver.loop.raw
+
+    # -- work --------------------------------------------------------------------------------
+
+    def run(
+        self,
+        coro: Coroutine[Any, Any, T],
+        *,
+        timeout: float | None = None,
+        task_type: Hashable = None,
+        context: contextvars.Context | None = None,
+        copy_back: bool = True,
+    ) -> T:
+        """Run a coroutine to its end; return its result or raise what it raised.
+
+        On the manager's own thread, with nothing in flight, this thread drives the loop and the
+        coroutine runs right here. Otherwise it runs on the keeper. From any thread that runs no
+        event loop.
+
+        Args:
+            coro: The coroutine. If it is refused, it is closed.
+            timeout: Seconds until it is cancelled; its cleanup is waited for, as long as the
+                manager's grace. A `TimeoutError` of the coroutine's own passes through.
+            task_type: The label that the manager was started with.
+            context: The context that it runs in; a copy of the caller's with None.
+            copy_back: Whether the caller sees the context variables that it set.
+
+        Raises:
+            TimeoutError: The time was over.
+            asyncio.CancelledError: The coroutine was cancelled.
+            UnknownAsyncTaskError: The label is another.
+            RuntimeError: The manager is not started, or is being stopped, or this thread runs an
+                event loop.
+            TypeError: `coro` is no coroutine.
+        """
+        driver = self._accept(coro, task_type)
+        try:
+            seconds = None if timeout is None else check_timeout(timeout)
+            before = None if context is None else context.copy()
+            job = Job(coro, contextvars.copy_context() if context is None else context)
+        except BaseException:
+            coro.close()
+            raise
+        job.foreign_context = context is not None
+        leftovers = warn_of_leftovers(driver) if self._debug else None
+        try:
+            driver.execute(job, seconds)
+        except Closing:
+            raise self._refused(coro, self._life.refusal()) from None
+        finally:
+            if copy_back and job.task is not None:
+                copy_changes(job.context, before)
+        if leftovers is not None:
+            leftovers()
+        if job.exception is not None or job.expired:
+            self._raise(job, timeout)
+        return job.result  # type: ignore[no-any-return]
+
+    def _raise(self, job: Job, timeout: float | None) -> None:
+        error = job.exception
+        try:
+            if job.expired and not job.stopped and _is_ordinary(error):
+                cause = None if job.cancelled else error
+                raise TimeoutError(
+                    f"{job.name} did not end within {timeout} s and was cancelled. "
+                    "Give it more time, or submit_task() what may go on."
+                ) from cause
+            assert error is not None
+            raise error
+        finally:
+            job.exception = None
+            del error, job  # the traceback holds this frame: no cycle
+
+    @overload
+    def submit_task(
+        self,
+        coro: Coroutine[Any, Any, T],
+        return_sync_future: Literal[False] = False,
+        task_type: Hashable = None,
+    ) -> concurrent.futures.Future[T]: ...
+
+    @overload
+    def submit_task(
+        self,
+        coro: Coroutine[Any, Any, T],
+        return_sync_future: Literal[True],
+        task_type: Hashable = None,
+    ) -> SyncFuture[T]: ...
+
+    @overload
+    def submit_task(
+        self, coro: Coroutine[Any, Any, T], return_sync_future: bool, task_type: Hashable = None
+    ) -> concurrent.futures.Future[T] | SyncFuture[T]: ...
+
+    def submit_task(
+        self,
+        coro: Coroutine[Any, Any, T],
+        return_sync_future: bool = False,
+        task_type: Hashable = None,
+    ) -> concurrent.futures.Future[T] | SyncFuture[T]:
+        """Start a coroutine in the background and return at once.
+
+        It outlives the call, the request too, and the manager holds it until it is done. An
+        exception that nobody retrieves is logged. From any thread, also in a coroutine.
+
+        Args:
+            coro: The coroutine. If it is refused, it is closed. It sees a copy of the caller's
+                context variables.
+            return_sync_future: False: it starts at once, on the keeper. True: its waiter may
+                start and drive it, and the keeper does if none comes within the linger.
+            task_type: The label that the manager was started with.
+
+        Returns:
+            A `concurrent.futures.Future`, or a `SyncFuture`.
+
+        Raises:
+            UnknownAsyncTaskError: The label is another.
+            RuntimeError: The manager is not started, or is being stopped.
+            TypeError: `coro` is no coroutine.
+        """
+        driver = self._accept(coro, task_type, blocks=False)
+        job = Job(coro, contextvars.copy_context())
+        future: SyncFuture[T] | TaskFuture[T]
+        if return_sync_future:
+            future = SyncFuture()
+            future._driver, future._job = driver, job
+        else:
+            future = TaskFuture(driver, job)
+        job.future = future
+        try:
+            driver.submit(job, linger=return_sync_future)
+        except Closing:
+            job.future = None
+            raise self._refused(coro, self._life.refusal()) from None
+        return future
+
+    def _accept(
+        self, coro: Coroutine[Any, Any, T], task_type: Hashable, *, blocks: bool = True
+    ) -> Driver:
+        driver = self._driver
+        if type(coro) is not CoroutineType and not asyncio.iscoroutine(coro):
+            raise TypeError(
+                f"{coro!r} is no coroutine. Call the async function, or wrap it in an async def."
+            )
+        if driver is None:
+            raise self._refused(coro, self._life.refusal())
+        if task_type != self.task_type:
+            raise self._refused(coro, UnknownAsyncTaskError(task_type, self.task_type))
+        if blocks and asyncio._get_running_loop() is not None:
+            try:
+                refuse_in_event_loop("await the coroutine itself")
+            except RuntimeError as error:
+                raise self._refused(coro, error) from None
+        return driver
+
+    def _refused(self, coro: Coroutine[Any, Any, Any], error: Exception) -> Exception:
+        coro.close()  # or a "coroutine was never awaited" warning would follow
+        return error
+
+    # -- all of them -----------------------------------------------------------------------------
+
+    @classmethod
+    def all_instances(cls) -> list[AsyncioLoopManager]:
+        """The managers that are not stopped, in no order. From any thread."""
+        with lineage.lock():
+            return [manager for manager in _instances if manager.state != "stopped"]
+
+    @classmethod
+    def registry(cls) -> dict[int, dict[Hashable, AsyncioLoopManager]]:
+        """What look-ups find, as `{thread ident: {id: manager}}`; a snapshot. From any thread."""
+        snapshot: dict[int, dict[Hashable, AsyncioLoopManager]] = {}
+        with lineage.lock():
+            for manager in _instances:
+                node = manager._node
+                if node.found.get(manager.id) is manager and node.ident is not None:
+                    snapshot.setdefault(node.ident, {})[manager.id] = manager
+        return snapshot
+
+
+def _is_ordinary(error: BaseException | None) -> bool:
+    return error is None or isinstance(error, (Exception, asyncio.CancelledError))
+
+
+def _node_for(thread: threading.Thread | None) -> lineage.ThreadNode:
+    if thread is None or thread is threading.current_thread():
+        return lineage.current_node()
+    node = lineage.node_of(thread)
+    node.ident = thread.ident
+    return node
+
+
+def _check_options(
+    thread: object, loop_factory: object, drive: object, linger: float, grace: float
+) -> None:
+    if thread is not None:
+        if not isinstance(thread, threading.Thread):
+            raise TypeError(f"creator_thread is {thread!r}. Give a threading.Thread, or nothing.")
+        if not thread.is_alive():
+            raise RuntimeError(
+                f"creator_thread {thread.name!r} is not alive. Make the manager while it runs."
+            )
+    if loop_factory is not None and not callable(loop_factory):
+        raise TypeError(f"loop_factory is {loop_factory!r}. Give a callable that makes a loop.")
+    if drive not in ("auto", "keeper", "caller"):
+        raise ValueError(f'drive is {drive!r}. It is one of "auto", "keeper" and "caller".')
+    for name, seconds in (("linger", linger), ("grace", grace)):
+        if check_timeout(seconds) is None:
+            raise ValueError(f"{name} is {seconds!r}. Give a finite number of seconds.")

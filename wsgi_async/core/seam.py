@@ -1,0 +1,111 @@
+"""Where the driver touches threads and time: locks, wake-ups, the loop's entry, the clock.
+
+All of it goes through one object, so that a test can put a scheduler of its own in its place and
+try every order of the threads' steps.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+__all__ = ["Seam", "Signal"]
+
+
+class Signal:
+    """A wake-up call for one thread; set or not set, and lives as long as its user wants.
+
+    `set()` takes no lock and never blocks, so it may be called from a destructor or a signal
+    handler that interrupted anything, also from one that interrupted `set()` itself.
+    A spurious return of `wait()` is possible; who waits looks again at what it waits for.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Wake the waiter, or let its next wait return at once. From any thread."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # it was set already: one wake-up serves both
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until set, and unset it again; False after `timeout` seconds."""
+        if timeout is None:
+            return self._lock.acquire()
+        return self._lock.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX))
+
+
+class Seam:
+    """The real locks, wake-ups, loop entry and clock. One instance serves the whole process."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def mutex(self) -> AbstractContextManager[Any]:
+        """A lock for a driver's state.
+
+        It can be taken again by the thread that has it: the garbage collector may run a
+        destructor that submits work while this very thread holds the lock.
+        """
+        return threading.RLock()
+
+    def signal(self) -> Signal:
+        """A new wake-up call, not set."""
+        return Signal()
+
+    def borrow(self) -> Signal:
+        """A wake-up call for a wait of the current thread; give it back after it.
+
+        A thread keeps one between its waits. A signal handler that waits inside a wait finds
+        none left and gets one of its own: it must not use up the outer wait's wake-up.
+        """
+        try:
+            return self._local.signals.pop()  # type: ignore[no-any-return]
+        except (AttributeError, IndexError):
+            return self.signal()
+
+    def give_back(self, signal: Signal) -> None:
+        """Keep a borrowed wake-up call for the current thread's next wait."""
+        try:
+            self._local.signals.append(signal)
+        except AttributeError:
+            self._local.signals = [signal]
+
+    def current(self) -> int:
+        """A name for the calling thread, unique among the threads that are alive."""
+        return threading.get_ident()
+
+    def clock(self) -> float:
+        """Monotonic time in seconds."""
+        return time.monotonic()
+
+    def entry(self, run_forever: Callable[[], None]) -> Callable[[], None]:
+        """What a driver calls to enter the loop."""
+        return run_forever
+
+    def watch(self, fileno: int, timeout: float | None) -> None:
+        """Block until a descriptor is readable, at most `timeout` seconds."""
+        poll = select.poll()
+        poll.register(fileno, select.POLLIN)
+        poll.poll(None if timeout is None else max(0, -int(-timeout * 1000 // 1)))
+
+    def start_thread(self, target: Callable[[], None], name: str) -> threading.Thread:
+        """Start a daemon thread.
+
+        Raises:
+            RuntimeError: The process cannot start another thread.
+        """
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        thread.start()
+        return thread

@@ -1,0 +1,138 @@
+"""The end of a loop: what stop() does, in the keeper's thread, within a budget of time.
+
+Tasks get at most half of the budget, and each later step a fair part of what is left. What does
+not end in its time is logged by name and left behind; the steps after it are taken all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+from .log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from concurrent.futures import ThreadPoolExecutor
+
+    from .driver import Driver
+
+__all__ = ["Shutdown"]
+
+
+class Shutdown:
+    """One run of the closing steps. Lives until the loop is closed; in the keeper's thread only.
+
+    Args:
+        driver: Whose loop is closed; the calling thread holds its baton.
+        executor: The loop's default executor.
+        budget: Seconds for all steps together.
+    """
+
+    def __init__(self, driver: Driver, executor: ThreadPoolExecutor, *, budget: float) -> None:
+        self._driver = driver
+        self._loop = driver.loop.raw
+        self._executor = executor
+        self._clock = driver.seam.clock
+        self._deadline = self._clock() + budget
+
+    def run(self) -> None:
+        """End everything and close the loop. Raises nothing; what goes wrong is logged."""
+        self.refuse_queued()
+        steps = [
+            (self._end_tasks, 2),
+            (self._end_generators, 2),
+            (self._end_executor, 1),
+        ]
+        for step, share in steps:
+            try:
+                step(max(0.0, self._deadline - self._clock()) / share)
+            except Exception:
+                logger.exception("%s: a step of its stop failed", self._driver.label)
+        self.fail_all()
+        self._close_loop()
+
+    def refuse_queued(self) -> None:
+        """End what nobody has started; nothing can be added any more."""
+        while (job := self._driver.baton.next_job()) is not None:
+            self._driver.cancel_unstarted(job)
+
+    def fail_all(self) -> None:
+        """Wake whoever still waits for a job that did not end in time. From any thread."""
+        for job in self._driver.in_flight():
+            self._driver.finish(job, exception=asyncio.CancelledError(), cancelled=True)
+        self._driver.fail_followed()
+
+    def _end_tasks(self, budget: float) -> None:
+        async def end() -> None:
+            # A task that is being cancelled may start another: look again until none is left.
+            while others := asyncio.all_tasks() - {asyncio.current_task()}:
+                for task in others:
+                    task.cancel()
+                await asyncio.wait(others)
+
+        if not self._drive(end(), budget):
+            for task in asyncio.all_tasks(self._loop):
+                logger.warning(
+                    "%s: %s did not end in time when the manager was stopped",
+                    self._driver.label,
+                    self._describe(task),
+                )
+
+    def _describe(self, task: asyncio.Task[Any]) -> str:
+        for job in self._driver.in_flight():
+            if job.task is task:
+                return job.name
+        return f"the task {task.get_name()} ({task.get_coro()!r})"
+
+    def _end_generators(self, budget: float) -> None:
+        if not self._drive(self._loop.shutdown_asyncgens(), budget):
+            logger.warning(
+                "%s: an async generator did not end in time when the manager was stopped",
+                self._driver.label,
+            )
+
+    def _drive(self, coro: Coroutine[Any, Any, None], budget: float) -> bool:
+        """Run a coroutine to its end; False if the budget was too small and it was cancelled."""
+        driver = self._driver
+        task = driver.loop.create_task(coro)
+        task.add_done_callback(lambda _: driver.loop.stop())
+        over: list[bool] = []
+
+        def cut() -> None:
+            over.append(True)
+            driver.loop.stop()
+
+        timer = driver.loop.call_later(budget, cut)
+        while not (task.done() or over):
+            driver.visit()
+        timer.cancel()
+        if task.done():
+            task.result()
+            return True
+        task.cancel()
+        driver.loop.stop()
+        driver.visit()  # one turn, so that the step itself leaves nothing pending
+        return False
+
+    def _end_executor(self, budget: float) -> None:
+        # Not loop.shutdown_default_executor(): up to 3.11 it cannot be given up, it joins.
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        joiner = threading.Thread(target=self._executor.shutdown, daemon=True)
+        try:
+            joiner.start()
+        except RuntimeError:
+            return  # the interpreter is at its end, and has joined all executors' threads
+        joiner.join(budget)
+        if joiner.is_alive():
+            logger.warning(
+                "%s: a function in its default executor did not end in time", self._driver.label
+            )
+
+    def _close_loop(self) -> None:
+        self._driver.loop.unguard()
+        try:
+            self._loop.close()
+        except Exception:
+            logger.exception("%s: its event loop could not be closed", self._driver.label)

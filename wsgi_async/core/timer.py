@@ -1,0 +1,109 @@
+"""The linger timer: one thread for all managers, asleep unless callers drive.
+
+While calls come back to back nobody need run the loop between them. Somebody has to notice when
+they stop coming. A keeper that polled for that would take the GIL from the very calls it waits
+for, once for each manager; this thread does it for all of them, and sleeps when none is armed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .seam import Seam
+
+__all__ = ["LingerTimer", "Lingering", "TimerThread", "reset", "shared_timer"]
+
+
+class Lingering(Protocol):
+    """Who wants to know when its callers have stayed away long enough."""
+
+    def linger_over(self) -> float | None:
+        """Look, and return when to ask again, on the seam's clock; None to be forgotten."""
+
+
+class LingerTimer:
+    """A daemon thread that asks those who are armed. Lives while it has users.
+
+    `users` and the thread's life are guarded by a lock; `arm()` takes none, as it is called from
+    wherever a destructor may submit work.
+    """
+
+    def __init__(self, seam: Seam) -> None:
+        self._seam = seam
+        self._lock = threading.Lock()
+        self._users = 0
+        self._worker: TimerThread | None = None
+
+    def open(self) -> TimerThread:
+        """Count one more user, and start the thread for the first.
+
+        Raises:
+            RuntimeError: The process cannot start another thread.
+        """
+        with self._lock:
+            if self._worker is None:
+                worker = TimerThread(self._seam)
+                self._seam.start_thread(worker.run, "wsgi_async timer")
+                self._worker = worker
+            self._users += 1
+            return self._worker
+
+    def close(self) -> None:
+        """Count one user less, and end the thread after the last."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._worker is not None:
+                self._worker.end()
+                self._worker = None
+
+
+class TimerThread:
+    """What the timer's thread runs. Lives from the first user to the last."""
+
+    def __init__(self, seam: Seam) -> None:
+        self._clock = seam.clock
+        self._signal = seam.signal()
+        self._incoming: deque[Lingering] = deque()
+        self._ended = False
+
+    def arm(self, who: Lingering) -> None:
+        """Ask this one from now on. From any thread; takes no lock."""
+        self._incoming.append(who)
+        self._signal.set()
+
+    def end(self) -> None:
+        """Let the thread end. From any thread."""
+        self._ended = True
+        self._signal.set()
+
+    def run(self) -> None:
+        """Ask whoever is armed, when it is time; the thread's main function."""
+        armed: list[Lingering] = []
+        while not self._ended:
+            while self._incoming:
+                armed.append(self._incoming.popleft())
+            armed, until = _ask(armed)
+            self._signal.wait(None if until is None else max(0.0, until - self._clock()))
+
+
+def _ask(armed: list[Lingering]) -> tuple[list[Lingering], float | None]:
+    """Those who want to be asked again, and when; in a frame of its own, so it keeps nobody."""
+    asked = [(who, who.linger_over()) for who in armed]
+    waiting = [(who, until) for who, until in asked if until is not None]
+    return [who for who, _ in waiting], min((until for _, until in waiting), default=None)
+
+
+_shared: dict[int, LingerTimer] = {}
+
+
+def shared_timer(seam: Seam) -> LingerTimer:
+    """The process's timer for this seam."""
+    return _shared.setdefault(id(seam), LingerTimer(seam))
+
+
+def reset() -> None:
+    """In a forked child: the timer's thread is the parent's."""
+    _shared.clear()

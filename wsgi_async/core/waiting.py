@@ -1,0 +1,57 @@
+"""The checks before a thread blocks: may it, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from numbers import Real
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .driver import Driver
+
+__all__ = ["check_timeout", "inherited_error", "refuse_in_event_loop", "refuse_inherited"]
+
+
+def check_timeout(timeout: float | None) -> float | None:
+    """A timeout as the locks take it: None, or seconds from zero.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is not a number in the other sense.
+    """
+    if timeout is None:
+        return None
+    if not isinstance(timeout, Real):
+        raise TypeError(f"The timeout is {timeout!r}. Give seconds as a number, or None.")
+    seconds = float(timeout)
+    if math.isnan(seconds):
+        raise ValueError("The timeout is not a number. Give seconds, or None to wait for ever.")
+    return None if seconds == math.inf else max(0.0, seconds)
+
+
+def refuse_in_event_loop(instead: str) -> None:
+    """Raise if the current thread runs an event loop, this one or any other.
+
+    By the running loop, never by the thread: whoever waits here would stop a loop, perhaps the
+    very one it waits for. As nobody can, no cycle of waits can form.
+    """
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError(
+            "This thread runs an event loop, which would stand still if it waited here. "
+            f"In a coroutine, await it instead: {instead}."
+        )
+
+
+def refuse_inherited(driver: Driver) -> None:
+    """Raise if the process was forked since the driver's manager was started."""
+    if driver.inherited:
+        raise inherited_error(driver.label)
+
+
+def inherited_error(label: str) -> RuntimeError:
+    """What whoever uses a parent process's manager gets."""
+    return RuntimeError(
+        f"{label} belongs to the parent process and cannot be used after a fork. "
+        "Make a new one in this process with get_or_create_loop_manager()."
+    )
