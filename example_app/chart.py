@@ -69,7 +69,7 @@ def _marks(checks: Sequence[CheckResult], slots: int) -> Iterator[Markup]:
             points = [(x, _y(one.latency_ms or 0.0, top)) for x, one in group]
             yield from _run_of_successes(points)
         else:
-            yield _path("failed", "".join(f"M{x:.1f} {MARGIN}V{HEIGHT - 1}" for x, _ in group))
+            yield _path("failed", "".join(f"M{x:.1f} {HEIGHT // 2}V{HEIGHT - 1}" for x, _ in group))
     if places and places[-1][1].ok:
         x, last = places[-1]
         # A line of no length with round ends: a dot that stays round when the chart is stretched.

@@ -56,7 +56,7 @@ def _new_client() -> httpx.AsyncClient:
         # Each check has one time limit for all of it (see checks.py).
         timeout=None,  # noqa: S113
         # Longer than the interval between two rounds, or no connection would be there to reuse.
-        limits=httpx.Limits(max_keepalive_connections=40, keepalive_expiry=30),
+        limits=httpx.Limits(max_keepalive_connections=40, keepalive_expiry=300),
         # A proxy would answer for the address, and not at all for one on this machine.
         trust_env=False,
         verify=_ssl_context(),

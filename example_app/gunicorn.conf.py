@@ -24,13 +24,13 @@ except SettingsError as error:
 
 wsgi_app = "example_app.app:app"
 chdir = _CHECKOUT
-bind = f"{host_in_url(_settings.host)}:{_settings.port}"
+bind = _settings.bind
 workers = _settings.workers
 worker_class = "gthread"
 threads = _settings.threads
 # The board checks itself over connections that stay open: longer than its own client keeps them,
 # so that it is the client that closes first.
-keepalive = 40
+keepalive = 310
 graceful_timeout = 10
 # A control socket has one path per user, which two services would fight over.
 control_socket_disable = True

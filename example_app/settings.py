@@ -47,6 +47,11 @@ class Settings:
         return replace(cls(), **found)
 
     @property
+    def bind(self) -> str:
+        """What the server listens on, as gunicorn has it."""
+        return f"{host_in_url(self.host)}:{self.port}"
+
+    @property
     def base_url(self) -> str:
         """Where the service reaches itself, without a trailing slash."""
         return f"http://{host_in_url(_reachable(self.host))}:{self.port}"
