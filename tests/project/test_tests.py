@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.project
 
 
-def tests_in(checkout: Path) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+def every_test(checkout: Path) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     for path in sorted(checkout.glob("tests/**/test_*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            if is_function and node.name.startswith("test_"):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            if node.name.startswith("test_"):
                 yield f"{path.relative_to(checkout)}::{node.name}", node
 
 
 def test_every_test_says_what_the_user_gets(checkout: Path) -> None:
     """Who looks for a promise finds it in words, beside the test that keeps it."""
-    found = dict(tests_in(checkout))
+    found = dict(every_test(checkout))
     assert found
     assert [name for name, node in found.items() if not ast.get_docstring(node)] == []

@@ -159,11 +159,12 @@ def mistakes(manager: AsyncioLoopManager, environ: dict[str, Any]) -> None:
     """Mistakes that a type checker finds; never called."""
     manager.run(length)  # type: ignore[arg-type]
     manager.run("not a coroutine")  # type: ignore[arg-type]
-    manager.run(length("a"), 5)  # type: ignore[misc]
+    manager.run(length("a"), 5)  # type: ignore[call-arg]
     manager.run(length("a"), timeout="5")  # type: ignore[arg-type]
     manager.submit_task(42)  # type: ignore[call-overload]
     AsyncioLoopManager(drive="sometimes")  # type: ignore[arg-type]
     AsyncLoopMiddleware("app")  # type: ignore[arg-type]
     SyncFuture[int]().set_result("1")  # type: ignore[arg-type]
-    text: str = loop_from(environ).run(length("a"))  # type: ignore[arg-type, assignment]
+    count = loop_from(environ).run(length("a"))
+    text: str = count  # type: ignore[assignment]
     print(text)
