@@ -75,6 +75,7 @@ class Baton:
         self.keeper_only = keeper_only
         self.last_use = 0.0  # when a caller left, or work was queued for a waiter to start
         self.armed = False  # the linger timer knows of us
+        self._last_seen = 0.0  # the last use that the timer has seen while somebody drove
         self.due = False  # the linger is over: the keeper has a look at the loop
         self.poked = False  # something came in past us; written without the mutex, see poke()
         self.closing = False  # stop() was called, or the owner has ended; never unset
@@ -289,11 +290,15 @@ class Baton:
     def linger_over(self, linger: float) -> float | None:
         """For the timer: when to ask again, or None when it need not (see `due`)."""
         with self.mutex:
+            now = self.clock()
             if self.holder is None:
-                until = self.last_use + linger
-                if until > self.clock():
-                    return until
+                if self.last_use + linger > now:
+                    return self.last_use + linger
                 self.due = True
-            # Somebody drives: it arms the timer again when it leaves.
+            elif self.last_use != self._last_seen:
+                # Calls come and go, and one is under way: do not make each of them arm us anew.
+                self._last_seen = self.last_use
+                return now + linger
+            # Nothing to wait for, or one long call, which arms the timer when it leaves.
             self.armed = False
             return None
