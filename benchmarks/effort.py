@@ -1,0 +1,75 @@
+"""How long to measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many rounds and calls a run takes; fixed for the whole run.
+
+    Args:
+        rounds: rounds of call batches.
+        fast_calls: calls in a batch for a way that stays in its thread (tens of microseconds).
+        slow_calls: the same for one that changes threads or makes a loop (hundreds of them).
+        latency_rounds: rounds in which each call is timed for itself, under neighbours.
+        latency_fast: calls in such a round for a way that stays in its thread.
+        latency_slow: the same for one that does not.
+        pauses: calls that are each taken after a pause.
+        windows: rounds of the scenario with many threads.
+        window: seconds that one contender gets in such a round.
+        managers: how many managers rest side by side.
+        idle: seconds for which their CPU time is watched.
+        request_rounds: rounds of requests through gunicorn.
+        request_seconds: whole seconds that one route gets in such a round.
+    """
+
+    rounds: int
+    fast_calls: int
+    slow_calls: int
+    latency_rounds: int
+    latency_fast: int
+    latency_slow: int
+    pauses: int
+    windows: int
+    window: float
+    managers: int
+    idle: float
+    request_rounds: int
+    request_seconds: int
+
+
+FULL = Effort(
+    rounds=60,
+    fast_calls=500,
+    slow_calls=50,
+    latency_rounds=15,
+    latency_fast=60,
+    latency_slow=8,
+    pauses=100,
+    windows=11,
+    window=0.4,
+    managers=100,
+    idle=5.0,
+    request_rounds=9,
+    request_seconds=1,
+)
+"""A few minutes: what the published figures are taken with."""
+
+QUICK = Effort(
+    rounds=12,
+    fast_calls=200,
+    slow_calls=20,
+    latency_rounds=3,
+    latency_fast=60,
+    latency_slow=6,
+    pauses=20,
+    windows=3,
+    window=0.2,
+    managers=40,
+    idle=1.0,
+    request_rounds=2,
+    request_seconds=1,
+)
+"""Well under a minute: to see whether a change matters at all."""

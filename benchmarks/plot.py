@@ -1,0 +1,140 @@
+"""Draw the results: one SVG of four panels, the same bytes for the same results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.report import readable
+from benchmarks.scenarios import SUBJECTS
+from benchmarks.timing import Results, Scenario
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+OURS, OTHERS, LIMIT = "#0b6e4f", "#9aa5b1", "#3e4c59"
+"""Colours: what this library does, what else there is, and what cannot be beaten."""
+
+COLOURS = {"run": OURS, "submit": OURS, "ours": OURS, "limit": LIMIT, "plain": LIMIT}
+"""Contender's key: its colour, if it is not one of the others."""
+
+
+WAYS = ("limit", "run", "submit", "threadsafe", "asyncio_run", "portal", "asgiref")
+"""Ways to call, from top to bottom."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One panel: a scenario, the contenders shown, and how.
+
+    Args:
+        scenario: its name in the results.
+        title: stands above the panel.
+        unit: stands below the axis, with which way is better.
+        keys: contenders from top to bottom; those that were not measured are left out.
+        log: whether the axis is logarithmic, for what differs by powers of ten.
+    """
+
+    scenario: str
+    title: str
+    unit: str
+    keys: Sequence[str] = WAYS
+    log: bool = False
+
+
+PAD = 0.12
+"""Inches of space around each panel."""
+
+LATENCY = "µs per call, logarithmic: less is better"
+
+PANELS = (
+    Panel("alone", "One worker thread, alone", LATENCY, log=True),
+    Panel("neighbours", "Beside two CPU-bound threads", LATENCY, log=True),
+    Panel("threads", "Eight worker threads", "calls per second: more is better"),
+    Panel(
+        "requests",
+        "Flask under gunicorn's threads",
+        "requests per second: more is better",
+        ("plain", "ours", "asyncio_run", "flask_async"),
+    ),
+)
+
+
+def draw(results: Results, path: Path, *, subtitle: str) -> bool:
+    """Write the plot to `path`.
+
+    Args:
+        results: what was measured; panels without results are left out.
+        path: of the SVG file.
+        subtitle: one line that says what it was measured on.
+
+    Returns:
+        False where nothing of what the panels show was measured: then nothing is written.
+    """
+    panels = [panel for panel in PANELS if panel.scenario in results]
+    if not panels:
+        return False
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    import matplotlib.pyplot as plt
+
+    # A fixed salt and no date: the file changes only when the results do.
+    with mpl.rc_context(
+        {
+            "font.size": 10,
+            "svg.hashsalt": "wsgi_async",
+            "figure.constrained_layout.h_pad": PAD,
+            "figure.constrained_layout.w_pad": PAD,
+        }
+    ):
+        rows = (len(panels) + 1) // 2
+        figure, grid = plt.subplots(
+            rows, 2, figsize=(12, 3.4 * rows + 0.6), squeeze=False, layout="constrained"
+        )
+        figure.suptitle("What it costs to call async code from a WSGI worker thread\n" + subtitle)
+        axes = list(grid.flat)
+        for panel, axis in zip(panels, axes, strict=False):
+            _fill(axis, panel, results[panel.scenario])
+        for axis in axes[len(panels) :]:
+            axis.set_visible(False)
+        # An opaque background, so that it can be read on a dark page too.
+        figure.savefig(path, metadata={"Date": None, "Creator": None}, facecolor="white")
+        plt.close(figure)
+    return True
+
+
+def _fill(axis: Axes, panel: Panel, scenario: Scenario) -> None:
+    keys = [key for key in panel.keys if key in scenario]
+    values = [scenario[key].median for key in keys]
+    colours = [COLOURS.get(key, OTHERS) for key in keys]
+    (_dots if panel.log else _bars)(axis, values, colours)
+    for place, value in enumerate(values):
+        axis.annotate(
+            readable(value), (value, place), (8, 0), textcoords="offset points", va="center"
+        )
+    axis.set_yticks(range(len(keys)), [SUBJECTS[panel.scenario].label(key) for key in keys])
+    axis.invert_yaxis()
+    axis.set_title(panel.title, fontweight="bold", loc="left")
+    axis.set_xlabel(panel.unit, loc="left")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+
+
+def _dots(axis: Axes, values: Sequence[float], colours: Sequence[str]) -> None:
+    # Not bars: the length of a bar on a logarithmic axis means nothing.
+    places = range(len(values))
+    axis.set_xscale("log")
+    axis.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axis.hlines(places, min(values) / 3, values, colors=colours, linewidth=1)
+    axis.scatter(values, places, color=colours, s=60, zorder=3)
+    axis.set_xlim(min(values) / 3, max(values) * 8)
+
+
+def _bars(axis: Axes, values: Sequence[float], colours: Sequence[str]) -> None:
+    axis.barh(range(len(values)), values, color=colours, height=0.6)
+    axis.set_xlim(0, max(values) * 1.25)
+    # Each bar has its number.
+    axis.set_xticks([])

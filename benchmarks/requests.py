@@ -1,0 +1,84 @@
+"""Whole requests through gunicorn's threads: what of all this is left for a user to see."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from functools import partial
+
+from benchmarks.child import environment, module
+from benchmarks.effort import Effort
+from benchmarks.server import get, gunicorn
+from benchmarks.timing import Measure, Scenario, interleave
+
+WORKERS = 1
+"""One process on one core leaves the other core to the client."""
+
+THREADS = 4
+"""Threads of each gunicorn worker."""
+
+CONNECTIONS = 8
+"""Connections that the client keeps open; more than there are threads, so none is idle."""
+
+ROUTES = {
+    "plain": "/plain",
+    "ours": "/ours",
+    "flask_async": "/flask-async",
+    "asyncio_run": "/asyncio-run",
+}
+"""Contender's key: its path in the app. One server has them all: equal conditions for all."""
+
+
+def requests(effort: Effort) -> Scenario:
+    """Requests per second of four views that do the same in four ways."""
+    with gunicorn(workers=WORKERS, threads=THREADS) as port:
+        for path in ROUTES.values():
+            if get(port, path) != "ok":
+                raise RuntimeError(f"{path} does not give the answer that all must give.")
+        load = with_wrk if client() == "wrk" else with_own_client
+        measures: dict[str, Measure] = {
+            key: partial(load, port, path, effort.request_seconds) for key, path in ROUTES.items()
+        }
+        return interleave(measures, "1/s", rounds=effort.request_rounds)
+
+
+def client() -> str:
+    """Return the name of the load generator that is used here."""
+    return "wrk" if shutil.which("wrk") else "http.client threads"
+
+
+def with_wrk(port: int, path: str, seconds: int) -> Sequence[float]:
+    """Measure with wrk; return requests per second."""
+    output = _output(
+        ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", f"http://127.0.0.1:{port}{path}"]
+    )
+    return (per_second(output),)
+
+
+def with_own_client(port: int, path: str, seconds: int) -> Sequence[float]:
+    """Measure with the client of this package; return requests per second."""
+    arguments = [str(port), path, str(seconds), str(CONNECTIONS)]
+    return (float(_output(module("benchmarks.client", *arguments))),)
+
+
+def per_second(output: str) -> float:
+    """Read requests per second out of what wrk prints.
+
+    Raises:
+        RuntimeError: some answers were errors, so the figure would say nothing.
+    """
+    if re.search(r"Non-2xx|Socket errors", output):
+        raise RuntimeError(f"Some requests failed:\n{output}")
+    found = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    if found is None:
+        raise RuntimeError(f"wrk did not say how many requests it made:\n{output}")
+    return float(found[1])
+
+
+def _output(command: list[str]) -> str:
+    done = subprocess.run(
+        command, env=environment(), stdout=subprocess.PIPE, text=True, timeout=60, check=True
+    )
+    return done.stdout

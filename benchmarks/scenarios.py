@@ -1,0 +1,89 @@
+"""What can be measured, in the order in which it is measured, and its names for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from benchmarks import calls, contenders
+from benchmarks.effort import Effort
+from benchmarks.middleware import middleware
+from benchmarks.requests import requests
+from benchmarks.rest import rest
+from benchmarks.threads import WORKERS, eight_threads
+from benchmarks.timing import Scenario
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One scenario: how it is measured and what it is called.
+
+    Args:
+        title: its name for people, with the unit.
+        measure: measures all its contenders side by side.
+        baseline: the contender that the table compares the others with; none for rest.
+        labels: names for contenders that `LABELS` does not have, or that mean something else here.
+    """
+
+    title: str
+    measure: Callable[[Effort], Scenario]
+    baseline: str | None = "limit"
+    labels: dict[str, str] = field(default_factory=dict)
+
+    def label(self, key: str) -> str:
+        """Return a contender's name for people."""
+        return self.labels.get(key) or LABELS.get(key, key)
+
+
+LABELS = {
+    each.key: each.label
+    for each in (
+        *contenders.everyday(),
+        *contenders.with_idle_socket(),
+        *contenders.on_uvloop(),
+        *contenders.hops(),
+    )
+}
+"""Contender's key: its name for people."""
+
+SUBJECTS = {
+    "alone": Subject("one worker thread, alone: us per call", calls.alone),
+    "hop": Subject("keeper busy with a tracked task: us per call", calls.hop),
+    "middleware": Subject(
+        "an app that ignores the loop: us per request",
+        middleware,
+        labels={"bare": "app alone", "wrapped": "app in AsyncLoopMiddleware"},
+    ),
+    "pause": Subject("each call after a pause: us per call", calls.after_a_pause),
+    "neighbours": Subject("2 CPU-bound neighbours: us per call", calls.neighbours),
+    "threads": Subject(
+        f"{WORKERS} worker threads: calls per second",
+        eight_threads,
+        labels={"threadsafe_shared": "run_coroutine_threadsafe().result, one loop for all"},
+    ),
+    "rest": Subject(
+        "a manager at rest",
+        rest,
+        baseline=None,
+        labels={
+            "descriptors": "file descriptors",
+            "threads": "threads",
+            "memory_started": "memory (PSS), only started",
+            "memory_used": "memory (PSS), after use",
+            "traced": "of which Python's allocator",
+            "idle_cpu": "CPU time of all managers together",
+        },
+    ),
+    "requests": Subject(
+        "gunicorn gthread: requests per second",
+        requests,
+        baseline="plain",
+        labels={
+            "plain": "sync view, no async code",
+            "ours": "sync view, loop_from(environ).run",
+            "flask_async": "Flask async def view",
+            "asyncio_run": "sync view, asyncio.run",
+        },
+    ),
+}
+"""Scenario's name: what it is."""

@@ -1,0 +1,73 @@
+"""A real gunicorn for the app of this benchmark."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from typing import IO
+
+from benchmarks.child import environment, module
+
+GRACE = 15
+"""Seconds that gunicorn gets to start and to end."""
+
+
+@contextmanager
+def gunicorn(*, workers: int, threads: int) -> Iterator[int]:
+    """Serve with `workers` processes of `threads` threads on loopback; gives the port.
+
+    Raises:
+        RuntimeError: it did not start; the error holds what gunicorn wrote.
+    """
+    # The socket is bound here and inherited, so no port can be lost to somebody else.
+    with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryFile("w+") as log:
+        port: int = listener.getsockname()[1]
+        command = module("gunicorn", "benchmarks.flask_app:application")
+        command += ["--config", "python:benchmarks.gunicorn_conf"]
+        command += ["--workers", str(workers), "--threads", str(threads)]
+        command += ["--bind", f"fd://{listener.fileno()}"]
+        server = subprocess.Popen(
+            command, env=environment(), pass_fds=[listener.fileno()], stderr=log
+        )
+        # From here on only gunicorn listens: if it ends, connections fail instead of waiting.
+        listener.close()
+        try:
+            _wait_for(port, log)
+            yield port
+        finally:
+            _end(server)
+
+
+def get(port: int, path: str) -> str:
+    """Return the body of one answer."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=GRACE)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        body = response.read().decode()
+        if response.status != 200:
+            raise RuntimeError(f"{path} answered {response.status}: {body[:200]}")
+        return body
+    finally:
+        connection.close()
+
+
+def _wait_for(port: int, log: IO[str]) -> None:
+    try:
+        get(port, "/plain")  # Waits in the socket's backlog until a worker is there.
+    except OSError as error:
+        log.seek(0)
+        raise RuntimeError(f"gunicorn did not start: {log.read()}") from error
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    server.terminate()
+    try:
+        server.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()

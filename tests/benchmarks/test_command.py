@@ -1,0 +1,75 @@
+"""The benchmark as a command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks.child import environment, module
+from benchmarks.scenarios import SUBJECTS
+
+
+def run(*arguments: str, flags: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run the benchmark in a process without debug modes."""
+    interpreter, *rest = module("benchmarks", *arguments)
+    return subprocess.run(
+        [interpreter, *flags, *rest],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+def test_debug_mode_is_refused() -> None:
+    """Nobody publishes figures that were taken in debug mode by mistake."""
+    done = run("--quick", "--only", "hop", flags=("-X", "dev"))
+    assert done.returncode == 2
+    assert "Refused: with -X dev" in done.stderr
+    assert not done.stdout
+
+
+@pytest.mark.slow
+def test_part_of_it_from_the_command_line(tmp_path: Path) -> None:
+    """`--quick --only --output` prints the table and leaves JSON (and a plot) in the folder."""
+    done = run("--quick", "--only", "alone", "--only", "hop", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert "run() / limit" in done.stdout
+    content = json.loads((tmp_path / "results.json").read_text())
+    assert list(content["results"]) == ["alone", "hop"]
+    measured = {each["key"] for each in content["figures"] if each["value"] is not None}
+    assert measured == {"run", "submit", "threadsafe", "asgiref", "hop"}
+
+
+def options(*arguments: str) -> argparse.Namespace:
+    """Parse a command line."""
+    return command.arguments().parse_args(arguments)
+
+
+def test_everything_is_measured_by_default() -> None:
+    """Without options nothing is left out."""
+    assert command.chosen(options()) == list(SUBJECTS)
+
+
+def test_whole_requests_can_be_left_out() -> None:
+    """Where no server can be started, the rest can be measured."""
+    assert set(SUBJECTS) - set(command.chosen(options("--no-gunicorn"))) == {"requests"}
+
+
+def test_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """A misspelt name is answered with those that there are."""
+    with pytest.raises(SystemExit):
+        options("--only", "nothing")
+    assert "neighbours" in capsys.readouterr().err
+
+
+def test_the_interpreter_is_this_one() -> None:
+    """Processes that the benchmark starts run on the interpreter that is being measured."""
+    assert module("benchmarks")[0] == sys.executable

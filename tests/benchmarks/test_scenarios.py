@@ -1,0 +1,170 @@
+"""Each scenario of the benchmark measures what it says, with a handful of calls."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from benchmarks import calls, contenders, requests, threads
+from benchmarks.contenders import Contender
+from benchmarks.effort import QUICK, Effort
+from benchmarks.middleware import middleware
+from benchmarks.neighbours import cpu_bound_neighbours
+from benchmarks.rest import rest
+from benchmarks.scenarios import SUBJECTS
+from benchmarks.timing import Call, Scenario
+
+TINY = Effort(
+    rounds=2,
+    fast_calls=3,
+    slow_calls=1,
+    latency_rounds=1,
+    latency_fast=2,
+    latency_slow=1,
+    pauses=1,
+    windows=2,
+    window=0.01,
+    managers=3,
+    idle=0.05,
+    request_rounds=1,
+    request_seconds=1,
+)
+"""Enough to see that everything is set up, measured and taken down."""
+
+WAYS = {"limit", "run", "submit", "threadsafe", "asyncio_run", "portal", "asgiref"}
+IDLE = {"limit_idle", "run_idle", "submit_idle", "threadsafe_idle"}
+
+
+def check(scenario: Scenario, keys: set[str], values: int | None = None) -> None:
+    """Every contender is there, with all its values, and each of them is a time or a rate."""
+    assert keys <= set(scenario)
+    assert all(value > 0 for series in scenario.values() for value in series.values)
+    if values is not None:
+        assert {len(series.values) for series in scenario.values()} == {values}
+
+
+def test_alone() -> None:
+    """All ways to call are measured side by side, those with an idle socket too."""
+    check(calls.alone(TINY), WAYS | IDLE, values=2)
+
+
+def test_neighbours() -> None:
+    """Under neighbours each call is a value of its own."""
+    scenario = calls.neighbours(TINY)
+    check(scenario, WAYS | IDLE)
+    assert len(scenario["run"].values) == 2
+    assert len(scenario["asgiref"].values) == 1
+
+
+def test_after_a_pause() -> None:
+    """Calls after a pause are measured for the ways whose loop lives on."""
+    check(calls.after_a_pause(TINY), {"limit", "run", "submit", "threadsafe"} | IDLE, values=1)
+
+
+def test_hop() -> None:
+    """A hop is measured beside `run_coroutine_threadsafe`."""
+    check(calls.hop(TINY), {"limit", "hop", "threadsafe"}, values=4)
+
+
+@pytest.mark.slow
+def test_eight_threads() -> None:
+    """Eight threads call at once, in every way."""
+    check(threads.eight_threads(TINY), WAYS | IDLE | {"threadsafe_shared"}, values=2)
+
+
+def test_middleware() -> None:
+    """The app is measured with the middleware and without."""
+    scenario = middleware(TINY)
+    check(scenario, {"limit", "bare", "wrapped"}, values=2)
+
+
+@pytest.mark.slow
+def test_rest() -> None:
+    """Managers at rest are measured in a process of their own."""
+    scenario = rest(TINY)
+    assert scenario["threads"].median == 1
+    assert {"idle_cpu", "traced"} <= set(scenario)
+
+
+@pytest.mark.gunicorn
+@pytest.mark.slow
+def test_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four views are measured through a real gunicorn, with the client of this package."""
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    check(requests.requests(TINY), {"plain", "ours", "flask_async", "asyncio_run"}, values=1)
+
+
+def test_every_scenario_has_names_for_its_contenders() -> None:
+    """The table shows names that people understand, never bare keys."""
+    assert SUBJECTS["requests"].label("ours") == "sync view, loop_from(environ).run"
+    assert {"run", "limit", "submit"}.isdisjoint(SUBJECTS["alone"].label(key) for key in WAYS)
+
+
+@pytest.mark.parametrize("way", [*contenders.everyday(), *contenders.with_idle_socket()])
+def test_each_way_really_runs_the_coroutine(
+    way: Contender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal work: one call of any way runs the coroutine exactly once, to its end."""
+    ran: list[int] = []
+
+    async def counted() -> None:
+        ran.append(threading.get_ident())
+
+    monkeypatch.setattr(contenders, "noop", counted)
+    with way.open() as call:
+        call()
+        assert len(ran) == 1
+        call()
+        assert len(ran) == 2
+
+
+def test_scenarios_run_on_a_worker_thread() -> None:
+    """What is timed never runs on the main thread, where a manager would not drive its loop."""
+
+    @calls.on_a_worker_thread
+    def where(_: Effort) -> Scenario:
+        assert threading.current_thread() is not threading.main_thread()
+        return {}
+
+    assert where(TINY) == {}
+
+
+def test_neighbours_spin_and_end() -> None:
+    """Neighbours are there while it is measured, and gone afterwards."""
+    before = threading.active_count()
+    with cpu_bound_neighbours(2):
+        assert threading.active_count() == before + 2
+    assert threading.active_count() == before
+
+
+def test_a_failing_call_ends_the_crew() -> None:
+    """A way that fails in one of many threads stops the benchmark with its error, not a hang."""
+
+    @contextmanager
+    def failing() -> Iterator[Call]:
+        yield lambda: 1 / 0
+
+    with (
+        pytest.raises(ZeroDivisionError),
+        threads.crew([Contender("bad", "bad", failing)], 2) as workers,
+    ):
+        workers.window("bad", 0.01)
+
+
+def test_output_of_wrk_is_read() -> None:
+    """The figure that wrk prints is taken over; a run with failed requests is not."""
+    good = "  123 requests in 1.00s\nRequests/sec:   1234.56\nTransfer/sec: 1KB\n"
+    assert requests.per_second(good) == 1234.56
+    with pytest.raises(RuntimeError, match="Some requests failed"):
+        requests.per_second(good + "  Non-2xx or 3xx responses: 3\n")
+    with pytest.raises(RuntimeError, match="did not say"):
+        requests.per_second("unable to connect")
+
+
+def test_efforts_differ_in_every_measured_amount() -> None:
+    """`--quick` asks for less in nearly every respect, and for nothing at all in none."""
+    assert all(value > 0 for value in dataclasses.asdict(QUICK).values())
