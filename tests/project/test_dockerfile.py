@@ -208,7 +208,7 @@ def test_gunicorn_accepts_the_command(checkout: Path, final: Stage, tmp_path: Pa
     ).stdout
     found = dict(re.findall(r"^(\w+)\s+= (.*)$", shown, re.MULTILINE))
     assert ast.literal_eval(found["bind"]) == ["0.0.0.0:8000"]
-    assert found["worker_class"].split(".")[-1] == "ThreadWorker"
+    assert found["worker_class"] == "gthread"
     assert (found["workers"], found["threads"]) == ("2", "4")
 
 
