@@ -21,7 +21,7 @@ def clean_url(text: str) -> str:
     _check_text(text)
     try:
         parts, url = urlsplit(text), httpx.URL(text)
-        port = parts.port
+        port, _ = parts.port, url.host  # both are parsed only when they are looked at
     except ValueError as error:
         raise FormError(_in_words(error)) from None
     except httpx.InvalidURL as error:

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import http.client
+import os
+import re
+import signal
+import sqlite3
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.servers.process import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.example.local import LocalServer
+
+pytestmark = pytest.mark.gunicorn
+
+READY = r"Listening: the status board is at http://127\.0\.0\.1:(\d+)/$"
+
+
+@contextmanager
+def board(checkout: Path, database: Path, **environment: str) -> Iterator[Server]:
+    """The example as `make run` serves it, on a free port."""
+    given = {
+        "HOST": "127.0.0.1",
+        "PORT": "0",
+        "WORKERS": "2",
+        "THREADS": "4",
+        "CHECK_INTERVAL": "0.2",
+        "CHECK_TIMEOUT": "2",
+        "STATUS_BOARD_DB": str(database),
+    }
+    config = str(checkout / "example_app" / "gunicorn.conf.py")
+    with Server("-m", "gunicorn", "--config", config, **(given | environment)) as server:
+        yield server
+
+
+def watch_only(database: Path, url: str) -> None:
+    with closing(sqlite3.connect(database)) as db:
+        db.execute("DELETE FROM urls")
+        db.execute("INSERT INTO urls (url) VALUES (?)", (url,))
+        db.commit()
+
+
+def wait_for_rounds(local: LocalServer, rounds: int) -> None:
+    """Wait for so many rounds that are recorded: the one before the last request is."""
+    while not local.asked.empty():
+        local.wait_asked()
+    for _ in range(rounds + 1):
+        local.wait_asked()
+
+
+def rounds_of(server: Server) -> int:
+    return len(server.get("/api/status")["urls"][0]["history"])
+
+
+def test_the_board_under_gunicorn(checkout: Path, tmp_path: Path, local: LocalServer) -> None:
+    """The page is there, history grows, one of two workers checks, and the other takes over."""
+    database = tmp_path / "board.sqlite3"
+    with board(checkout, database) as server:
+        server.ready(READY)
+        response, page = server.request("/")
+        assert (response.status, b"<h1>" in page) == (200, True)
+        workers = {found[1] for found in server.find(r"Booting worker with pid: (\d+)")}
+        assert len(workers) == 2
+        watch_only(database, local.url("/"))
+        wait_for_rounds(local, 2)
+        before = rounds_of(server)
+        wait_for_rounds(local, 2)
+        assert rounds_of(server) >= before + 2
+        holder = server.get("/api/status")["checker"].partition("-")[0]
+        assert holder in workers
+        assert local.connections == 1  # one checker, one connection
+
+        server.signal(signal.SIGKILL, int(holder))
+        server.wait_for(r"Booting worker with pid", count=3)
+        while local.connections == 1:  # the successor opens its own
+            local.wait_asked()
+        wait_for_rounds(local, 1)
+        successor = server.get("/api/status")["checker"].partition("-")[0]
+        assert successor != holder
+
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert not server.find(r"Traceback|never awaited|was destroyed|Exception ignored")
+    with closing(sqlite3.connect(database)) as db:
+        assert db.execute("SELECT * FROM lease").fetchall() == []
+
+
+def test_its_own_endpoints_are_checked(checkout: Path, tmp_path: Path) -> None:
+    """With no network at all the board shows something: its own fast, slow and failing endpoint."""
+    with board(checkout, tmp_path / "board.sqlite3") as server:
+        server.ready(READY)
+        rows = server.get("/api/check")["urls"]
+        assert [(re.sub(r".*/demo/", "", row["url"]), row["state"]) for row in rows] == [
+            ("fast", "up"),
+            ("slow", "up"),
+            ("failing", "down"),
+        ]
+        assert [row["latest"]["status"] for row in rows] == [200, 200, 503]
+
+
+def test_a_client_stays_open_between_requests(
+    checkout: Path, tmp_path: Path, local: LocalServer
+) -> None:
+    """With two worker threads, two clients are opened, however many requests come."""
+    database = tmp_path / "board.sqlite3"
+    still = {"WORKERS": "1", "THREADS": "2", "CHECK_INTERVAL": "3600"}
+    with board(checkout, database, **still) as server:
+        server.ready(READY)
+        server.get("/api/status")  # the worker has set up its part
+        watch_only(database, local.url("/"))
+        reused = sum(server.get("/api/check")["reused"] for _ in range(10))
+        # The background checker may have had its one turn before or after the change.
+        assert local.connections <= 3
+        assert reused >= 8
+
+
+def test_one_thread_that_checks_itself_does_not_hang(checkout: Path, tmp_path: Path) -> None:
+    """A request that waits for its own thread gives up after its time limit, and says so."""
+    alone = {"WORKERS": "1", "THREADS": "1", "CHECK_TIMEOUT": "0.5", "CHECK_INTERVAL": "3600"}
+    with board(checkout, tmp_path / "board.sqlite3", **alone) as server:
+        server.ready(READY)
+        rows = server.get("/api/check")["urls"]
+        assert {row["latest"]["error"] for row in rows} == {"no answer within 0.5 s"}
+        assert server.request("/healthz")[1] == b"ok\n"
+
+
+def test_a_form_sent_over_a_socket(checkout: Path, tmp_path: Path) -> None:
+    """Adding works through two workers, which share no memory, with one session cookie."""
+    with board(checkout, tmp_path / "board.sqlite3") as server:
+        server.ready(READY)
+        response, page = server.request("/")
+        cookie = (response.headers["Set-Cookie"] or "").partition(";")[0]
+        found = re.search(rb'name="csrf_token" value="([^"]+)"', page)
+        assert found is not None
+        for number in range(6):
+            body = f"csrf_token={found[1].decode()}&url=http%3A%2F%2F{number}.example%2F"
+            assert post(server, "/urls", body, cookie) == 303
+        shown = [row["url"] for row in server.get("/api/status")["urls"]]
+        assert shown[3:] == [f"http://{number}.example/" for number in range(6)]
+
+
+def post(server: Server, path: str, body: str, cookie: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=server.limit)
+    with closing(connection):
+        form = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": cookie}
+        connection.request("POST", path, body, form)
+        return connection.getresponse().status
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"PORT": "http"}, "PORT must be a whole number from 0 to 65535, not 'http'"),
+        ({"THREADS": "0"}, "THREADS must be a whole number from 1 to 256, not '0'"),
+        ({"STATUS_BOARD_DB": os.devnull + "/board"}, "set STATUS_BOARD_DB to the path of a file"),
+    ],
+)
+def test_a_bad_setting_ends_the_server_with_one_line(
+    checkout: Path, tmp_path: Path, environment: dict[str, str], says: str
+) -> None:
+    """Whoever mistypes a setting reads a sentence, not a traceback."""
+    with board(checkout, tmp_path / "board.sqlite3", **environment) as server:
+        assert server.wait() == 1
+        assert server.find("The status board cannot start: " + re.escape(says)[:20])
+        assert says in server.log
+        assert "Traceback" not in server.log
+
+
+def test_the_django_app(local: LocalServer) -> None:
+    """The same check in Django: its addresses, their states, and connections kept open."""
+    environment = {"HOST": "127.0.0.1", "PORT": "0", "CHECK_URLS": local.url("/<i>")}
+    with Server("-m", "example_app.django_app", **environment) as server:
+        server.ready(r"Listening at: http://127\.0\.0\.1:(\d+)")
+        pages: list[Any] = [server.request("/") for _ in range(10)]
+        assert {response.status for response, _ in pages} == {200}
+        text = pages[-1][1].decode()
+        assert "200 OK" in text
+        assert "&lt;i&gt;" in text
+        assert "Checked 1 at once" in text
+        assert local.connections <= 4  # one for each thread
+        assert server.request("/demo/failing")[0].status == 503
+        assert server.request("/demo/other")[0].status == 404
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
