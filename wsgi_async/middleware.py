@@ -49,7 +49,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from .core import AsyncioLoopManager, get_or_create_loop_manager
-from .core.manager import _check_options  # pyright: ignore[reportPrivateUsage]
+from .core.settings import Settings
 
 try:
     # Here, not where it is used: a process without file descriptors cannot import it any more.
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from contextvars import Context
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from .core.manager import Drive, LoopFactory
+    from .core.settings import Drive, LoopFactory
 
 __all__ = ["AsyncLoopMiddleware", "loop_from"]
 
@@ -141,7 +141,7 @@ class AsyncLoopMiddleware:
             )
         _check_hashable("id", id)
         _check_hashable("task_type", task_type)
-        _check_options(None, loop_factory, drive, linger, grace)
+        Settings(loop_factory=loop_factory, drive=drive, debug=debug, linger=linger, grace=grace)
         _refuse_greenlets()
         settings = (id, task_type, loop_factory, drive, debug, linger, grace)
         self.app = app

@@ -11,7 +11,7 @@ import asyncio
 import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .baton import Verdict
 from .log import logger
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .baton import Baton
-    from .futures import SyncFuture
     from .jobs import Job
     from .loops import BoundLoop
     from .seam import Seam
 
-__all__ = ["Driver", "driver_of"]
+__all__ = ["Driver", "Followed", "driver_of"]
 
 _drivers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Driver] = weakref.WeakKeyDictionary()
 
@@ -33,6 +32,13 @@ _drivers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Driver] = weakref
 def driver_of(loop: asyncio.AbstractEventLoop) -> Driver | None:
     """The driver of a loop that is ours."""
     return _drivers.get(loop)
+
+
+class Followed(Protocol):
+    """A future on the loop that a thread waits for past us."""
+
+    def fail(self, error: RuntimeError) -> None:
+        """The loop has ended without it."""
 
 
 class Driver:
@@ -71,7 +77,7 @@ class Driver:
         # Written and read by the thread that holds the baton only.
         self.target: Job | None = None  # the job that the present caller drives for
         # Futures on the loop that threads wait for past us; their waiters must not hang.
-        self._followed: weakref.WeakSet[SyncFuture[Any]] = weakref.WeakSet()
+        self._followed: weakref.WeakSet[Followed] = weakref.WeakSet()
         self._wake_keeper = wake_keeper
         self._arm_timer = arm_timer
         # Bound once: these are looked up in every call.
@@ -189,8 +195,7 @@ class Driver:
 
     def _block(self, me: int, job: Job, deadline: float | None) -> None:
         # Only a grant makes us the holder, and its signal comes after it.
-        while not job.done and self.baton.holder != me:
-            assert job.signal is not None
+        while job.signal is not None and not job.done and self.baton.holder != me:
             if not job.signal.wait(self._left(deadline)):
                 return
 
@@ -317,11 +322,6 @@ class Driver:
         if target is not None and not target.done:
             jobs.add(target)
         return list(jobs)
-
-    def unfinished(self) -> list[Job]:
-        """The jobs in flight, those that nobody started, and those that wait for the baton."""
-        with self.baton.mutex:
-            return list({*self.in_flight(), *self.baton.queue, *self.baton.claims})
 
     def start_queued(self) -> None:
         """Start what waits in the queue. The caller holds the baton."""
@@ -462,17 +462,21 @@ class Driver:
             future, job.future = job.future, None
             future.settle(job)
 
-    def follow(self, future: SyncFuture[Any]) -> None:
+    def follow(self, future: Followed) -> None:
         """Have a future end when the loop ends."""
         with self.baton.mutex:
             self._followed.add(future)
 
-    def fail_followed(self) -> None:
-        """The loop ends: so do the futures on it that threads wait for."""
+    def fail_unfinished(self) -> None:
+        """Wake everybody who still waits for something of a loop that ends, or ought to."""
+        with self.baton.mutex:
+            jobs = {*self.in_flight(), *self.baton.queue, *self.baton.claims}
+        for job in jobs:
+            self.finish(job, exception=asyncio.CancelledError(), cancelled=True)
         with self.baton.mutex:
             followed = list(self._followed)
         for future in followed:
-            future._settle(exception=self.stopped_error(None))
+            future.fail(self.stopped_error(None))
 
     def stopped_error(self, cause: BaseException | None) -> RuntimeError:
         """What a waiter gets whose manager was stopped."""

@@ -42,7 +42,7 @@ class UnknownAsyncTaskError(ValueError):
 
     def __str__(self) -> str:
         return (
-            f"This manager takes tasks of the type {self.expected_type!r}, not {self.given_type!r}. "
-            f"Pass task_type={self.expected_type!r}, or use a manager started with "
-            f"{self.given_type!r}."
+            f"This manager takes tasks of the type {self.expected_type!r}, "
+            f"not {self.given_type!r}. Pass task_type={self.expected_type!r}, "
+            f"or use a manager started with {self.given_type!r}."
         )

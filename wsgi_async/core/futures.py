@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .jobs import Job
     from .seam import Signal
 
-__all__ = ["SyncFuture", "TaskFuture"]
+__all__ = ["DrivenFuture", "SyncFuture", "TaskFuture"]
 
 T = TypeVar("T")
 
@@ -45,12 +45,9 @@ class SyncFuture(_Unretrieved, Generic[T]):
     __slots__ = (
         "__weakref__",
         "_callbacks",
-        "_cancel",
         "_cancelled",
         "_done",
-        "_driver",
         "_exception",
-        "_job",
         "_mutex",
         "_result",
         "_unretrieved",
@@ -68,9 +65,6 @@ class SyncFuture(_Unretrieved, Generic[T]):
         self._unretrieved = False
         self._waiters: list[Signal] = []
         self._callbacks: list[Callable[[SyncFuture[T]], object]] = []
-        self._cancel: Callable[[], object] | None = None  # asks the source to cancel
-        self._driver: Driver | None = None
-        self._job: Job | None = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._state()} at {id(self):#x}>"
@@ -143,11 +137,12 @@ class SyncFuture(_Unretrieved, Generic[T]):
         refuse_in_event_loop("asyncio.wrap_future() makes submit_task()'s default future awaitable")
         timeout = check_timeout(timeout)
         deadline = None if timeout is None else _seam.clock() + timeout
-        driver, job = self._driver, self._job
-        if driver is not None and job is not None:
-            refuse_inherited(driver)
-            driver.help(job, timeout)
-        return self._done or self._block(deadline)
+        self._help(timeout)
+        # Looked at again: help may have brought the outcome.
+        return self.done() or self._block(deadline)
+
+    def _help(self, timeout: float | None) -> None:
+        """Do something for the outcome while waiting; nothing where it is filled by hand."""
 
     def _block(self, deadline: float | None) -> bool:
         signal = _seam.borrow()
@@ -193,14 +188,12 @@ class SyncFuture(_Unretrieved, Generic[T]):
         with self._mutex:
             if self._done:
                 return False
-            cancel, driver, job = self._cancel, self._driver, self._job
-        if driver is not None and job is not None:
-            driver.request_cancel(job)
-        elif cancel is not None:
-            cancel()
-        else:
-            self._settle(cancelled=True)
+        self._ask_to_cancel()
         return True
+
+    def _ask_to_cancel(self) -> None:
+        """Have the source cancelled; by hand there is none, so that is the outcome."""
+        self._settle(cancelled=True)
 
     def set_result(self, result: T) -> None:
         """Fill a future made by hand.
@@ -220,14 +213,6 @@ class SyncFuture(_Unretrieved, Generic[T]):
         if not self._settle(exception=exception):
             raise concurrent.futures.InvalidStateError(f"{self!r} has its outcome already.")
 
-    def settle(self, job: Job) -> None:
-        """Take over the outcome of our job. For the driver."""
-        if job.cancelled:
-            self._settle(cancelled=True)
-        else:
-            log = job.exception is not None and not job.stopped
-            self._settle(job.result, exception=job.exception, log=log)
-
     def _settle(
         self,
         result: Any = None,
@@ -241,7 +226,6 @@ class SyncFuture(_Unretrieved, Generic[T]):
                 return False
             self._result, self._exception, self._cancelled = result, exception, cancelled
             self._unretrieved = log
-            self._job = self._driver = self._cancel = None
             waiters, self._waiters = self._waiters, []
             callbacks, self._callbacks = self._callbacks, []
             self._done = True
@@ -250,6 +234,38 @@ class SyncFuture(_Unretrieved, Generic[T]):
         for fn in callbacks:
             self._call(fn)
         return True
+
+
+class DrivenFuture(SyncFuture[T]):
+    """The `SyncFuture` of a submitted task: a thread that waits for it may drive the loop."""
+
+    __slots__ = ("_driver", "_job")
+
+    def __init__(self, driver: Driver, job: Job) -> None:
+        super().__init__()
+        # Both until there is an outcome: no cycle of job and future stays behind.
+        self._driver: Driver | None = driver
+        self._job: Job | None = job
+
+    def _help(self, timeout: float | None) -> None:
+        driver, job = self._driver, self._job
+        if driver is not None and job is not None:
+            refuse_inherited(driver)
+            driver.help(job, timeout)
+
+    def _ask_to_cancel(self) -> None:
+        driver, job = self._driver, self._job
+        if driver is not None and job is not None:
+            driver.request_cancel(job)
+
+    def settle(self, job: Job) -> None:
+        """Take over the outcome of our job. For the driver."""
+        self._driver = self._job = None
+        if job.cancelled:
+            self._settle(cancelled=True)
+        else:
+            log = job.exception is not None and not job.stopped
+            self._settle(job.result, exception=job.exception, log=log)
 
 
 class TaskFuture(_Unretrieved, concurrent.futures.Future[T]):

@@ -101,8 +101,8 @@ class Keeper:
             move = self._baton.keeper_move(watchable=self._selector is not None)
             if move is KeeperMove.DRIVE:
                 self._drive(driver)
-            elif move is KeeperMove.WATCH:
-                self._watch()
+            elif move is KeeperMove.WATCH and self._selector is not None:
+                self._watch(self._selector)
             elif move is KeeperMove.PARK:
                 self._signal.wait()
             else:
@@ -135,13 +135,12 @@ class Keeper:
         self._next_timer = None if timeout is None else self._seam.clock() + timeout
         self._loop.stop()
 
-    def _watch(self) -> None:
-        assert self._selector is not None
+    def _watch(self, selector: WatchedSelector) -> None:
         self._watching = True
         if not self._signal.wait(0):
             until = self._next_timer
             timeout = None if until is None else max(0.0, until - self._seam.clock())
-            self._seam.watch(self._selector.fileno(), timeout)
+            self._seam.watch(selector.fileno(), timeout)
             # If a caller drives by now, what is ready may well be its own. The keeper parks
             # then, and does not watch again before the caller has left and lingered.
             self._baton.look()

@@ -14,7 +14,6 @@ from .driver import Driver
 from .keeper import Keeper
 from .log import logger
 from .loops import BoundLoop, make_loop, may_change_thread
-from .seam import Seam
 from .shutdown import Shutdown
 from .timer import shared_timer
 from .waiting import inherited_error, refuse_in_event_loop
@@ -22,55 +21,64 @@ from .waiting import inherited_error, refuse_in_event_loop
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from .manager import AsyncioLoopManager
+    from .settings import Settings
 
 __all__ = ["STOP_TIMEOUT", "Life"]
 
 STOP_TIMEOUT = 10.0
 """Seconds for a stop that nobody gave a timeout: at the end of the owner, or of the process."""
 
-_seam = Seam()
-
 
 class Life:
     """Starts and stops one manager, again and again. Lives as long as the manager.
 
-    `start()` and the end of the keeper change the manager's `_driver` and `state` under `_lock`.
+    Args:
+        id: The manager's id.
+        node: The manager's thread.
+        settings: The manager's settings.
+        on_stopped: Called in the keeper's thread when the loop is closed.
     """
 
     def __init__(
         self,
-        manager: AsyncioLoopManager,
-        loop_factory: Callable[[], asyncio.AbstractEventLoop] | None,
-        drive: str,
-        *,
-        linger: float,
-        grace: float,
-        seam: Seam = _seam,
+        id: Hashable,
+        node: lineage.ThreadNode,
+        settings: Settings,
+        on_stopped: Callable[[], None],
     ) -> None:
-        self._manager = manager
-        self._loop_factory = loop_factory
-        self._drive = drive
-        self._linger = linger
-        self._grace = grace
-        self._seam = seam
-        self._lock = threading.Lock()
+        self.id = id
+        self.task_type: Hashable = None
+        # None whenever the manager is not to be used. Written under the lock, and read without:
+        # a call that is overtaken by a stop() is refused by the baton.
+        self.driver: Driver | None = None
+        self._node = node
+        self._settings = settings
+        self._seam = settings.seam
+        self._on_stopped = on_stopped
+        self._lock = threading.Lock()  # guards all below, and the writing of `driver`
         self._state = "new"
-        self._ended = threading.Event()
+        self._ended = threading.Event()  # one for each start
         self._keeper: Keeper | None = None
         self._deadline: float | None = None  # of the stop that was asked for first
 
     @property
     def state(self) -> str:
         """new, running, stopping, stopped or inherited."""
-        driver = self._manager._driver
+        driver = self.driver
         if self._state == "running" and driver is not None and driver.baton.closing:
             return "stopping"
         return self._state
 
+    @property
+    def label(self) -> str:
+        """What to call the manager in messages."""
+        thread = None if self._node.thread is None else self._node.thread()
+        owner = self._node.ident if thread is None else repr(thread.name)
+        return f"AsyncioLoopManager id={self.id!r} of thread {owner}"
+
     def refusal(self) -> RuntimeError:
         """Why the manager cannot be used now, and what to do."""
-        label, state = self._manager._label(), self.state
+        label, state = self.label, self.state
         if state == "inherited":
             return inherited_error(label)
         if state == "new":
@@ -82,35 +90,35 @@ class Life:
 
     def start(self, task_type: Hashable) -> None:
         """Make loop, baton, driver and keeper; all or nothing."""
-        manager = self._manager
         with self._lock:
-            if self._state == "inherited":
+            if self.state in ("inherited", "stopping"):
                 raise self.refusal()
-            if manager._driver is not None:
-                raise RuntimeError(f"{manager._label()} is already started. Use it as it is.")
+            if self.driver is not None:
+                raise RuntimeError(
+                    f"{self.label} is already started. Use it as it is, or stop() it first."
+                )
             self._deadline = None
             self._ended = threading.Event()
-            driver = self._build()
-            manager.task_type = task_type
-            manager._driver = driver
+            self.driver = self._build()
+            self.task_type = task_type
             self._state = "running"
 
     def _build(self) -> Driver:
         seam = self._seam
-        raw, selector = make_loop(self._loop_factory)
+        raw, selector = make_loop(self._settings.loop_factory)
         if not isinstance(raw, asyncio.AbstractEventLoop):
             raise TypeError(f"loop_factory returned {raw!r}. It has to return an event loop.")
         loop = BoundLoop(raw)
         timer = shared_timer(seam)
         opened = False
         try:
-            if self._manager._debug is not None:
-                raw.set_debug(self._manager._debug)
+            if self._settings.debug is not None:
+                raw.set_debug(self._settings.debug)
             # Our own, as it can be shut down within a budget (see Shutdown).
             executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
             raw.set_default_executor(executor)
             baton = self._make_baton(raw)
-            keeper = Keeper(loop, selector, baton, seam, linger=self._linger)
+            keeper = Keeper(loop, selector, baton, seam, linger=self._settings.linger)
             worker = timer.open()
             opened = True
             driver = Driver(
@@ -119,15 +127,15 @@ class Life:
                 seam,
                 wake_keeper=keeper.wake,
                 arm_timer=partial(worker.arm, keeper),
-                grace=self._grace,
-                label=self._manager._label(),
+                grace=self._settings.grace,
+                label=self.label,
             )
             loop.guard(driver.label, driver.poke)
             self._keeper = keeper
             keeper.start(
                 driver,
                 partial(self._close, driver, executor),
-                f"wsgi_async keeper {self._manager.id!r}",
+                f"wsgi_async keeper {self.id!r}",
             )
         except BaseException:
             if opened:
@@ -138,61 +146,69 @@ class Life:
         return driver
 
     def _make_baton(self, loop: asyncio.AbstractEventLoop) -> Baton:
-        node = self._manager._node
+        node, drive = self._node, self._settings.drive
         main = threading.main_thread()
         # In the main thread a signal handler could raise in the middle of somebody's task.
-        keeper_only = self._drive == "keeper" or (
-            self._drive == "auto" and (node.ident == main.ident or not may_change_thread(loop))
+        keeper_only = drive == "keeper" or (
+            drive == "auto" and (node.ident == main.ident or not may_change_thread(loop))
         )
         return Baton(
             self._seam,
             node.ident or 0,
-            every_waiter_drives=self._drive == "caller",
+            every_waiter_drives=drive == "caller",
             keeper_only=keeper_only,
         )
 
     # -- stop --------------------------------------------------------------------------------
 
+    def owner_ended(self) -> None:
+        """The owner thread is ending: have the keeper stop everything. Takes no lock."""
+        self.request_stop()
+
     def request_stop(self, timeout: float = STOP_TIMEOUT) -> Driver | None:
         """Have the keeper stop everything; returns at once. Takes no lock, from anywhere."""
-        driver = self._manager._driver
+        driver = self.driver
         if driver is None:
             return None
         if self._deadline is None:
             self._deadline = self._seam.clock() + timeout
         driver.baton.closing = True
         driver.post(driver.end_visit)
-        assert self._keeper is not None
-        self._keeper.wake()
+        if self._keeper is not None:
+            self._keeper.wake()
         return driver
 
     def stop(self, timeout: float) -> None:
         """Stop, and wait for the end, at most `timeout` seconds."""
-        driver, ended, keeper = self._manager._driver, self._ended, self._keeper
-        if driver is None or keeper is None:
+        if self.driver is None:
             return
         refuse_in_event_loop("await asyncio.to_thread(manager.stop)")
-        if driver.baton.holder == self._seam.current():
+        if self.driver.baton.holder == self._seam.current():
             raise RuntimeError(
-                f"{driver.label} is driven by this thread right now. Stop it when its run() is over."
+                f"{self.label} is driven by this thread right now. Stop it when its run() is over."
             )
-        deadline = self._seam.clock() + timeout
-        self.request_stop(timeout)
-        self.wait_stopped(driver, ended, keeper, deadline)
+        self.ask_to_stop(timeout)()
 
-    def wait_stopped(
+    def ask_to_stop(self, timeout: float = STOP_TIMEOUT) -> Callable[[], None]:
+        """Begin to stop; returns what waits for the end, at most `timeout` seconds from now."""
+        deadline = self._seam.clock() + timeout
+        ended, keeper = self._ended, self._keeper
+        driver = self.request_stop(timeout)
+        if driver is None or keeper is None:
+            return _nothing
+        return partial(self._wait_stopped, driver, ended, keeper, deadline)
+
+    def _wait_stopped(
         self, driver: Driver, ended: threading.Event, keeper: Keeper, deadline: float
     ) -> None:
-        """Wait for a stop that was asked for; past the deadline say what holds it up."""
-        if not ended.wait(max(0.0, deadline - self._seam.clock()) + 0.5):
+        left = max(0.0, deadline - self._seam.clock())
+        # The keeper keeps to the same deadline; a little more, so that it can say what it left.
+        if not ended.wait(min(left + 0.5, threading.TIMEOUT_MAX)):
             names = ", ".join(job.name for job in driver.in_flight()) or "a callback on its loop"
-            logger.warning(
-                "%s did not stop in time: its loop is held up by %s", driver.label, names
-            )
+            logger.warning("%s did not stop in time: %s holds its loop", driver.label, names)
             # Nobody can take the loop away from it, but nobody else has to wait for it either.
-            fail_waiters(driver)
-            return
-        if keeper.thread is not None:
+            driver.fail_unfinished()
+        elif keeper.thread is not None:
             keeper.thread.join(max(0.1, deadline - self._seam.clock()))
 
     def _close(self, driver: Driver, executor: ThreadPoolExecutor) -> None:
@@ -200,15 +216,11 @@ class Life:
         deadline = self._deadline or self._seam.clock() + STOP_TIMEOUT
         budget = max(0.0, deadline - self._seam.clock())
         Shutdown(driver, executor, budget=budget).run()
-        manager = self._manager
-        with lineage.lock():
-            manager._node.owned.pop(manager, None)
-            if manager._node.found.get(manager.id) is manager:
-                del manager._node.found[manager.id]
+        self._on_stopped()
         shared_timer(self._seam).close()
         with self._lock:
-            manager._driver = None
-            manager.task_type = None
+            self.driver = None
+            self.task_type = None
             self._keeper = None
             self._state = "stopped"
         self._ended.set()
@@ -219,7 +231,7 @@ class Life:
         Closing the loop here would take its sockets out of the epoll set that is shared with
         the parent, whose loop would never wake again.
         """
-        driver, self._manager._driver = self._manager._driver, None
+        driver, self.driver = self.driver, None
         if driver is not None:
             driver.inherited = True
         if driver is not None or self._state == "new":
@@ -227,8 +239,5 @@ class Life:
         return driver
 
 
-def fail_waiters(driver: Driver) -> None:
-    """Wake everybody who waits for a job of a driver that cannot be stopped."""
-    for job in driver.unfinished():
-        driver.finish(job, exception=asyncio.CancelledError(), cancelled=True)
-    driver.fail_followed()
+def _nothing() -> None:
+    pass

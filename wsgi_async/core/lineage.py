@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
+    from contextlib import AbstractContextManager
 
 __all__ = [
     "Owned",
@@ -25,16 +26,16 @@ __all__ = [
     "lock",
     "node_of",
     "reset",
+    "watch_end",
     "wrap_thread_start",
 ]
 
 _ATTRIBUTE = "_wsgi_async_node"
+_WRAPPED = "_wsgi_async_wrapped"
 
 
 class Owned(Protocol):
-    """What a node holds: a manager, as the lineage sees it."""
-
-    id: Hashable
+    """What a node holds: a manager's life, as the lineage sees it."""
 
     def owner_ended(self) -> None:
         """The owner thread is ending right now. Takes no lock, and does not block."""
@@ -54,7 +55,7 @@ class ThreadNode:
         self.ended = False  # set once, by the thread itself
         self.watched = False  # somebody will set `ended`
         self.found: dict[Hashable, Any] = {}  # what a look-up of an id finds
-        self.owned: dict[Any, None] = {}  # what has been started, and is stopped with the thread
+        self.owned: dict[Owned, None] = {}  # what has been started, and is stopped with the thread
         self.generation = _state.generation
 
     def line(self) -> Iterator[ThreadNode]:
@@ -73,8 +74,8 @@ class ThreadNode:
     def end(self) -> None:
         """The thread is ending: tell its managers. Takes no lock."""
         self.ended = True
-        for manager in list(self.owned):
-            manager.owner_ended()
+        for life in list(self.owned):
+            life.owner_ended()
 
 
 class _Guard:
@@ -108,7 +109,7 @@ class _State:
 _state = _State()
 
 
-def lock() -> threading.RLock:  # type: ignore[valid-type]
+def lock() -> AbstractContextManager[Any]:
     """The lock that guards all nodes."""
     return _state.lock
 
@@ -181,7 +182,7 @@ def watch_end(thread: threading.Thread, node: ThreadNode) -> None:
 def wrap_thread_start() -> None:
     """Note at each `Thread.start()` who called it; a second call changes nothing."""
     original = threading.Thread.start
-    if getattr(threading.Thread, "_wsgi_async_wrapped", False):
+    if hasattr(threading.Thread, _WRAPPED):
         return
 
     @functools.wraps(original)
@@ -194,10 +195,10 @@ def wrap_thread_start() -> None:
         original(self)
 
     threading.Thread.start = start  # type: ignore[method-assign]
-    threading.Thread._wsgi_async_wrapped = True  # type: ignore[attr-defined]
+    setattr(threading.Thread, _WRAPPED, True)
 
 
 def reset() -> None:
     """In a forked child: forget all threads and their managers, and every lock."""
-    global _state
+    global _state  # noqa: PLW0603 - all of it at once, so that none is forgotten
     _state = _State()

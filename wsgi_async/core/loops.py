@@ -120,7 +120,7 @@ class BoundLoop:
 
 
 def _substitutes(loop: BoundLoop, label: str, poke: Callable[[], None]) -> dict[str, Any]:
-    def refuse_to_run(*args: Any, **kwargs: Any) -> None:
+    def refuse_to_run(*args: Any) -> None:
         for arg in args:
             if asyncio.iscoroutine(arg):
                 arg.close()
@@ -131,7 +131,7 @@ def _substitutes(loop: BoundLoop, label: str, poke: Callable[[], None]) -> dict[
     def refuse_to_close() -> None:
         raise RuntimeError(f"This event loop is closed by {label}. Use the manager's stop().")
 
-    def refuse_signals(*args: Any, **kwargs: Any) -> None:
+    def refuse_signals(*_: Any) -> None:
         raise RuntimeError(
             f"This event loop, run by {label}, does not always run in the main thread. "
             "Use signal.signal() there."

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Hashable
+from collections.abc import Coroutine, Hashable
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -14,21 +14,21 @@ from . import lineage
 from .baton import Closing
 from .contexts import copy_changes, warn_of_leftovers
 from .errors import UnknownAsyncTaskError
-from .futures import SyncFuture, TaskFuture
+from .futures import DrivenFuture, TaskFuture
 from .jobs import Job
 from .lifecycle import Life
-from .waiting import check_timeout, refuse_in_event_loop
+from .settings import Drive, LoopFactory, Settings
+from .waiting import check_timeout, refuse_in_event_loop, running_loop
 
 if TYPE_CHECKING:
     import concurrent.futures
 
     from .driver import Driver
+    from .futures import SyncFuture
 
-__all__ = ["AsyncioLoopManager"]
+__all__ = ["AsyncioLoopManager", "forget_all"]
 
 T = TypeVar("T")
-LoopFactory = Callable[[], asyncio.AbstractEventLoop]
-Drive = Literal["auto", "keeper", "caller"]
 
 _instances: weakref.WeakSet[AsyncioLoopManager] = weakref.WeakSet()  # guarded by lineage.lock()
 
@@ -72,41 +72,39 @@ class AsyncioLoopManager:
         grace: float = 5.0,
     ) -> None:
         hash(id)
-        _check_options(creator_thread, loop_factory, drive, linger, grace)
+        settings = Settings(
+            loop_factory=loop_factory, drive=drive, debug=debug, linger=linger, grace=grace
+        )
         self.id = id
-        self.task_type: Hashable = None
-        self._creator_thread = creator_thread
-        self._node = _node_for(creator_thread)
         self._debug = debug
-        # None whenever the manager is not to be used. Written under the life's lock, and read
-        # without: a call that is overtaken by a stop() is refused by the baton.
-        self._driver: Driver | None = None
-        self._life = Life(self, loop_factory, drive, linger=linger, grace=grace)
+        self._creator_thread = creator_thread
+        self.node = _node_for(creator_thread)
+        self.life = Life(id, self.node, settings, self._forget)
         with lineage.lock():
             _instances.add(self)
 
     def __repr__(self) -> str:
         kind = "" if self.task_type is None else f" task_type={self.task_type!r}"
-        return f"<{self._label()} {self.state}{kind} in_flight={self._in_flight()}>"
-
-    def _label(self) -> str:
-        thread = None if self._node.thread is None else self._node.thread()
-        owner = f"thread {self._node.ident}" if thread is None else f"thread {thread.name!r}"
-        return f"{type(self).__name__} id={self.id!r} of {owner}"
+        return f"<{self.life.label} {self.state}{kind} in_flight={self._in_flight()}>"
 
     def _in_flight(self) -> int:
-        driver = self._driver
+        driver = self.life.driver
         return 0 if driver is None else len(driver.in_flight()) + len(driver.baton.queue)
+
+    @property
+    def task_type(self) -> Hashable:
+        """The label that it was started with; None while it is not started."""
+        return self.life.task_type
 
     @property
     def state(self) -> str:
         """Where it is in its life: new, running, stopping, stopped, or inherited by a fork."""
-        return self._life.state
+        return self.life.state
 
     @property
     def running(self) -> bool:
         """Whether it takes work right now. A hint: a `stop()` may come at any time."""
-        driver = self._driver
+        driver = self.life.driver
         return driver is not None and not driver.baton.closing
 
     # -- life --------------------------------------------------------------------------------
@@ -126,13 +124,15 @@ class AsyncioLoopManager:
             OSError: The process has no file descriptors left.
         """
         hash(task_type)
-        self._life.start(task_type)
+        self.life.start(task_type)
         with lineage.lock():
             _instances.add(self)
-            self._node.owned[self] = None
-            self._node.found.setdefault(self.id, self)
+            self.node.owned[self.life] = None
+            self.node.found.setdefault(self.id, self)
         if self._creator_thread is not None:
-            lineage.watch_end(self._creator_thread, self._node)
+            lineage.watch_end(self._creator_thread, self.node)
+        if self.node.ended:  # it ended just before it owned us, and could not tell us
+            self.life.owner_ended()
 
     def stop(self, timeout: float = 10.0) -> None:
         """End everything on the loop and close it. Does nothing when it is not started.
@@ -149,11 +149,14 @@ class AsyncioLoopManager:
             RuntimeError: This thread runs an event loop, or drives this one.
         """
         seconds = check_timeout(timeout)
-        self._life.stop(threading.TIMEOUT_MAX if seconds is None else seconds)
+        self.life.stop(threading.TIMEOUT_MAX if seconds is None else seconds)
 
-    def owner_ended(self) -> None:
-        """The owner thread is ending: have the keeper stop everything. Takes no lock."""
-        self._life.request_stop()
+    def _forget(self) -> None:
+        """The loop is closed: look-ups do not find the manager until it is started again."""
+        with lineage.lock():
+            self.node.owned.pop(self.life, None)
+            if self.node.found.get(self.id) is self:
+                del self.node.found[self.id]
 
     def get_event_loop(self) -> asyncio.AbstractEventLoop:
         """The asyncio loop, for instance for `asyncio.run_coroutine_threadsafe`.
@@ -164,9 +167,9 @@ class AsyncioLoopManager:
         Raises:
             RuntimeError: The manager is not started.
         """
-        driver = self._driver
+        driver = self.life.driver
         if driver is None:
-            raise self._life.refusal()
+            raise self.life.refusal()
         return driver.loop.raw
 
     # -- work --------------------------------------------------------------------------------
@@ -215,7 +218,7 @@ class AsyncioLoopManager:
         try:
             driver.execute(job, seconds)
         except Closing:
-            raise self._refused(coro, self._life.refusal()) from None
+            raise self._refused(coro, self.life.refusal()) from None
         finally:
             if copy_back and job.task is not None:
                 copy_changes(job.context, before)
@@ -234,8 +237,8 @@ class AsyncioLoopManager:
                     f"{job.name} did not end within {timeout} s and was cancelled. "
                     "Give it more time, or submit_task() what may go on."
                 ) from cause
-            assert error is not None
-            raise error
+            if error is not None:
+                raise error
         finally:
             job.exception = None
             del error, job  # the traceback holds this frame: no cycle
@@ -289,33 +292,29 @@ class AsyncioLoopManager:
         """
         driver = self._accept(coro, task_type, blocks=False)
         job = Job(coro, contextvars.copy_context())
-        future: SyncFuture[T] | TaskFuture[T]
-        if return_sync_future:
-            future = SyncFuture()
-            future._driver, future._job = driver, job
-        else:
-            future = TaskFuture(driver, job)
+        future: DrivenFuture[T] | TaskFuture[T]
+        future = DrivenFuture(driver, job) if return_sync_future else TaskFuture(driver, job)
         job.future = future
         try:
             driver.submit(job, linger=return_sync_future)
         except Closing:
             job.future = None
-            raise self._refused(coro, self._life.refusal()) from None
+            raise self._refused(coro, self.life.refusal()) from None
         return future
 
     def _accept(
         self, coro: Coroutine[Any, Any, T], task_type: Hashable, *, blocks: bool = True
     ) -> Driver:
-        driver = self._driver
+        driver = self.life.driver
         if type(coro) is not CoroutineType and not asyncio.iscoroutine(coro):
             raise TypeError(
                 f"{coro!r} is no coroutine. Call the async function, or wrap it in an async def."
             )
         if driver is None:
-            raise self._refused(coro, self._life.refusal())
-        if task_type != self.task_type:
-            raise self._refused(coro, UnknownAsyncTaskError(task_type, self.task_type))
-        if blocks and asyncio._get_running_loop() is not None:
+            raise self._refused(coro, self.life.refusal())
+        if task_type != self.life.task_type:
+            raise self._refused(coro, UnknownAsyncTaskError(task_type, self.life.task_type))
+        if blocks and running_loop() is not None:
             try:
                 refuse_in_event_loop("await the coroutine itself")
             except RuntimeError as error:
@@ -340,7 +339,7 @@ class AsyncioLoopManager:
         snapshot: dict[int, dict[Hashable, AsyncioLoopManager]] = {}
         with lineage.lock():
             for manager in _instances:
-                node = manager._node
+                node = manager.node
                 if node.found.get(manager.id) is manager and node.ident is not None:
                     snapshot.setdefault(node.ident, {})[manager.id] = manager
         return snapshot
@@ -351,27 +350,23 @@ def _is_ordinary(error: BaseException | None) -> bool:
 
 
 def _node_for(thread: threading.Thread | None) -> lineage.ThreadNode:
-    if thread is None or thread is threading.current_thread():
+    if thread is None:
+        return lineage.current_node()
+    if not isinstance(thread, threading.Thread):
+        raise TypeError(f"creator_thread is {thread!r}. Give a threading.Thread, or nothing.")
+    if not thread.is_alive():
+        raise RuntimeError(
+            f"creator_thread {thread.name!r} is not alive. Make the manager while it runs."
+        )
+    if thread.ident == threading.get_ident():
         return lineage.current_node()
     node = lineage.node_of(thread)
     node.ident = thread.ident
     return node
 
 
-def _check_options(
-    thread: object, loop_factory: object, drive: object, linger: float, grace: float
-) -> None:
-    if thread is not None:
-        if not isinstance(thread, threading.Thread):
-            raise TypeError(f"creator_thread is {thread!r}. Give a threading.Thread, or nothing.")
-        if not thread.is_alive():
-            raise RuntimeError(
-                f"creator_thread {thread.name!r} is not alive. Make the manager while it runs."
-            )
-    if loop_factory is not None and not callable(loop_factory):
-        raise TypeError(f"loop_factory is {loop_factory!r}. Give a callable that makes a loop.")
-    if drive not in ("auto", "keeper", "caller"):
-        raise ValueError(f'drive is {drive!r}. It is one of "auto", "keeper" and "caller".')
-    for name, seconds in (("linger", linger), ("grace", grace)):
-        if check_timeout(seconds) is None:
-            raise ValueError(f"{name} is {seconds!r}. Give a finite number of seconds.")
+def forget_all() -> list[Life]:
+    """In a forked child: none of the managers is ours. Returns their lives; takes no lock."""
+    lives = [manager.life for manager in list(_instances)]
+    _instances.clear()
+    return lives

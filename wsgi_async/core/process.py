@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import atexit
 import os
-import time
 from typing import Any
 
 from . import lineage, manager, timer
-from .lifecycle import STOP_TIMEOUT
 
 __all__ = ["install_hooks"]
 
@@ -27,18 +25,13 @@ def install_hooks() -> None:
 
 def _stop_all() -> None:
     """Stop every manager at once, within one common budget."""
-    deadline = time.monotonic() + STOP_TIMEOUT
-    lives = [one._life for one in manager.AsyncioLoopManager.all_instances()]
-    asked = [(life, life._ended, life._keeper, life.request_stop()) for life in lives]
-    for life, ended, keeper, driver in asked:
-        if driver is not None and keeper is not None:
-            life.wait_stopped(driver, ended, keeper, deadline)
+    lives = [one.life for one in manager.AsyncioLoopManager.all_instances()]
+    for wait in [life.ask_to_stop() for life in lives]:
+        wait()
 
 
 def _after_fork() -> None:
     # Other threads' locks may be held for ever here: none is taken, all are replaced.
-    for one in list(manager._instances):
-        _inherited.append(one._life.inherit())
-    manager._instances.clear()
+    _inherited.extend(life.inherit() for life in manager.forget_all())
     lineage.reset()
     timer.reset()

@@ -50,19 +50,13 @@ class Shutdown:
                 step(max(0.0, self._deadline - self._clock()) / share)
             except Exception:
                 logger.exception("%s: a step of its stop failed", self._driver.label)
-        self.fail_all()
+        self._driver.fail_unfinished()
         self._close_loop()
 
     def refuse_queued(self) -> None:
         """End what nobody has started; nothing can be added any more."""
         while (job := self._driver.baton.next_job()) is not None:
             self._driver.cancel_unstarted(job)
-
-    def fail_all(self) -> None:
-        """Wake whoever still waits for a job that did not end in time. From any thread."""
-        for job in self._driver.in_flight():
-            self._driver.finish(job, exception=asyncio.CancelledError(), cancelled=True)
-        self._driver.fail_followed()
 
     def _end_tasks(self, budget: float) -> None:
         async def end() -> None:

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .driver import Driver
 
-__all__ = ["check_timeout", "inherited_error", "refuse_in_event_loop", "refuse_inherited"]
+__all__ = [
+    "check_timeout",
+    "inherited_error",
+    "refuse_in_event_loop",
+    "refuse_inherited",
+    "running_loop",
+]
+
+# asyncio.events exports it for those who build on loops. The public get_running_loop() raises
+# where there is none, which would cost every call an exception.
+running_loop = asyncio._get_running_loop
 
 
 def check_timeout(timeout: float | None) -> float | None:
@@ -36,7 +46,7 @@ def refuse_in_event_loop(instead: str) -> None:
     By the running loop, never by the thread: whoever waits here would stop a loop, perhaps the
     very one it waits for. As nobody can, no cycle of waits can form.
     """
-    if asyncio._get_running_loop() is not None:
+    if running_loop() is not None:
         raise RuntimeError(
             "This thread runs an event loop, which would stand still if it waited here. "
             f"In a coroutine, await it instead: {instead}."

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .driver import driver_of
 from .futures import SyncFuture
+from .waiting import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,34 +35,55 @@ def async_to_sync_future(
         TypeError: It is neither kind of future.
         RuntimeError: Its loop is closed, and it will never be done.
     """
-    sync: SyncFuture[T] = SyncFuture()
     if isinstance(future, concurrent.futures.Future):
-        sync._cancel = future.cancel
-        future.add_done_callback(lambda source: _copy(source, sync))
-    elif asyncio.isfuture(future):
-        _follow(future, sync)
-    else:
+        wrapped = WrappedFuture[T](future.cancel)
+        future.add_done_callback(wrapped.copy)
+        return wrapped
+    if not asyncio.isfuture(future):
         raise TypeError(
             f"{future!r} is no future. Give an asyncio.Future or a concurrent.futures.Future."
         )
-    return sync
-
-
-def _follow(future: asyncio.Future[T], sync: SyncFuture[T]) -> None:
     loop = future.get_loop()
+    wrapped = WrappedFuture[T](partial(_call_on, loop, future.cancel))
     if future.done():
-        _copy(future, sync)
-        return
-    sync._cancel = lambda: _call_on(loop, future.cancel)
+        wrapped.copy(future)
+        return wrapped
     driver = driver_of(loop)
     if driver is not None:
-        driver.follow(sync)  # a stop() of our manager must not leave its waiter hanging
+        driver.follow(wrapped)  # a stop() of our manager must not leave its waiter hanging
     # An asyncio future is not thread-safe: what touches it has to run on its loop.
-    _call_on(loop, future.add_done_callback, lambda source: _copy(source, sync))
+    _call_on(loop, future.add_done_callback, wrapped.copy)
+    return wrapped
+
+
+class WrappedFuture(SyncFuture[T]):
+    """A `SyncFuture` that follows another library's future. Lives as long as either."""
+
+    __slots__ = ("_cancel_source",)
+
+    def __init__(self, cancel_source: Callable[[], object]) -> None:
+        super().__init__()
+        self._cancel_source = cancel_source
+
+    def _ask_to_cancel(self) -> None:
+        self._cancel_source()
+
+    def copy(self, source: asyncio.Future[T] | concurrent.futures.Future[T]) -> None:
+        """Take over the outcome of a future that is done."""
+        if source.cancelled():
+            self._settle(cancelled=True)
+        elif (error := source.exception()) is not None:
+            self._settle(exception=error)
+        else:
+            self._settle(source.result())
+
+    def fail(self, error: RuntimeError) -> None:
+        """The loop has ended without the source."""
+        self._settle(exception=error)
 
 
 def _call_on(loop: asyncio.AbstractEventLoop, fn: Callable[..., Any], *args: Any) -> None:
-    if asyncio._get_running_loop() is loop:
+    if running_loop() is loop:
         fn(*args)
         return
     try:
@@ -70,12 +93,3 @@ def _call_on(loop: asyncio.AbstractEventLoop, fn: Callable[..., Any], *args: Any
             "The future's event loop is closed, so it will never be done. "
             "Wrap it while its loop is open."
         ) from None
-
-
-def _copy(source: asyncio.Future[T] | concurrent.futures.Future[T], sync: SyncFuture[T]) -> None:
-    if source.cancelled():
-        sync._settle(cancelled=True)
-    elif (error := source.exception()) is not None:
-        sync._settle(exception=error)
-    else:
-        sync._settle(source.result())
