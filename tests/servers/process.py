@@ -1,0 +1,242 @@
+"""Server processes for the tests: start one, read what it says, signal it, and never leave it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.config import make_settings
+
+import wsgi_async
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+LIMIT = 30.0
+"""Seconds after which whatever a test waits for has failed; no test waits for it to pass."""
+
+# The children import the package that the tests run against, and the tests' applications.
+_PATH = [str(Path(wsgi_async.__file__).parents[1]), str(Path(__file__).parents[2])]
+
+
+def child_environment(**extra: str) -> dict[str, str]:
+    """The environment for a child process that imports `wsgi_async` and the test applications."""
+    path = os.pathsep.join(filter(None, [*_PATH, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **extra}
+
+
+def run_script(code: str, *, limit: float = LIMIT) -> str:
+    """Run Python code in a process of its own; what it printed.
+
+    Fails if the process fails, outlives the limit, or writes anything to stderr: that is where
+    warnings and tracebacks go.
+    """
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=limit,
+        env=child_environment(),
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout
+
+
+def wait_until(condition: Callable[[], bool], *, what: str, limit: float = LIMIT) -> None:
+    """Look at a condition that nothing announces until it holds."""
+    tick = threading.Event()
+    deadline = time.monotonic() + limit
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {limit} seconds: {what}"
+        tick.wait(0.01)
+
+
+class Server:
+    """A server process and what it writes. Lives in a `with` block, and is killed at its end.
+
+    Args:
+        args: The arguments for Python, from `-m` on.
+        environment: Environment variables besides our own.
+    """
+
+    def __init__(self, *args: str, **environment: str) -> None:
+        self.port = 0
+        self._lines: list[str] = []
+        self._ended = False
+        self._news = threading.Condition()  # guards the two above
+        self._process = subprocess.Popen(
+            [sys.executable, "-X", "dev", *args],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=child_environment(**environment),
+            start_new_session=True,  # so that its workers can be killed with it
+        )
+        self._reader = threading.Thread(target=self._read, name="server-log")
+        self._reader.start()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._reader.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        if error is not None:
+            error.add_note(f"The server wrote:\n{self.log}")
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with self._news:
+                self._lines.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        with self._news:
+            return "\n".join(self._lines)
+
+    def find(self, pattern: str) -> list[re.Match[str]]:
+        """All lines so far in which the pattern occurs."""
+        with self._news:
+            return [found for line in self._lines if (found := re.search(pattern, line))]
+
+    def wait_for(self, pattern: str, *, count: int = 1) -> re.Match[str]:
+        """Wait until the pattern has occurred in so many lines; the last of those."""
+        with self._news:
+            self._news.wait_for(lambda: len(self.find(pattern)) >= count or self._ended, LIMIT)
+            found = self.find(pattern)
+        assert len(found) >= count, f"the server did not write {pattern!r} {count} times"
+        return found[count - 1]
+
+    def ready(self, pattern: str) -> Server:
+        """Wait for the line that tells the port, which is the pattern's first group."""
+        self.port = int(self.wait_for(pattern)[1])
+        return self
+
+    def signal(self, number: signal.Signals, pid: int | None = None) -> None:
+        """Send a signal, to one of its workers if a pid is given."""
+        os.kill(pid or self._process.pid, number)
+
+    def wait(self) -> int:
+        """Wait for its end and for the last line; the exit status."""
+        status = self._process.wait(LIMIT)
+        self._reader.join(LIMIT)
+        return status
+
+    def request(self, path: str) -> tuple[http.client.HTTPResponse, bytes]:
+        """Get a path over a new connection; the response and its body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT)
+        with contextlib.closing(connection):
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response, response.read()
+
+    def get(self, path: str) -> Any:
+        """Get a path that answers 200 and JSON; the JSON."""
+        response, body = self.request(path)
+        assert response.status == 200, body
+        return json.loads(body)
+
+    def send(self, path: str) -> http.client.HTTPConnection:
+        """Send a request and leave its response to come; close the connection in the end."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT)
+        connection.request("GET", path)
+        return connection
+
+
+def assert_clean(server: Server) -> None:
+    """Fail if the log tells of an error, or of a loop's leftovers."""
+    # Not of every ResourceWarning: gunicorn leaves sockets of its own open.
+    signs = (
+        "Traceback|RuntimeWarning|unclosed (event loop|transport)|was destroyed"
+        "|Exception ignored|did not end|did not stop"
+    )
+    assert not server.find(signs)
+
+
+class Caller:
+    """Where a coroutine in the server calls the test back. Lives in a `with` block.
+
+    What is sent through it goes past the server's requests, so it shows that the coroutine runs
+    while no request does.
+    """
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(LIMIT)
+        self._connection: socket.socket | None = None
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.close()
+        if self._connection is not None:
+            self._connection.close()
+
+    def accept(self) -> None:
+        """Wait for the coroutine's call."""
+        self._connection, _ = self._listener.accept()
+        self._connection.settimeout(LIMIT)
+
+    def say(self, line: str) -> None:
+        """Send the coroutine a line."""
+        assert self._connection is not None
+        self._connection.sendall(line.encode() + b"\n")
+
+    def hear(self) -> str:
+        """Wait for the coroutine's next line."""
+        assert self._connection is not None
+        with self._connection.makefile() as lines:
+            return lines.readline().rstrip("\n")
+
+
+def gunicorn(app: str, *options: str, **environment: str) -> Server:
+    """A gunicorn that serves `module:application` with one threaded worker, and is ready."""
+    # Newer ones open a socket in the home directory, where two servers would meet.
+    alone = ["--no-control-socket"] if "control_socket" in make_settings() else []
+    server = Server(
+        *("-m", "gunicorn", "--bind", "127.0.0.1:0", "--worker-class", "gthread"),
+        *(*alone, *options, app),
+        **environment,
+    )
+    try:
+        return server.ready(r"Listening at: http://127\.0\.0\.1:(\d+)")
+    except BaseException as error:
+        server.__exit__(type(error), error, error.__traceback__)
+        raise
