@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import tempfile
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,11 @@ from wsgi_async import AsyncioLoopManager
 _folder = tempfile.TemporaryDirectory(prefix="status-board-")
 atexit.register(_folder.cleanup)
 os.environ["STATUS_BOARD_DB"] = str(Path(_folder.name, "board.sqlite3"))
+
+with warnings.catch_warnings():
+    # WebOb imports `cgi`, which Python 3.11 and 3.12 deprecate.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import webtest  # noqa: F401
 
 from example_app.database import set_up  # noqa: E402
 from example_app.settings import Settings  # noqa: E402
