@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .jobs import Job
     from .seam import Seam
 
-__all__ = ["Baton", "Closing", "KeeperMove", "Verdict"]
+__all__ = ["Baton", "Closing", "KeeperMove", "Leaving", "Verdict"]
 
 
 class Closing(Exception):
@@ -35,6 +35,14 @@ class Verdict(Enum):
     DRIVE = auto()  # it has the baton
     CLAIM = auto()  # it waits for the baton, which the keeper is asked to give back
     QUEUE = auto()  # it waits for whoever drives
+
+
+class Leaving(Enum):
+    """Whom a caller that has given the baton back tells."""
+
+    QUIETLY = auto()  # nobody: the next one has been woken, or the timer is armed
+    TO_KEEPER = auto()  # there is work left
+    TO_TIMER = auto()  # it has to be armed
 
 
 class KeeperMove(Enum):
@@ -62,6 +70,7 @@ class Baton:
         self, seam: Seam, owner: int, *, every_waiter_drives: bool, keeper_only: bool
     ) -> None:
         self.mutex = seam.mutex()
+        self._acquire, self._release = self.mutex.acquire, self.mutex.release
         self.clock = seam.clock
         self.owner = owner
         self.every_waiter_drives = every_waiter_drives
@@ -83,32 +92,49 @@ class Baton:
     # -- callers ---------------------------------------------------------------------------
 
     def take(self, me: int, job: Job, *, drives: bool) -> Verdict:
-        """Ask for the baton to run a new job; where it is not to be had, line the job up."""
-        with self.mutex:
+        """Ask for the baton to run a new job; where it is not to be had, line the job up.
+
+        Raises:
+            Closing: The job was not taken.
+        """
+        # By hand here, in finish() and in leave(): each call comes by, and `with` costs double.
+        self._acquire()
+        try:
             if self.closing:
                 raise Closing
-            if me != self.owner and not self.every_waiter_drives:
-                self.keeper_only = True  # shared by a second thread: only the keeper from now on
-            busy = bool(self.jobs or self.queue)
-            if drives and (self.every_waiter_drives or not busy):
-                if self.holder is None:
-                    self.holder = me
-                    job.state = STARTED
-                    return Verdict.DRIVE
-                if self.holder == self.keeper:
-                    self._claim(me, job)
-                    return Verdict.CLAIM
-                # Another caller drives (only with drive="caller"). Its coroutine may be waiting
-                # for this one, so the job starts under it; who drives after it, may be we.
-                self._claim(me, job)
-            job.state = QUEUED
-            self.queue.append(job)
-            return Verdict.QUEUE
+            # keeper_only once more: it may have been set since the caller looked.
+            if drives and self.holder is None and not (self.keeper_only or self.jobs or self.queue):
+                self.holder = me
+                job.state = STARTED
+                return Verdict.DRIVE
+            return self._line_up(me, job, drives)
+        finally:
+            self._release()
+
+    def _line_up(self, me: int, job: Job, drives: bool) -> Verdict:
+        if self.every_waiter_drives:
+            if self.holder is None:
+                self.holder = me
+                job.state = STARTED
+                return Verdict.DRIVE
+            self._claim(me, job)
+            if self.holder == self.keeper:
+                return Verdict.CLAIM
+            # Another caller drives. Its coroutine may be waiting for this one, so the job starts
+            # under it. Who drives after it, may be we.
+        elif me != self.owner:
+            self.keeper_only = True  # shared by a second thread: only the keeper from now on
+        elif drives and self.holder == self.keeper and self.may_claim():
+            self._claim(me, job)
+            return Verdict.CLAIM
+        job.state = QUEUED
+        self.queue.append(job)
+        return Verdict.QUEUE
 
     def take_for(self, me: int, job: Job, *, drives: bool) -> Verdict:
         """Ask for the baton to bring a submitted job to its end."""
         with self.mutex:
-            if job.done or not drives:
+            if job.done or not drives or self.keeper_only:
                 return Verdict.QUEUE
             alone = not self.jobs and len(self.queue) == 1 and self.queue[0] is job
             if not (self.every_waiter_drives or alone):
@@ -143,24 +169,26 @@ class Baton:
             job.state = STARTED
             return True
 
-    def leave(self, job: Job) -> tuple[bool, bool]:
-        """Give the baton back; whether to wake the keeper, and whether to arm the timer."""
-        with self.mutex:
+    def leave(self, job: Job) -> Leaving:
+        """Give the baton back, and say whom to tell."""
+        self._acquire()
+        try:
             if not job.done:
                 self.jobs.add(job)  # moves once, to whoever drives next
             self.last_use = self.clock()
-            return self._release()
-
-    def _release(self) -> tuple[bool, bool]:
-        # Clear the holder first, then look again: whoever adds work after this line sees that
-        # nobody drives and wakes the keeper, whoever added it before is seen here.
-        self.holder = None
-        if self._grant():
-            return False, False
-        if self.queue or self.jobs or self.poked or self.closing or self.keeper_only:
-            return True, False
-        arm, self.armed = not self.armed, True
-        return False, arm
+            # Clear the holder first, then look again: whoever adds work after this line sees
+            # that nobody drives and wakes the keeper, whoever added it before is seen here.
+            self.holder = None
+            if self.claims and self._grant():
+                return Leaving.QUIETLY
+            if self.queue or self.jobs or self.poked or self.closing or self.keeper_only:
+                return Leaving.TO_KEEPER
+            if self.armed:
+                return Leaving.QUIETLY
+            self.armed = True
+            return Leaving.TO_TIMER
+        finally:
+            self._release()
 
     def _grant(self) -> bool:
         """Hand the free baton to the first claimant that still wants it."""
@@ -219,16 +247,21 @@ class Baton:
             return job
 
     def finish(
-        self, job: Job, result: object, exception: BaseException | None, *, cancelled: bool
+        self, job: Job, result: object, exception: BaseException | None, cancelled: bool
     ) -> bool:
         """Give a job its outcome; False if it has one already."""
-        with self.mutex:
+        self._acquire()
+        try:
             if job.done:
                 return False
-            job.result, job.exception, job.cancelled = result, exception, cancelled
+            job.result = result
+            if exception is not None:
+                job.exception, job.cancelled = exception, cancelled
             self.jobs.discard(job)
             job.done = True
             return True
+        finally:
+            self._release()
 
     def keep(self, job: Job) -> None:
         """Count a job that its driver leaves unfinished as work for whoever drives next."""

@@ -13,7 +13,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .baton import Verdict
+from .baton import Leaving, Verdict
 from .log import logger
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Driver:
         self._wake_keeper = wake_keeper
         self._arm_timer = arm_timer
         # Bound once: these are looked up in every call.
+        self._current = seam.current
         self._enter = seam.entry(loop.run_forever)
         self._stop = loop.stop
         self._post = loop.call_soon_threadsafe
@@ -97,7 +98,7 @@ class Driver:
             Closing: The manager is being stopped.
             BaseException: What a signal handler raised in the waiting main thread.
         """
-        me = self.seam.current()
+        me = self._current()
         baton = self.baton
         if baton.holder == me:
             # Sync code that the driver runs between two visits. Only this thread can make
@@ -122,7 +123,7 @@ class Driver:
 
         Returns at once where they do not: the future's own wait is all that is left then.
         """
-        me = self.seam.current()
+        me = self._current()
         baton = self.baton
         if baton.holder == me:
             baton.withdraw(job)
@@ -224,10 +225,10 @@ class Driver:
                 self._stop()
                 self.visit()
         finally:
-            wake, arm = self.baton.leave(job)
-            if wake:
+            leaving = self.baton.leave(job)
+            if leaving is Leaving.TO_KEEPER:
                 self._wake_keeper()
-            elif arm:
+            elif leaving is Leaving.TO_TIMER:
                 self._arm_timer()
 
     # -- with the baton: one thread at a time ---------------------------------------------------
@@ -389,7 +390,7 @@ class Driver:
         Raises:
             Closing: The manager is being stopped.
         """
-        me = self.seam.current()
+        me = self._current()
         foreign = me != self.baton.owner and me != self.baton.holder
         start, arm = self.baton.enqueue(job, foreign=foreign, linger=linger)
         if start:
@@ -444,15 +445,16 @@ class Driver:
         cancelled: bool = False,
     ) -> None:
         """Give the job its outcome and wake whoever waits for it; the first outcome counts."""
-        if cancelled and self.baton.closing:
+        baton = self.baton
+        if cancelled and baton.closing:
             exception, cancelled = self.stopped_error(exception), False
             job.stopped = True
-        if not self.baton.finish(job, result, exception, cancelled=cancelled):
+        if not baton.finish(job, result, exception, cancelled):
             return
         if job is self.target:
             # Ends the visit in the same turn of the loop. From another thread (a stop() that
             # has waited long enough), the loop is asked to look.
-            if self.baton.holder == self.seam.current():
+            if baton.holder == self._current():
                 self._stop()
             else:
                 self.post(self._turn_away, job)

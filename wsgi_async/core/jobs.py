@@ -31,40 +31,24 @@ class Job:
     set after the outcome and never unset, so who sees it may read the outcome without the mutex.
     """
 
-    __slots__ = (
-        "cancelled",
-        "claimant",
-        "context",
-        "coro",
-        "done",
-        "exception",
-        "expired",
-        "foreign_context",
-        "future",
-        "left",
-        "result",
-        "signal",
-        "state",
-        "stopped",
-        "task",
-    )
+    # Class attributes are the defaults: a call pays for setting two, not for a dozen.
+    task: asyncio.Task[Any] | None = None
+    future: JobFuture | None = None
+    signal: Signal | None = None  # wakes the thread that blocks in run()
+    state = NEW
+    done = False
+    result: Any = None
+    exception: BaseException | None = None
+    cancelled = False
+    stopped = False  # ended because the manager was stopped
+    expired = False  # the timeout of run() has passed and its task is being cancelled
+    left = False  # the thread that drives for this job goes on without its end
+    claimant = 0  # the thread that waits for the baton on this job's behalf
+    foreign_context = False  # somebody else's, who may be inside it
 
     def __init__(self, coro: Coroutine[Any, Any, Any], context: contextvars.Context) -> None:
         self.coro = coro
         self.context = context
-        self.foreign_context = False  # somebody else's, who may be inside it
-        self.task: asyncio.Task[Any] | None = None
-        self.future: JobFuture | None = None
-        self.state = NEW
-        self.done = False
-        self.result: Any = None
-        self.exception: BaseException | None = None
-        self.cancelled = False
-        self.stopped = False  # ended because the manager was stopped
-        self.expired = False  # the timeout of run() has passed and its task is being cancelled
-        self.left = False  # the thread that drives for this job goes on without its end
-        self.claimant = 0  # the thread that waits for the baton on this job's behalf
-        self.signal: Signal | None = None  # wakes the thread that blocks in run()
 
     @property
     def name(self) -> str:

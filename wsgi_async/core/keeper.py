@@ -69,8 +69,6 @@ class Keeper:
         Raises:
             RuntimeError: The process cannot start another thread.
         """
-        if self._selector is not None:
-            self._selector.idler = self
         self.thread = self._seam.start_thread(lambda: self._run(driver, close), name)
 
     # -- from any thread, without a lock -----------------------------------------------------
@@ -112,6 +110,8 @@ class Keeper:
     def _drive(self, driver: Driver) -> None:
         self._idle = False
         self._next_timer = None
+        if self._selector is not None:
+            self._selector.ask(self._leave_if_idle)
         try:
             while not (self._idle or self._baton.closing or self._baton.keeper_yields()):
                 driver.start_queued()
@@ -121,19 +121,18 @@ class Keeper:
             logger.exception("%s: the event loop failed and is being closed", driver.label)
             self._baton.closing = True
         finally:
+            if self._selector is not None:
+                self._selector.ask_no_more()
             self._baton.keeper_leaves()
 
-    def may_idle(self) -> bool:
-        """Whether it is the keeper that is about to block, with no work of ours in flight."""
-        # Called by whoever drives. Only the keeper makes the keeper the holder.
-        baton = self._baton
-        return baton.holder == baton.keeper and baton.keeper_may_idle()
-
-    def idle(self, timeout: float | None) -> None:
-        """Leave the loop, and remember when its next timer is due."""
+    def _leave_if_idle(self, timeout: float | None) -> bool:
+        """Leave the loop rather than block in it, with no work of ours in flight."""
+        if not self._baton.keeper_may_idle():
+            return False
         self._idle = True
         self._next_timer = None if timeout is None else self._seam.clock() + timeout
         self._loop.stop()
+        return True
 
     def _watch(self, selector: WatchedSelector) -> None:
         self._watching = True

@@ -10,14 +10,14 @@ import asyncio
 import contextvars
 import select
 import selectors
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["BoundLoop", "Idler", "WatchedSelector", "make_loop", "may_change_thread"]
+__all__ = ["BoundLoop", "WatchedSelector", "make_loop", "may_change_thread"]
 
 _GUARDED = (
     "run_forever",
@@ -29,29 +29,35 @@ _GUARDED = (
 )
 
 
-class Idler(Protocol):
-    """Who drives, and may rather leave than block in the selector."""
-
-    def may_idle(self) -> bool:
-        """Whether the thread that is about to block is one that leaves instead."""
-
-    def idle(self, timeout: float | None) -> None:
-        """Nothing is ready, for `timeout` seconds if nothing comes in: leave the loop."""
-
-
 class WatchedSelector(selectors.DefaultSelector):
-    """The platform's best selector, which asks before it blocks. Lives as long as its loop."""
+    """The platform's best selector, which can ask before it blocks. Lives as long as its loop.
 
-    idler: Idler | None = None
+    Only the thread that drives the loop touches it, but for `fileno()`.
+    """
 
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """As the base class; in the thread that drives the loop only."""
-        if timeout == 0 or self.idler is None or not self.idler.may_idle():
-            return super().select(timeout)
-        events = super().select(0)
-        if not events:
-            self.idler.idle(timeout)
-        return events
+    def ask(self, idle: Callable[[float | None], bool]) -> None:
+        """Before each wait from now on, ask whether to leave the loop rather than to block.
+
+        On the instance, and only while the keeper drives: a caller's turns of the loop pay
+        nothing for it.
+
+        Args:
+            idle: Called when nothing is ready, with the seconds to the loop's next timer, or
+                None without one. True: do not block.
+        """
+        blocking = super().select
+
+        def select(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+            if timeout == 0:
+                return blocking(timeout)
+            events = blocking(0)
+            return events if events or idle(timeout) else blocking(timeout)
+
+        setattr(self, "select", select)  # noqa: B010 - a method, as far as types go
+
+    def ask_no_more(self) -> None:
+        """Just block from now on."""
+        vars(self).pop("select", None)
 
 
 def make_loop(

@@ -220,7 +220,7 @@ class AsyncioLoopManager:
         except Closing:
             raise self._refused(coro, self.life.refusal()) from None
         finally:
-            if copy_back and job.task is not None:
+            if copy_back and job.context:
                 copy_changes(job.context, before)
         if leftovers is not None:
             leftovers()

@@ -9,13 +9,35 @@ from __future__ import annotations
 import select
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from types import TracebackType
 
-__all__ = ["Seam", "Signal"]
+__all__ = ["Mutex", "Seam", "Signal"]
+
+
+class Mutex(Protocol):
+    """A lock that its thread may take again."""
+
+    def acquire(self) -> bool:
+        """Wait for it."""
+        ...
+
+    def release(self) -> None:
+        """Give it back."""
+        ...
+
+    def __enter__(self) -> bool: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
 
 
 class Signal:
@@ -49,10 +71,16 @@ class Signal:
 class Seam:
     """The real locks, wake-ups, loop entry and clock. One instance serves the whole process."""
 
+    # Not wrapped in methods of our own: each call comes by several times.
+    current: Callable[[], int] = staticmethod(threading.get_ident)
+    """A name for the calling thread, unique among the threads that are alive."""
+    clock: Callable[[], float] = staticmethod(time.monotonic)
+    """Monotonic time in seconds."""
+
     def __init__(self) -> None:
         self._local = threading.local()
 
-    def mutex(self) -> AbstractContextManager[Any]:
+    def mutex(self) -> Mutex:
         """A lock for a driver's state.
 
         It can be taken again by the thread that has it: the garbage collector may run a
@@ -81,14 +109,6 @@ class Seam:
             self._local.signals.append(signal)
         except AttributeError:
             self._local.signals = [signal]
-
-    def current(self) -> int:
-        """A name for the calling thread, unique among the threads that are alive."""
-        return threading.get_ident()
-
-    def clock(self) -> float:
-        """Monotonic time in seconds."""
-        return time.monotonic()
 
     def entry(self, run_forever: Callable[[], None]) -> Callable[[], None]:
         """What a driver calls to enter the loop."""
