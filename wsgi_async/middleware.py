@@ -141,9 +141,10 @@ class AsyncLoopMiddleware:
             )
         _check_hashable("id", id)
         _check_hashable("task_type", task_type)
-        Settings(loop_factory=loop_factory, drive=drive, debug=debug, linger=linger, grace=grace)
+        settings = Settings(
+            loop_factory=loop_factory, drive=drive, debug=debug, linger=linger, grace=grace
+        )
         _refuse_greenlets()
-        settings = (id, task_type, loop_factory, drive, debug, linger, grace)
         self.app = app
         self._task_type = task_type
         self._get_manager = partial(
@@ -156,8 +157,8 @@ class AsyncLoopMiddleware:
             linger=linger,
             grace=grace,
         )
-        # With the settings, a thread's other middlewares can share its manager.
-        self._settings = settings if force_create else None
+        # With equal ones, a thread's other middlewares share its manager.
+        self._settings = (id, task_type, settings) if force_create else None
         self._local = _Local()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

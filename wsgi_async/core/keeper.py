@@ -111,7 +111,7 @@ class Keeper:
         self._idle = False
         self._next_timer = None
         if self._selector is not None:
-            self._selector.ask(self._leave_if_idle)
+            self._selector.ask(self._baton.keeper_may_idle, self._leave)
         try:
             while not (self._idle or self._baton.closing or self._baton.keeper_yields()):
                 driver.start_queued()
@@ -125,14 +125,11 @@ class Keeper:
                 self._selector.ask_no_more()
             self._baton.keeper_leaves()
 
-    def _leave_if_idle(self, timeout: float | None) -> bool:
-        """Leave the loop rather than block in it, with no work of ours in flight."""
-        if not self._baton.keeper_may_idle():
-            return False
+    def _leave(self, timeout: float | None) -> None:
+        """Leave the loop, with no work of ours in flight, and remember its next timer."""
         self._idle = True
         self._next_timer = None if timeout is None else self._seam.clock() + timeout
         self._loop.stop()
-        return True
 
     def _watch(self, selector: WatchedSelector) -> None:
         self._watching = True

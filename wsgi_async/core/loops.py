@@ -35,23 +35,25 @@ class WatchedSelector(selectors.DefaultSelector):
     Only the thread that drives the loop touches it, but for `fileno()`.
     """
 
-    def ask(self, idle: Callable[[float | None], bool]) -> None:
+    def ask(self, may_idle: Callable[[], bool], idle: Callable[[float | None], None]) -> None:
         """Before each wait from now on, ask whether to leave the loop rather than to block.
 
         On the instance, and only while the keeper drives: a caller's turns of the loop pay
         nothing for it.
 
         Args:
-            idle: Called when nothing is ready, with the seconds to the loop's next timer, or
-                None without one. True: do not block.
+            may_idle: Whether to leave if nothing is ready.
+            idle: Called then, with the seconds to the loop's next timer, or None without one.
         """
-        blocking = super().select
+        wait = super().select
 
         def select(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-            if timeout == 0:
-                return blocking(timeout)
-            events = blocking(0)
-            return events if events or idle(timeout) else blocking(timeout)
+            if timeout == 0 or not may_idle():
+                return wait(timeout)
+            events = wait(0)
+            if not events:
+                idle(timeout)
+            return events
 
         setattr(self, "select", select)  # noqa: B010 - a method, as far as types go
 
