@@ -326,7 +326,8 @@ class Driver:
 
     def start_queued(self) -> None:
         """Start what waits in the queue. The caller holds the baton."""
-        while (job := self.baton.next_job()) is not None:
+        # The look needs no mutex: who adds to the queue has the loop look again afterwards.
+        while self.baton.queue and (job := self.baton.next_job()) is not None:
             self.begin(job)
 
     def keeper_yields(self) -> None:

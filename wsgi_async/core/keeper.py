@@ -111,7 +111,7 @@ class Keeper:
         self._idle = False
         self._next_timer = None
         if self._selector is not None:
-            self._selector.ask(self._baton.keeper_may_idle, self._leave)
+            self._selector.ask(self._baton.keeper_may_idle, self._leave, driver.start_queued)
         try:
             while not (self._idle or self._baton.closing or self._baton.keeper_yields()):
                 driver.start_queued()

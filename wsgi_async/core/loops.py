@@ -35,7 +35,12 @@ class WatchedSelector(selectors.DefaultSelector):
     Only the thread that drives the loop touches it, but for `fileno()`.
     """
 
-    def ask(self, may_idle: Callable[[], bool], idle: Callable[[float | None], None]) -> None:
+    def ask(
+        self,
+        may_idle: Callable[[], bool],
+        idle: Callable[[float | None], None],
+        woken: Callable[[], None],
+    ) -> None:
         """Before each wait from now on, ask whether to leave the loop rather than to block.
 
         On the instance, and only while the keeper drives: a caller's turns of the loop pay
@@ -44,12 +49,15 @@ class WatchedSelector(selectors.DefaultSelector):
         Args:
             may_idle: Whether to leave if nothing is ready.
             idle: Called then, with the seconds to the loop's next timer, or None without one.
+            woken: Called after each wait. What it puts on the loop runs in the same turn.
         """
         wait = super().select
 
         def select(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
             if timeout == 0 or not may_idle():
-                return wait(timeout)
+                events = wait(timeout)
+                woken()
+                return events
             events = wait(0)
             if not events:
                 idle(timeout)
