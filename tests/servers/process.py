@@ -37,21 +37,22 @@ def child_environment(**extra: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **extra}
 
 
-def run_script(code: str, *, limit: float = LIMIT) -> str:
+def run_script(code: str, *, silent: bool = True) -> str:
     """Run Python code in a process of its own; what it printed.
 
-    Fails if the process fails, outlives the limit, or writes anything to stderr: that is where
-    warnings and tracebacks go.
+    Fails if the process fails or outlives the limit, and, as warnings and tracebacks go there, if
+    it writes anything to stderr while it should be silent.
     """
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-c", code],
         capture_output=True,
         text=True,
-        timeout=limit,
+        timeout=LIMIT,
         env=child_environment(),
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (silent and done.stderr), done.stdout + done.stderr
     return done.stdout
 
 
