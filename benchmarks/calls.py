@@ -39,7 +39,17 @@ def opened(chosen: Sequence[Contender]) -> Iterator[dict[str, Call]]:
 @on_a_worker_thread
 def alone(effort: Effort) -> Scenario:
     """Calls back to back with nothing else to do in the process: microseconds a call."""
-    chosen = contenders.everyday() + contenders.with_idle_socket() + contenders.on_uvloop()
+    return back_to_back(contenders.everyday() + contenders.with_idle_socket(), effort)
+
+
+@on_a_worker_thread
+def uvloop(effort: Effort) -> Scenario:
+    """The same on uvloop, where it is installed."""
+    return back_to_back(contenders.on_uvloop(), effort)
+
+
+def back_to_back(chosen: Sequence[Contender], effort: Effort) -> Scenario:
+    """Measure batches of calls: microseconds a call."""
     with opened(chosen) as calls:
         measures = {
             each.key: batch(calls[each.key], effort.fast_calls if each.fast else effort.slow_calls)
@@ -78,7 +88,4 @@ def after_a_pause(effort: Effort) -> Scenario:
 @on_a_worker_thread
 def hop(effort: Effort) -> Scenario:
     """Calls while the keeper is busy with a tracked task all the time: microseconds a call."""
-    chosen = contenders.hops()
-    with opened(chosen) as calls:
-        measures = {key: batch(call, effort.slow_calls) for key, call in calls.items()}
-        return interleave(measures, "us", rounds=effort.rounds * 2)
+    return back_to_back(contenders.hops(), effort)

@@ -41,35 +41,35 @@ class Effort:
 
 
 FULL = Effort(
-    rounds=60,
+    rounds=200,
     fast_calls=500,
     slow_calls=50,
-    latency_rounds=15,
+    latency_rounds=30,
     latency_fast=60,
     latency_slow=8,
     pauses=100,
-    windows=11,
-    window=0.4,
+    windows=40,
+    window=0.1,
     managers=100,
     idle=5.0,
-    request_rounds=9,
+    request_rounds=11,
     request_seconds=1,
 )
-"""A few minutes: what the published figures are taken with."""
+"""About four minutes: what the published figures are taken with."""
 
 QUICK = Effort(
-    rounds=12,
-    fast_calls=200,
-    slow_calls=20,
-    latency_rounds=3,
+    rounds=30,
+    fast_calls=500,
+    slow_calls=50,
+    latency_rounds=4,
     latency_fast=60,
     latency_slow=6,
     pauses=20,
-    windows=3,
-    window=0.2,
+    windows=8,
+    window=0.1,
     managers=40,
     idle=1.0,
     request_rounds=2,
     request_seconds=1,
 )
-"""Well under a minute: to see whether a change matters at all."""
+"""Under a minute: to see whether a change matters at all."""

@@ -48,6 +48,7 @@ LABELS = {
 
 SUBJECTS = {
     "alone": Subject("one worker thread, alone: us per call", calls.alone),
+    "uvloop": Subject("the same on uvloop: us per call", calls.uvloop, baseline="uvloop_limit"),
     "hop": Subject("keeper busy with a tracked task: us per call", calls.hop),
     "middleware": Subject(
         "an app that ignores the loop: us per request",

@@ -67,7 +67,14 @@ def test_after_a_pause() -> None:
 
 def test_hop() -> None:
     """A hop is measured beside `run_coroutine_threadsafe`."""
-    check(calls.hop(TINY), {"limit", "hop", "threadsafe"}, values=4)
+    check(calls.hop(TINY), {"limit", "hop", "threadsafe"}, values=2)
+
+
+def test_uvloop() -> None:
+    """The same calls are measured on uvloop, where it is installed."""
+    pytest.importorskip("uvloop")
+    keys = {"uvloop_limit", "uvloop_run", "uvloop_submit", "uvloop_threadsafe"}
+    check(calls.uvloop(TINY), keys, values=2)
 
 
 @pytest.mark.slow
