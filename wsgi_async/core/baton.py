@@ -16,7 +16,7 @@ from collections import deque
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from .jobs import NEW, QUEUED, STARTED
+from .jobs import NEW, QUEUED, STARTED, Waiter
 
 if TYPE_CHECKING:
     from .jobs import Job
@@ -71,6 +71,7 @@ class Baton:
     ) -> None:
         self.mutex = seam.mutex()
         self._acquire, self._release = self.mutex.acquire, self.mutex.release
+        self._borrow = seam.borrow
         self.clock = seam.clock
         self.owner = owner
         self.every_waiter_drives = every_waiter_drives
@@ -80,7 +81,7 @@ class Baton:
         self.keeper = 0  # the keeper's name, once it runs
         self.jobs: set[Job] = set()  # started, not done, and not the present driver's own
         self.queue: deque[Job] = deque()  # not started
-        self.claims: deque[Job] = deque()  # their claimants wait to drive
+        self.claims: deque[Waiter] = deque()  # who waits to drive
         self.keeper_only = keeper_only
         self.last_use = 0.0  # when a caller left, or work was queued for a waiter to start
         self.armed = False  # the linger timer knows of us
@@ -112,12 +113,13 @@ class Baton:
             self._release()
 
     def _line_up(self, me: int, job: Job, drives: bool) -> Verdict:
+        if self.every_waiter_drives and self.holder is None:
+            self.holder = me
+            job.state = STARTED
+            return Verdict.DRIVE
+        job.waiter = waiter = Waiter(me, job, self._borrow())
         if self.every_waiter_drives:
-            if self.holder is None:
-                self.holder = me
-                job.state = STARTED
-                return Verdict.DRIVE
-            self._claim(me, job)
+            self.claims.append(waiter)
             if self.holder == self.keeper:
                 return Verdict.CLAIM
             # Another caller drives. Its coroutine may be waiting for this one, so the job starts
@@ -125,43 +127,38 @@ class Baton:
         elif me != self.owner:
             self.keeper_only = True  # shared by a second thread: only the keeper from now on
         elif drives and self.holder == self.keeper and self.may_claim():
-            self._claim(me, job)
+            self.claims.append(waiter)
             return Verdict.CLAIM
         job.state = QUEUED
         self.queue.append(job)
         return Verdict.QUEUE
 
-    def take_for(self, me: int, job: Job, *, drives: bool) -> Verdict:
-        """Ask for the baton to bring a submitted job to its end."""
+    def take_for(self, me: int, job: Job, *, drives: bool) -> tuple[Verdict, Waiter | None]:
+        """Ask for the baton to bring a submitted job to its end; a claim's waiter with CLAIM."""
         with self.mutex:
             if job.done or not drives or self.keeper_only:
-                return Verdict.QUEUE
+                return Verdict.QUEUE, None
             alone = not self.jobs and len(self.queue) == 1 and self.queue[0] is job
-            if not (self.every_waiter_drives or alone):
-                return Verdict.QUEUE
-            if self.holder is None:
+            if self.holder is None and (self.every_waiter_drives or alone):
                 self.holder = me
                 self.withdraw(job)
                 self.jobs.discard(job)  # it is the driver's own now
-                return Verdict.DRIVE
-            if self.every_waiter_drives:
-                self._claim(me, job)
-                return Verdict.CLAIM
-            return Verdict.QUEUE
+                return Verdict.DRIVE, None
+            if not self.every_waiter_drives:
+                return Verdict.QUEUE, None
+            waiter = Waiter(me, job, self._borrow())
+            self.claims.append(waiter)
+            return Verdict.CLAIM, waiter
 
-    def _claim(self, me: int, job: Job) -> None:
-        job.claimant = me
-        self.claims.append(job)
+    def retract(self, waiter: Waiter) -> None:
+        """The thread does not want the baton any more. If it was granted, it passes it on."""
+        with self.mutex:
+            if waiter in self.claims:
+                self.claims.remove(waiter)
 
     def withdraw(self, job: Job) -> bool:
-        """Take a job out of queue and claims; True if nobody had started it.
-
-        If the baton was granted to the claimant in the same moment, the claimant holds it and
-        has to pass it on.
-        """
+        """Take a job out of the queue; True if nobody had started it, and nobody will."""
         with self.mutex:
-            if job in self.claims:
-                self.claims.remove(job)
             if job.state is STARTED:
                 return False
             if job in self.queue:
@@ -193,20 +190,25 @@ class Baton:
     def _grant(self) -> bool:
         """Hand the free baton to the first claimant that still wants it."""
         while self.claims:
-            job = self.claims.popleft()
+            waiter = self.claims.popleft()
+            job = waiter.job
             if job.done:
                 continue
             if self.may_claim():
-                self.holder = job.claimant
+                self.holder = waiter.thread
                 self.withdraw(job)
                 self.jobs.discard(job)
-                if job.signal is not None:
-                    job.signal.set()
+                waiter.granted = True
+                waiter.signal.set()
                 return True
-            if job.state is NEW:
-                job.state = QUEUED
-                self.queue.append(job)
+            self._queue_unseen(job)
         return False
+
+    def _queue_unseen(self, job: Job) -> None:
+        """The claimant of a new job cannot be served: the keeper takes the job."""
+        if job.state is NEW:
+            job.state = QUEUED
+            self.queue.append(job)
 
     def may_claim(self) -> bool:
         """Whether a claimant can be served now, or has to leave its job to the keeper."""
@@ -259,6 +261,9 @@ class Baton:
                 job.exception, job.cancelled = exception, cancelled
             self.jobs.discard(job)
             job.done = True
+            for waiter in self.claims:
+                if waiter.job is job:
+                    waiter.signal.set()
             return True
         finally:
             self._release()
@@ -312,10 +317,7 @@ class Baton:
             if self.may_claim():
                 return True
             while self.claims:
-                job = self.claims.popleft()
-                if job.state is NEW:
-                    job.state = QUEUED
-                    self.queue.append(job)
+                self._queue_unseen(self.claims.popleft().job)
             return False
 
     # -- the linger timer -----------------------------------------------------------------------

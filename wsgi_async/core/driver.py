@@ -8,12 +8,11 @@ unstarted. Whoever makes a task holds the baton, and never the mutex: a task fac
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .baton import Leaving, Verdict
+from .caller import Caller
 from .log import logger
 
 if TYPE_CHECKING:
@@ -78,163 +77,29 @@ class Driver:
         self.target: Job | None = None  # the job that the present caller drives for
         # Futures on the loop that threads wait for past us; their waiters must not hang.
         self._followed: weakref.WeakSet[Followed] = weakref.WeakSet()
-        self._wake_keeper = wake_keeper
-        self._arm_timer = arm_timer
+        self.wake_keeper = wake_keeper
+        self.arm_timer = arm_timer
         # Bound once: these are looked up in every call.
         self._current = seam.current
         self._enter = seam.entry(loop.run_forever)
-        self._stop = loop.stop
+        self.stop_visit = loop.stop
         self._post = loop.call_soon_threadsafe
         self._create_task = loop.create_task
         self._on_end = self._ended_unseen
+        self.caller = Caller(self)
         _drivers[loop.raw] = self
-
-    # -- a caller blocks -------------------------------------------------------------------
-
-    def execute(self, job: Job, timeout: float | None) -> None:
-        """Bring a new job to its end, or to its timeout and through its cleanup.
-
-        Raises:
-            Closing: The manager is being stopped.
-            BaseException: What a signal handler raised in the waiting main thread.
-        """
-        me = self._current()
-        baton = self.baton
-        if baton.holder == me:
-            # Sync code that the driver runs between two visits. Only this thread can make
-            # itself the holder, so the look needs no mutex.
-            baton.withdraw(job)
-            self._drive(job, timeout, self._expire)
-            baton.keep(job)
-            return
-        try:
-            verdict = baton.take(me, job, drives=self._may_drive(me))
-            if verdict is Verdict.DRIVE:
-                self._drive(job, timeout, self._expire)
-            else:
-                self._wait_for_turn(me, job, timeout, verdict)
-        finally:
-            # Inside the try from before the baton was taken: no exception can lose it.
-            if baton.holder == me:
-                self._leave(job)
-
-    def help(self, job: Job, timeout: float | None) -> None:
-        """Drive until a submitted job is done or `timeout` is over, where the rules allow it.
-
-        Returns at once where they do not: the future's own wait is all that is left then.
-        """
-        me = self._current()
-        baton = self.baton
-        if baton.holder == me:
-            baton.withdraw(job)
-            self._drive(job, timeout, self._turn_away)
-            baton.keep(job)
-            return
-        try:
-            verdict = baton.take_for(me, job, drives=self._may_drive(me))
-            if verdict is Verdict.DRIVE:
-                self._drive(job, timeout, self._turn_away)
-            elif verdict is Verdict.CLAIM:
-                self._claim_and_help(me, job, timeout)
-            elif baton.holder is None:
-                self._wake_keeper()  # nobody else is going to start what waits in the queue
-        finally:
-            if baton.holder == me:
-                self._leave(job)
-
-    def _may_drive(self, me: int) -> bool:
-        baton = self.baton
-        if baton.every_waiter_drives:
-            return True
-        if baton.keeper_only or me != baton.owner:
-            # The flag is only ever set, and take() looks at it again under the mutex.
-            return False
-        if "sqlalchemy.ext.asyncio" in sys.modules or "greenback" in sys.modules:
-            baton.keeper_only = True  # their greenlets belong to one thread, idle ones too
-            return False
-        # Tasks stepped while an exception is being handled would get it as their __context__.
-        return sys.exc_info()[0] is None
-
-    def _wait_for_turn(self, me: int, job: Job, timeout: float | None, verdict: Verdict) -> None:
-        """Wait until the job is done, or until this thread may drive it itself."""
-        deadline = None if timeout is None else self.seam.clock() + timeout
-        job.signal = self.seam.borrow()
-        try:
-            self._announce(verdict)
-            self._block(me, job, deadline)
-            if self.baton.holder == me:
-                self._drive(job, self._left(deadline), self._expire)
-            elif not job.done:
-                job.expired = True
-                self._give_up(me, job)
-        except BaseException:
-            self._give_up(me, job)
-            raise
-        finally:
-            self.seam.give_back(job.signal)
-
-    def _claim_and_help(self, me: int, job: Job, timeout: float | None) -> None:
-        deadline = None if timeout is None else self.seam.clock() + timeout
-        job.signal = self.seam.borrow()
-        try:
-            self._announce(Verdict.CLAIM)
-            self._block(me, job, deadline)
-            if self.baton.holder == me and not job.done:
-                self._drive(job, self._left(deadline), self._turn_away)
-        finally:
-            with self.baton.mutex:
-                if job in self.baton.claims:
-                    self.baton.claims.remove(job)
-            self.seam.give_back(job.signal)
-
-    def _announce(self, verdict: Verdict) -> None:
-        # A keeper that has left in the meantime has found the claim and granted it.
-        if verdict is Verdict.CLAIM:
-            self.post(self.keeper_yields)
-        else:
-            self.start_soon()
-
-    def _block(self, me: int, job: Job, deadline: float | None) -> None:
-        # Only a grant makes us the holder, and its signal comes after it.
-        while job.signal is not None and not job.done and self.baton.holder != me:
-            if not job.signal.wait(self._left(deadline)):
-                return
-
-    def _left(self, deadline: float | None) -> float | None:
-        return None if deadline is None else max(0.0, deadline - self.seam.clock())
-
-    def _give_up(self, me: int, job: Job) -> None:
-        """Cancel a job whose caller cannot wait any longer, and wait for its cleanup, bounded."""
-        if job.done:
-            return
-        granted_unstarted = self.baton.holder == me and job.task is None
-        if self.baton.withdraw(job) or granted_unstarted:
-            self.cancel_unstarted(job)
-            return
-        self.post(self._cancel, job)
-        self._block(me, job, self.seam.clock() + self.grace)
-        if not job.done:
-            self._complain(job)
-
-    def _leave(self, job: Job) -> None:
-        try:
-            if self.baton.poked:
-                # Something came in from outside while we drove. Most likely it was served; one
-                # turn of the loop makes sure, and is cheaper than to wake the keeper for it.
-                self.baton.poked = False
-                self._stop()
-                self.visit()
-        finally:
-            leaving = self.baton.leave(job)
-            if leaving is Leaving.TO_KEEPER:
-                self._wake_keeper()
-            elif leaving is Leaving.TO_TIMER:
-                self._arm_timer()
 
     # -- with the baton: one thread at a time ---------------------------------------------------
 
-    def _drive(self, job: Job, timeout: float | None, on_timeout: Callable[[Job], None]) -> None:
-        """Run the loop until the job is done, or until its time is over."""
+    def drive(self, job: Job, timeout: float | None, *, owned: bool) -> None:
+        """Run the loop until the job is done, or its time is over.
+
+        Args:
+            job: What is waited for; it is started if nobody has done so.
+            timeout: Seconds.
+            owned: The job is the caller's alone. It is cancelled when its time is over or the
+                caller is interrupted, and driven through its cleanup. Else it is just left.
+        """
         outer, self.target = self.target, job
         # Whatever was poked before this line is on the loop already, and runs now.
         self.baton.poked = False
@@ -244,7 +109,8 @@ class Driver:
             if job.task is None and not job.done:
                 self.begin(job)
             if timeout is not None:
-                timer = self.loop.call_later(timeout, on_timeout, job)
+                over = self._expire if owned else self._turn_away
+                timer = self.loop.call_later(timeout, over, job)
             if self.baton.queue:
                 self.start_queued()
             # A stop that came late only cuts a visit short.
@@ -252,13 +118,22 @@ class Driver:
                 self.visit()
         except BaseException:
             # From a signal handler, or the loop is broken. Not from a tracked coroutine.
-            if job.task is not None and not job.done:
+            if owned and job.task is not None and not job.done:
                 job.task.cancel()
+                self._drive_cleanup(job)
             raise
         finally:
             if timer is not None:
                 timer.cancel()
             self.target = outer
+
+    def _drive_cleanup(self, job: Job) -> None:
+        timer = self.loop.call_later(self.grace, self._grace_over, job)
+        try:
+            while not (job.done or job.left):
+                self.visit()
+        finally:
+            timer.cancel()
 
     def visit(self) -> None:
         """Run the loop until it is stopped. The caller holds the baton."""
@@ -338,17 +213,17 @@ class Driver:
         """
         baton = self.baton
         if baton.holder == baton.keeper and baton.keeper_yields():
-            self._stop()
+            self.stop_visit()
         else:
             self.start_queued()
 
     def end_visit(self) -> None:
         """On the loop, when the manager is being stopped: make whoever drives leave."""
         if self.baton.holder == self.baton.keeper:
-            self._stop()
+            self.stop_visit()
             return
         for job in self.in_flight():
-            self._cancel(job)
+            self.cancel(job)
 
     def _expire(self, job: Job) -> None:
         """On the loop: the timeout of a `run()` that drives is over."""
@@ -359,20 +234,22 @@ class Driver:
 
     def _grace_over(self, job: Job) -> None:
         if not job.done and self.target is job:
-            self._complain(job)
+            self.complain(job)
             self._turn_away(job)
 
     def _turn_away(self, job: Job) -> None:
         """On the loop: the thread that drives for this job stops doing so."""
         if self.target is job:
             job.left = True
-            self._stop()
+            self.stop_visit()
 
-    def _cancel(self, job: Job) -> None:
+    def cancel(self, job: Job) -> None:
+        """On the loop: cancel a job's task."""
         if job.task is not None:
             job.task.cancel()
 
-    def _complain(self, job: Job) -> None:
+    def complain(self, job: Job) -> None:
+        """Log that a job's caller goes on without it."""
         logger.warning(
             "%s: %s did not end within %s s after it was cancelled, and goes on without its caller",
             self.label,
@@ -397,7 +274,7 @@ class Driver:
         if start:
             self.start_soon()
         elif arm:
-            self._arm_timer()
+            self.arm_timer()
 
     def start_soon(self) -> None:
         """Have the queue started: by the thread that drives, or else by the keeper.
@@ -406,7 +283,7 @@ class Driver:
         keeper itself, so a look at the holder without the mutex is enough.
         """
         if self.baton.holder is None:
-            self._wake_keeper()
+            self.wake_keeper()
         else:
             self.post(self.start_queued)
 
@@ -423,14 +300,14 @@ class Driver:
         # one of the two sees the other.
         self.baton.poked = True
         if self.baton.holder is None:
-            self._wake_keeper()
+            self.wake_keeper()
 
     def request_cancel(self, job: Job) -> None:
         """Cancel a job: at once where nobody has started it, else on the loop, soon."""
         if self.baton.withdraw(job):
             self.cancel_unstarted(job)
         else:
-            self.post(self._cancel, job)
+            self.post(self.cancel, job)
 
     def cancel_unstarted(self, job: Job) -> None:
         """End a job that nobody has started and that is in no queue any more."""
@@ -456,11 +333,11 @@ class Driver:
             # Ends the visit in the same turn of the loop. From another thread (a stop() that
             # has waited long enough), the loop is asked to look.
             if baton.holder == self._current():
-                self._stop()
+                self.stop_visit()
             else:
                 self.post(self._turn_away, job)
-        if job.signal is not None:
-            job.signal.set()
+        if job.waiter is not None:
+            job.waiter.signal.set()
         if job.future is not None:
             future, job.future = job.future, None
             future.settle(job)
@@ -473,7 +350,8 @@ class Driver:
     def fail_unfinished(self) -> None:
         """Wake everybody who still waits for something of a loop that ends, or ought to."""
         with self.baton.mutex:
-            jobs = {*self.in_flight(), *self.baton.queue, *self.baton.claims}
+            claimed = [waiter.job for waiter in self.baton.claims]
+            jobs = {*self.in_flight(), *self.baton.queue, *claimed}
         for job in jobs:
             self.finish(job, exception=asyncio.CancelledError(), cancelled=True)
         with self.baton.mutex:

@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .checks import check_timeout, refuse_in_event_loop, refuse_inherited
 from .log import logger
 from .seam import Seam
-from .waiting import check_timeout, refuse_in_event_loop, refuse_inherited
 
 if TYPE_CHECKING:
     from .driver import Driver
@@ -251,7 +251,7 @@ class DrivenFuture(SyncFuture[T]):
         driver, job = self._driver, self._job
         if driver is not None and job is not None:
             refuse_inherited(driver)
-            driver.help(job, timeout)
+            driver.caller.help(job, timeout)
 
     def _ask_to_cancel(self) -> None:
         driver, job = self._driver, self._job

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from .seam import Signal
 
-__all__ = ["NEW", "QUEUED", "STARTED", "Job", "JobFuture"]
+__all__ = ["NEW", "QUEUED", "STARTED", "Job", "JobFuture", "Waiter"]
 
 NEW, QUEUED, STARTED = range(3)
 """Nobody has seen the job yet; it waits in the baton's queue; its task is made or being made."""
@@ -27,14 +27,14 @@ class JobFuture(Protocol):
 class Job:
     """One tracked coroutine. Lives from `run()` or `submit_task()` until it is done.
 
-    `state`, `done`, `granted` and the outcome are written under the baton's mutex. `done` is
+    `state`, `waiter`, `done` and the outcome are written under the baton's mutex. `done` is
     set after the outcome and never unset, so who sees it may read the outcome without the mutex.
     """
 
     # Class attributes are the defaults: a call pays for setting two, not for a dozen.
     task: asyncio.Task[Any] | None = None
     future: JobFuture | None = None
-    signal: Signal | None = None  # wakes the thread that blocks in run()
+    waiter: Waiter | None = None  # the thread that blocks in run(), if it does not drive
     state = NEW
     done = False
     result: Any = None
@@ -43,7 +43,6 @@ class Job:
     stopped = False  # ended because the manager was stopped
     expired = False  # the timeout of run() has passed and its task is being cancelled
     left = False  # the thread that drives for this job goes on without its end
-    claimant = 0  # the thread that waits for the baton on this job's behalf
     foreign_context = False  # somebody else's, who may be inside it
 
     def __init__(self, coro: Coroutine[Any, Any, Any], context: contextvars.Context) -> None:
@@ -54,3 +53,18 @@ class Job:
     def name(self) -> str:
         """The coroutine's qualified name, for the log."""
         return getattr(self.coro, "__qualname__", None) or repr(self.coro)
+
+
+class Waiter:
+    """A thread that waits for a job, and perhaps for the baton. Lives as long as the wait.
+
+    `granted` is written under the baton's mutex, and followed by the signal.
+    """
+
+    __slots__ = ("granted", "job", "signal", "thread")
+
+    def __init__(self, thread: int, job: Job, signal: Signal) -> None:
+        self.thread = thread
+        self.job = job
+        self.signal = signal
+        self.granted = False  # the thread holds the baton now, or has to pass it on

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from . import lineage
 from .baton import Baton
+from .checks import inherited_error, refuse_in_event_loop
 from .driver import Driver
 from .keeper import Keeper
 from .log import logger
 from .loops import BoundLoop, make_loop, may_change_thread
 from .shutdown import Shutdown
 from .timer import shared_timer
-from .waiting import inherited_error, refuse_in_event_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

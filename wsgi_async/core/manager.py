@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from . import lineage
 from .baton import Closing
+from .checks import check_timeout, refuse_in_event_loop, running_loop
 from .contexts import copy_changes, warn_of_leftovers
 from .errors import UnknownAsyncTaskError
 from .futures import DrivenFuture, TaskFuture
 from .jobs import Job
 from .lifecycle import Life
 from .settings import Drive, LoopFactory, Settings
-from .waiting import check_timeout, refuse_in_event_loop, running_loop
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -216,7 +216,7 @@ class AsyncioLoopManager:
         job.foreign_context = context is not None
         leftovers = warn_of_leftovers(driver) if self._debug else None
         try:
-            driver.execute(job, seconds)
+            driver.caller.execute(job, seconds)
         except Closing:
             raise self._refused(coro, self.life.refusal()) from None
         finally:

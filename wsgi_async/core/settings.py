@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .checks import check_timeout
 from .seam import Seam
-from .waiting import check_timeout
 
 __all__ = ["Drive", "LoopFactory", "Settings"]
 

@@ -7,9 +7,9 @@ import concurrent.futures
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .checks import running_loop
 from .driver import driver_of
 from .futures import SyncFuture
-from .waiting import running_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable

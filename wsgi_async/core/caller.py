@@ -1,0 +1,180 @@
+"""A blocked caller: drives the loop for what it waits for, or waits for its turn.
+
+Which of the two, the baton decides. Everything here runs in the caller's own thread.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from .baton import Closing, Leaving, Verdict
+
+if TYPE_CHECKING:
+    from .baton import Baton
+    from .driver import Driver
+    from .jobs import Job, Waiter
+
+__all__ = ["Caller"]
+
+
+class Caller:
+    """What threads do that wait for one manager's work. Lives as long as its driver.
+
+    It has no state of its own; callable from any thread that runs no event loop.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._baton: Baton = driver.baton
+        self._seam = driver.seam
+        self._current = driver.seam.current
+
+    def execute(self, job: Job, timeout: float | None) -> None:
+        """Bring a new job to its end, or to its timeout and through its cleanup.
+
+        Raises:
+            Closing: The manager is being stopped; the job was not taken.
+            BaseException: What a signal handler raised in the waiting main thread.
+        """
+        me = self._current()
+        baton = self._baton
+        if baton.holder == me:
+            self._drive_nested(job, timeout, owned=True)
+            return
+        try:
+            verdict = baton.take(me, job, drives=self._may_drive(me))
+            if verdict is Verdict.DRIVE:
+                self._driver.drive(job, timeout, owned=True)
+            else:
+                self._wait_for_turn(job, timeout, verdict)
+        finally:
+            # Inside the try from before the baton was taken: no exception can lose it.
+            if baton.holder == me:
+                self._leave(job)
+
+    def help(self, job: Job, timeout: float | None) -> None:
+        """Drive until a submitted job is done or `timeout` is over, where the rules allow it.
+
+        Returns at once where they do not: the future's own wait is all that is left then.
+        """
+        me = self._current()
+        baton = self._baton
+        if baton.holder == me:
+            self._drive_nested(job, timeout, owned=False)
+            return
+        waiter: Waiter | None = None
+        try:
+            verdict, waiter = baton.take_for(me, job, drives=self._may_drive(me))
+            if verdict is Verdict.DRIVE:
+                self._driver.drive(job, timeout, owned=False)
+            elif waiter is not None:
+                self._claim(waiter, timeout)
+            elif baton.holder is None:
+                self._driver.wake_keeper()  # nobody else will start what waits in the queue
+        finally:
+            if waiter is not None:
+                baton.retract(waiter)
+            if baton.holder == me:
+                self._leave(job)
+
+    def _drive_nested(self, job: Job, timeout: float | None, *, owned: bool) -> None:
+        # Sync code that the driver runs between two visits. Only this thread can make itself
+        # the holder, so looking for that needed no mutex.
+        if self._baton.closing and owned:
+            raise Closing
+        self._baton.withdraw(job)
+        try:
+            self._driver.drive(job, timeout, owned=owned)
+        finally:
+            self._baton.keep(job)
+
+    def _may_drive(self, me: int) -> bool:
+        baton = self._baton
+        if baton.every_waiter_drives:
+            return True
+        if baton.keeper_only or me != baton.owner:
+            # The flag is only ever set, and the baton looks at it again under the mutex.
+            return False
+        if "sqlalchemy.ext.asyncio" in sys.modules or "greenback" in sys.modules:
+            baton.keeper_only = True  # their greenlets belong to one thread, idle ones too
+            return False
+        # Tasks stepped while an exception is being handled would get it as their __context__.
+        return sys.exc_info()[0] is None
+
+    def _wait_for_turn(self, job: Job, timeout: float | None, verdict: Verdict) -> None:
+        """Wait until the job is done, or until this thread may drive it itself."""
+        waiter = job.waiter
+        if waiter is None:
+            return  # never: the baton has lined the job up
+        deadline = None if timeout is None else self._seam.clock() + timeout
+        try:
+            if verdict is Verdict.CLAIM:
+                # A keeper that has left by now has found the claim and granted it.
+                self._driver.post(self._driver.keeper_yields)
+            else:
+                self._driver.start_soon()
+            if self._block(waiter, deadline):
+                self._driver.drive(job, self._left(deadline), owned=True)
+            elif not job.done:
+                job.expired = True
+                self._give_up(waiter)
+        except BaseException:
+            # Unless it came while we drove, where the cleanup was driven too.
+            if job.task is None or not waiter.granted:
+                self._give_up(waiter)
+            raise
+        finally:
+            self._baton.retract(waiter)
+            self._seam.give_back(waiter.signal)
+
+    def _claim(self, waiter: Waiter, timeout: float | None) -> None:
+        """Wait for the baton on behalf of a submitted job, and drive."""
+        deadline = None if timeout is None else self._seam.clock() + timeout
+        try:
+            self._driver.post(self._driver.keeper_yields)
+            if self._block(waiter, deadline) and not waiter.job.done:
+                self._driver.drive(waiter.job, self._left(deadline), owned=False)
+        finally:
+            self._seam.give_back(waiter.signal)
+
+    def _block(self, waiter: Waiter, deadline: float | None) -> bool:
+        """Wait until the job is done or the baton is granted; whether it is granted."""
+        job, signal = waiter.job, waiter.signal
+        while not (job.done or waiter.granted):
+            if not signal.wait(None if deadline is None else self._left(deadline)):
+                break
+        return waiter.granted
+
+    def _left(self, deadline: float | None) -> float | None:
+        return None if deadline is None else max(0.0, deadline - self._seam.clock())
+
+    def _give_up(self, waiter: Waiter) -> None:
+        """Cancel a job whose caller cannot wait any longer, and wait for its cleanup, bounded."""
+        job = waiter.job
+        if job.done:
+            return
+        # With the baton granted in this very moment, nobody else can start the job.
+        if self._baton.withdraw(job) or (waiter.granted and job.task is None):
+            self._driver.cancel_unstarted(job)
+            return
+        self._driver.post(self._driver.cancel, job)
+        self._block(waiter, self._seam.clock() + self._driver.grace)
+        if not job.done:
+            self._driver.complain(job)
+
+    def _leave(self, job: Job) -> None:
+        baton, driver = self._baton, self._driver
+        try:
+            if baton.poked:
+                # Something came in from outside while we drove. Most likely it was served; one
+                # turn of the loop makes sure, and is cheaper than to wake the keeper for it.
+                baton.poked = False
+                driver.stop_visit()
+                driver.visit()
+        finally:
+            leaving = baton.leave(job)
+            if leaving is Leaving.TO_KEEPER:
+                driver.wake_keeper()
+            elif leaving is Leaving.TO_TIMER:
+                driver.arm_timer()
