@@ -292,6 +292,8 @@ class Baton:
 
     def keeper_may_idle(self) -> bool:
         """Whether the keeper, about to block in the loop, gives the baton back instead."""
+        if self.jobs:
+            return False  # without the mutex: while the keeper drives, only it adds here
         with self.mutex:
             return not (self.keeper_only or self.jobs or self.queue or self.closing)
 

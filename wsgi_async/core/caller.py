@@ -125,7 +125,8 @@ class Caller:
                 self._give_up(waiter)
             raise
         finally:
-            self._baton.retract(waiter)
+            if self._baton.claims:  # ours may be there: no other thread adds it
+                self._baton.retract(waiter)
             self._seam.give_back(waiter.signal)
 
     def _claim(self, waiter: Waiter, timeout: float | None) -> None:

@@ -86,6 +86,7 @@ class Driver:
         self._post = loop.call_soon_threadsafe
         self._create_task = loop.create_task
         self._on_end = self._ended_unseen
+        self._start_queued = self.start_queued
         self.caller = Caller(self)
         _drivers[loop.raw] = self
 
@@ -284,8 +285,11 @@ class Driver:
         """
         if self.baton.holder is None:
             self.wake_keeper()
-        else:
-            self.post(self.start_queued)
+            return
+        try:
+            self._post(self._start_queued)
+        except RuntimeError:
+            pass  # see post()
 
     def post(self, callback: Callable[..., object], *args: object) -> None:
         """Call something on the loop, soon; nothing if the loop is closed by now."""

@@ -90,8 +90,10 @@ class Life:
 
     def start(self, task_type: Hashable) -> None:
         """Make loop, baton, driver and keeper; all or nothing."""
+        if self._state == "inherited":
+            raise self.refusal()  # before the lock: another thread may have held it at the fork
         with self._lock:
-            if self.state in ("inherited", "stopping"):
+            if self.state == "stopping":
                 raise self.refusal()
             if self.driver is not None:
                 raise RuntimeError(
@@ -234,8 +236,7 @@ class Life:
         driver, self.driver = self.driver, None
         if driver is not None:
             driver.inherited = True
-        if driver is not None or self._state == "new":
-            self._state = "inherited"
+        self._state = "inherited"
         return driver
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Literal
 
-from .checks import check_timeout
 from .seam import Seam
 
 __all__ = ["Drive", "LoopFactory", "Settings"]
@@ -40,6 +41,11 @@ class Settings:
             )
         if self.drive not in ("auto", "keeper", "caller"):
             raise ValueError(f'drive is {self.drive!r}. It is one of "auto", "keeper", "caller".')
+        self._check_seconds()
+
+    def _check_seconds(self) -> None:
         for name, seconds in (("linger", self.linger), ("grace", self.grace)):
-            if check_timeout(seconds) is None or seconds < 0:
+            if not isinstance(seconds, Real):
+                raise TypeError(f"{name} is {seconds!r}. Give a number of seconds from zero.")
+            if not 0 <= seconds < math.inf:
                 raise ValueError(f"{name} is {seconds!r}. Give a number of seconds from zero.")

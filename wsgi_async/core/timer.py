@@ -96,12 +96,12 @@ def _ask(armed: list[Lingering]) -> tuple[list[Lingering], float | None]:
     return [who for who, _ in waiting], min((until for _, until in waiting), default=None)
 
 
-_shared: dict[int, LingerTimer] = {}
+_shared: dict[Seam, LingerTimer] = {}
 
 
 def shared_timer(seam: Seam) -> LingerTimer:
     """The process's timer for this seam."""
-    return _shared.setdefault(id(seam), LingerTimer(seam))
+    return _shared.setdefault(seam, LingerTimer(seam))
 
 
 def reset() -> None:
