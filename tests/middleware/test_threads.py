@@ -223,3 +223,14 @@ print("done")
 def test_a_forked_child_makes_a_manager_of_its_own(force_create: bool) -> None:
     """A thread that had a loop forks: the child's requests get a new one, the parent keeps its."""
     assert run_script(FORK.format(force_create=force_create)) == "done\n"
+
+
+def test_uvloop_serves_a_worker_thread_as_well(worker: ThreadPoolExecutor) -> None:
+    """With loop_factory=uvloop.new_event_loop each thread gets one of uvloop's loops."""
+    uvloop = pytest.importorskip("uvloop")
+    app = Seen()
+    middleware = AsyncLoopMiddleware(app, loop_factory=uvloop.new_event_loop)
+    for _ in range(3):
+        worker.submit(serve, middleware).result(LIMIT)
+    assert len(set(app.managers)) == 1
+    assert isinstance(app.managers[0].get_event_loop(), uvloop.Loop)

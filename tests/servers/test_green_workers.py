@@ -23,6 +23,7 @@ def app(environ, start_response):
 
 {before}
 app = AsyncLoopMiddleware(app)
+print("wrapped")
 {between}
 print(app({{}}, lambda status, headers: None))
 """
@@ -46,7 +47,7 @@ def refused(before: str = "", between: str = "") -> str:
 def test_gevent_that_has_patched_threading_is_refused_at_construction() -> None:
     """Who would get a greenlet for a thread is told so when the application is wrapped."""
     said = refused(before="from gevent import monkey; monkey.patch_all()")
-    assert "gevent has patched threading" in said
+    assert said.startswith("gevent has patched threading")
     assert "--worker-class gthread" in said
 
 
@@ -54,7 +55,7 @@ def test_gevent_that_has_patched_threading_is_refused_at_construction() -> None:
 def test_gevent_that_patches_threading_later_is_refused_at_the_first_request() -> None:
     """The same when the patch comes after the application was wrapped."""
     said = refused(between="from gevent import monkey; monkey.patch_all()")
-    assert "gevent has patched threading" in said
+    assert said.startswith("wrapped\ngevent has patched threading")
 
 
 @needs_gevent
@@ -67,8 +68,8 @@ def test_gevent_that_leaves_threading_alone_is_no_reason_to_refuse() -> None:
 def test_eventlet_that_has_patched_threading_is_refused() -> None:
     """As with gevent, at construction and at the first request."""
     patch = "import eventlet; eventlet.monkey_patch()"
-    assert "eventlet has patched threading" in refused(before=patch)
-    assert "eventlet has patched threading" in refused(between=patch)
+    assert refused(before=patch).startswith("eventlet has patched threading")
+    assert refused(between=patch).startswith("wrapped\neventlet has patched threading")
 
 
 @needs_gevent
