@@ -181,13 +181,13 @@ class SyncFuture(_Unretrieved, Generic[T]):
     # -- ending --------------------------------------------------------------------------------
 
     def cancel(self) -> bool:
-        """Ask for the cancellation; False if there is an outcome already.
+        """Ask for the cancellation; False if there is a result or an exception already.
 
         The coroutine may clean up first, or refuse: `cancelled()` tells how it ended.
         """
         with self._mutex:
             if self._done:
-                return False
+                return self._cancelled
         self._ask_to_cancel()
         return True
 
