@@ -61,4 +61,6 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
+    # The manager would stop at the interpreter's exit too, but from Python 3.12 on no thread can be
+    # started then, and aiosqlite needs one to give the lease back.
     stop_checker()

@@ -46,7 +46,7 @@ def test_everything_is_drawn_inside_the_picture() -> None:
     numbers = [
         (float(x), float(y))
         for path in chart.iter("path")
-        for x, y in re.findall(r"([\d.]+) ([\d.]+)", path.attrib["d"])
+        for x, y in re.findall(r"(-?[\d.]+) (-?[\d.]+)", path.attrib["d"])
     ]
     assert len(numbers) > 10
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in numbers)
@@ -57,7 +57,7 @@ def test_everything_is_drawn_inside_the_picture() -> None:
 def test_a_slower_answer_is_drawn_higher() -> None:
     """The height of the line is the latency."""
     (line,) = paths(drawn(checked(10), checked(30), checked(20)), "line")
-    low, high, middle = (float(y) for _, y in re.findall(r"([\d.]+) ([\d.]+)", line))
+    low, high, middle = (float(y) for _, y in re.findall(r"(-?[\d.]+) (-?[\d.]+)", line))
     assert high < middle < low  # y counts from the top
 
 
