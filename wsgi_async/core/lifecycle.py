@@ -108,8 +108,6 @@ class Life:
     def _build(self) -> Driver:
         seam = self._seam
         raw, selector = make_loop(self._settings.loop_factory)
-        if not isinstance(raw, asyncio.AbstractEventLoop):
-            raise TypeError(f"loop_factory returned {raw!r}. It has to return an event loop.")
         loop = BoundLoop(raw)
         timer = shared_timer(seam)
         opened = False

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Owned",
     "ThreadNode",
+    "checked_thread",
     "current_node",
     "get_parent_thread",
     "lock",
@@ -155,10 +156,19 @@ def get_parent_thread(thread: threading.Thread | None = None) -> threading.Threa
     Raises:
         TypeError: It is no thread.
     """
-    if thread is not None and not isinstance(thread, threading.Thread):
-        raise TypeError(f"{thread!r} is no thread. Give a threading.Thread, or nothing.")
-    node = current_node() if thread is None else node_of(thread)
+    node = current_node() if thread is None else node_of(checked_thread(thread))
     return None if node.started_by is None else node.started_by()
+
+
+def checked_thread(value: object) -> threading.Thread:
+    """A thread that came from a user.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if not isinstance(value, threading.Thread):
+        raise TypeError(f"{value!r} is no thread. Give a threading.Thread, or nothing.")
+    return value
 
 
 def watch_end(thread: threading.Thread, node: ThreadNode) -> None:

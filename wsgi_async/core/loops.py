@@ -76,10 +76,13 @@ def make_loop(
     """Make a loop, and its selector where it is ours.
 
     In an empty context: a loop's own self-pipe handle keeps the context that it was made in.
+
+    Raises:
+        TypeError: The factory made something else.
     """
     context = contextvars.Context()
     if factory is not None:
-        return context.run(factory), None
+        return _checked(context.run(factory)), None
     selector = WatchedSelector()
     if not (hasattr(selector, "fileno") and hasattr(select, "poll")):
         selector.close()
@@ -89,6 +92,12 @@ def make_loop(
     except BaseException:
         selector.close()  # out of descriptors, most likely: keep none of them
         raise
+
+
+def _checked(loop: object) -> asyncio.AbstractEventLoop:
+    if not isinstance(loop, asyncio.AbstractEventLoop):
+        raise TypeError(f"loop_factory returned {loop!r}. It has to return an event loop.")
+    return loop
 
 
 def may_change_thread(loop: asyncio.AbstractEventLoop) -> bool:

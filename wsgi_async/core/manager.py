@@ -306,7 +306,7 @@ class AsyncioLoopManager:
         self, coro: Coroutine[Any, Any, T], task_type: Hashable, *, blocks: bool = True
     ) -> Driver:
         driver = self.life.driver
-        if type(coro) is not CoroutineType and not asyncio.iscoroutine(coro):
+        if not _is_coroutine(coro):
             raise TypeError(
                 f"{coro!r} is no coroutine. Call the async function, or wrap it in an async def."
             )
@@ -345,6 +345,11 @@ class AsyncioLoopManager:
         return snapshot
 
 
+def _is_coroutine(value: object) -> bool:
+    # The type first: asyncio's function has to allow for generators too, and costs more.
+    return type(value) is CoroutineType or asyncio.iscoroutine(value)
+
+
 def _is_ordinary(error: BaseException | None) -> bool:
     return error is None or isinstance(error, (Exception, asyncio.CancelledError))
 
@@ -352,9 +357,7 @@ def _is_ordinary(error: BaseException | None) -> bool:
 def _node_for(thread: threading.Thread | None) -> lineage.ThreadNode:
     if thread is None:
         return lineage.current_node()
-    if not isinstance(thread, threading.Thread):
-        raise TypeError(f"creator_thread is {thread!r}. Give a threading.Thread, or nothing.")
-    if not thread.is_alive():
+    if not lineage.checked_thread(thread).is_alive():
         raise RuntimeError(
             f"creator_thread {thread.name!r} is not alive. Make the manager while it runs."
         )
