@@ -48,6 +48,14 @@ def test_part_of_it_from_the_command_line(tmp_path: Path) -> None:
     assert measured == {"run", "submit", "threadsafe", "asgiref", "hop"}
 
 
+def test_processes_it_starts_have_no_debug_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server or a manager at rest is measured without debug modes, whatever this process has."""
+    modes = ("PYTHONASYNCIODEBUG", "PYTHONDEVMODE", "PYTHONTRACEMALLOC")
+    for name in modes:
+        monkeypatch.setenv(name, "1")
+    assert environment().keys().isdisjoint(modes)
+
+
 def options(*arguments: str) -> argparse.Namespace:
     """Parse a command line."""
     return command.arguments().parse_args(arguments)
