@@ -184,9 +184,7 @@ class AsyncLoopMiddleware:
         try:
             if self._settings is None:
                 return _start(self._get_manager(), self._task_type)
-            return _made.find(self._settings) or _made.keep(
-                self._settings, _start(self._get_manager(), self._task_type)
-            )
+            return _made.find(self._settings) or _made.keep(self._settings, self._make())
         except (OSError, RuntimeError) as error:
             reason = _what_ran_out(error)
             if reason is None:
@@ -195,6 +193,16 @@ class AsyncLoopMiddleware:
             raise RuntimeError(
                 f"This worker thread gets no event loop: {reason} The next request tries again."
             ) from error
+
+
+    def _make(self) -> AsyncioLoopManager:
+        """A manager of the thread's own, running; one that cannot start is not left registered."""
+        manager = self._get_manager()
+        try:
+            return _start(manager, self._task_type)
+        except BaseException:
+            manager.stop()
+            raise
 
 
 class _Local(threading.local):

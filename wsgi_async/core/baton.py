@@ -8,6 +8,9 @@ The mutex can be entered again by the thread that has it. The garbage collector 
 destructor between any two steps below, and that destructor may call `submit_task()`, which adds
 to the queue (and to nothing else). So each method looks at the queue after it has changed the
 holder, never only before.
+
+The mutex is only ever taken by `with`: in the main thread a signal handler may raise between any
+two calls, and would leave a lock that was acquired by hand locked for ever.
 """
 
 from __future__ import annotations
@@ -70,7 +73,6 @@ class Baton:
         self, seam: Seam, owner: int, *, every_waiter_drives: bool, keeper_only: bool
     ) -> None:
         self.mutex = seam.mutex()
-        self._acquire, self._release = self.mutex.acquire, self.mutex.release
         self._borrow = seam.borrow
         self.clock = seam.clock
         self.owner = owner
@@ -98,9 +100,7 @@ class Baton:
         Raises:
             Closing: The job was not taken.
         """
-        # By hand here, in finish() and in leave(): each call comes by, and `with` costs double.
-        self._acquire()
-        try:
+        with self.mutex:
             if self.closing:
                 raise Closing
             # keeper_only once more: it may have been set since the caller looked.
@@ -109,8 +109,6 @@ class Baton:
                 job.state = STARTED
                 return Verdict.DRIVE
             return self._line_up(me, job, drives)
-        finally:
-            self._release()
 
     def _line_up(self, me: int, job: Job, drives: bool) -> Verdict:
         if self.every_waiter_drives and self.holder is None:
@@ -168,8 +166,7 @@ class Baton:
 
     def leave(self, job: Job) -> Leaving:
         """Give the baton back, and say whom to tell."""
-        self._acquire()
-        try:
+        with self.mutex:
             if not job.done:
                 self.jobs.add(job)  # moves once, to whoever drives next
             self.last_use = self.clock()
@@ -184,8 +181,6 @@ class Baton:
                 return Leaving.QUIETLY
             self.armed = True
             return Leaving.TO_TIMER
-        finally:
-            self._release()
 
     def _grant(self) -> bool:
         """Hand the free baton to the first claimant that still wants it."""
@@ -252,8 +247,7 @@ class Baton:
         self, job: Job, result: object, exception: BaseException | None, cancelled: bool
     ) -> bool:
         """Give a job its outcome; False if it has one already."""
-        self._acquire()
-        try:
+        with self.mutex:
             if job.done:
                 return False
             job.result = result
@@ -265,8 +259,6 @@ class Baton:
                 if waiter.job is job:
                     waiter.signal.set()
             return True
-        finally:
-            self._release()
 
     def keep(self, job: Job) -> None:
         """Count a job that its driver leaves unfinished as work for whoever drives next."""

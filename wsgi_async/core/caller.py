@@ -48,6 +48,11 @@ class Caller:
                 self._driver.drive(job, timeout, owned=True)
             else:
                 self._wait_for_turn(job, timeout, verdict)
+        except BaseException:
+            # Not where it was refused, or where it came while we drove: that has seen to it.
+            if job.waiter is not None and (job.task is None or not job.waiter.granted):
+                self._give_up(job.waiter)
+            raise
         finally:
             # Inside the try from before the baton was taken: no exception can lose it.
             if baton.holder == me:
@@ -119,11 +124,6 @@ class Caller:
             elif not job.done:
                 job.expired = True
                 self._give_up(waiter)
-        except BaseException:
-            # Unless it came while we drove, where the cleanup was driven too.
-            if job.task is None or not waiter.granted:
-                self._give_up(waiter)
-            raise
         finally:
             if self._baton.claims:  # ours may be there: no other thread adds it
                 self._baton.retract(waiter)

@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Driver", "Followed", "driver_of"]
 
-_drivers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Driver] = weakref.WeakKeyDictionary()
+# Weak on both sides, as the driver holds its loop.
+_drivers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Driver]]
+_drivers = weakref.WeakKeyDictionary()
 
 
 def driver_of(loop: asyncio.AbstractEventLoop) -> Driver | None:
     """The driver of a loop that is ours."""
-    return _drivers.get(loop)
+    reference = _drivers.get(loop)
+    return None if reference is None else reference()
 
 
 class Followed(Protocol):
@@ -88,7 +91,7 @@ class Driver:
         self._on_end = self._ended_unseen
         self._start_queued = self.start_queued
         self.caller = Caller(self)
-        _drivers[loop.raw] = self
+        _drivers[loop.raw] = weakref.ref(self)
 
     # -- with the baton: one thread at a time ---------------------------------------------------
 

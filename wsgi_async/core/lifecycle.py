@@ -51,6 +51,7 @@ class Life:
         # None whenever the manager is not to be used. Written under the lock, and read without:
         # a call that is overtaken by a stop() is refused by the baton.
         self.driver: Driver | None = None
+        self.given_up = False  # a stop has waited as long as it was told, in vain
         self._node = node
         self._settings = settings
         self._seam = settings.seam
@@ -206,6 +207,7 @@ class Life:
         if not ended.wait(min(left + 0.5, threading.TIMEOUT_MAX)):
             names = ", ".join(job.name for job in driver.in_flight()) or "a callback on its loop"
             logger.warning("%s did not stop in time: %s holds its loop", driver.label, names)
+            self.given_up = True
             # Nobody can take the loop away from it, but nobody else has to wait for it either.
             driver.fail_unfinished()
         elif keeper.thread is not None:

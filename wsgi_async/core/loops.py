@@ -10,6 +10,7 @@ import asyncio
 import contextvars
 import select
 import selectors
+import socket
 from typing import TYPE_CHECKING, Any
 
 from .log import logger
@@ -83,6 +84,9 @@ def make_loop(
     context = contextvars.Context()
     if factory is not None:
         return _checked(context.run(factory)), None
+    # A loop that fails half-way complains when it is collected: see that it can have its sockets.
+    for probe in socket.socketpair():
+        probe.close()
     selector = WatchedSelector()
     if not (hasattr(selector, "fileno") and hasattr(select, "poll")):
         selector.close()

@@ -135,7 +135,9 @@ class AsyncioLoopManager:
             self.life.owner_ended()
 
     def stop(self, timeout: float = 10.0) -> None:
-        """End everything on the loop and close it. Does nothing when it is not started.
+        """End everything on the loop and close it. Look-ups do not find the manager any more.
+
+        May be called at any time: one that is not started is just forgotten.
 
         Refuses new work, cancels what is left and waits for it, shuts down async generators and
         the default executor, closes the loop and ends the keeper. Whoever waits for something of
@@ -149,11 +151,14 @@ class AsyncioLoopManager:
             RuntimeError: This thread runs an event loop, or drives this one.
         """
         seconds = check_timeout(timeout)
+        if self.life.driver is None:
+            self._forget()
         self.life.stop(threading.TIMEOUT_MAX if seconds is None else seconds)
 
     def _forget(self) -> None:
         """The loop is closed: look-ups do not find the manager until it is started again."""
         with lineage.lock():
+            _instances.discard(self)
             self.node.owned.pop(self.life, None)
             if self.node.found.get(self.id) is self:
                 del self.node.found[self.id]
@@ -331,7 +336,7 @@ class AsyncioLoopManager:
     def all_instances(cls) -> list[AsyncioLoopManager]:
         """The managers that are not stopped, in no order. From any thread."""
         with lineage.lock():
-            return [manager for manager in _instances if manager.state != "stopped"]
+            return list(_instances)
 
     @classmethod
     def registry(cls) -> dict[int, dict[Hashable, AsyncioLoopManager]]:

@@ -26,7 +26,7 @@ def install_hooks() -> None:
 def _stop_all() -> None:
     """Stop every manager at once, within one common budget."""
     lives = [one.life for one in manager.AsyncioLoopManager.all_instances()]
-    for wait in [life.ask_to_stop() for life in lives]:
+    for wait in [life.ask_to_stop() for life in lives if not life.given_up]:
         wait()
 
 

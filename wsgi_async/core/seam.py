@@ -21,14 +21,6 @@ __all__ = ["Mutex", "Seam", "Signal"]
 class Mutex(Protocol):
     """A lock that its thread may take again."""
 
-    def acquire(self) -> bool:
-        """Wait for it."""
-        ...
-
-    def release(self) -> None:
-        """Give it back."""
-        ...
-
     def __enter__(self) -> bool: ...
 
     def __exit__(

@@ -7,7 +7,9 @@ not end in its time is logged by name and left behind; the steps after it are ta
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
 from .log import logger
@@ -82,9 +84,11 @@ class Shutdown:
 
     def _end_generators(self, budget: float) -> None:
         if not self._drive(self._loop.shutdown_asyncgens(), budget):
+            names = _generators_in(asyncio.all_tasks(self._loop)) or ["an async generator"]
             logger.warning(
-                "%s: an async generator did not end in time when the manager was stopped",
+                "%s: %s did not end in time when the manager was stopped",
                 self._driver.label,
+                ", ".join(names),
             )
 
     def _drive(self, coro: Coroutine[Any, Any, None], budget: float) -> bool:
@@ -130,3 +134,14 @@ class Shutdown:
             self._loop.close()
         except Exception:
             logger.exception("%s: its event loop could not be closed", self._driver.label)
+
+
+def _generators_in(tasks: set[asyncio.Task[Any]]) -> list[str]:
+    """The names of the async generators that these tasks are closing, as far as can be told."""
+    return [
+        generator.__qualname__
+        for task in tasks
+        if (frame := getattr(task.get_coro(), "cr_frame", None)) is not None
+        for generator in gc.get_referents(*frame.f_locals.values())
+        if isinstance(generator, AsyncGeneratorType)
+    ]

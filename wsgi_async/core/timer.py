@@ -46,7 +46,7 @@ class LingerTimer:
         with self._lock:
             if self._worker is None:
                 worker = TimerThread(self._seam)
-                self._seam.start_thread(worker.run, "wsgi_async timer")
+                worker.thread = self._seam.start_thread(worker.run, "wsgi_async timer")
                 self._worker = worker
             self._users += 1
             return self._worker
@@ -55,9 +55,11 @@ class LingerTimer:
         """Count one user less, and end the thread after the last."""
         with self._lock:
             self._users -= 1
-            if self._users == 0 and self._worker is not None:
-                self._worker.end()
-                self._worker = None
+            if self._users:
+                return
+            worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.end()
 
 
 class TimerThread:
@@ -68,6 +70,7 @@ class TimerThread:
         self._signal = seam.signal()
         self._incoming: deque[Lingering] = deque()
         self._ended = False
+        self.thread: threading.Thread | None = None
 
     def arm(self, who: Lingering) -> None:
         """Ask this one from now on. From any thread; takes no lock."""
@@ -75,9 +78,11 @@ class TimerThread:
         self._signal.set()
 
     def end(self) -> None:
-        """Let the thread end. From any thread."""
+        """Let the thread end, which it does at once. From any thread."""
         self._ended = True
         self._signal.set()
+        if self.thread is not None:
+            self.thread.join(1.0)
 
     def run(self) -> None:
         """Ask whoever is armed, when it is time; the thread's main function."""
