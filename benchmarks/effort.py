@@ -10,7 +10,8 @@ class Effort:
     """How many rounds and calls a run takes; fixed for the whole run.
 
     Args:
-        rounds: rounds of call batches.
+        rounds: rounds of call batches; many and short ones, so that few are interrupted by
+            whatever else the machine does.
         fast_calls: calls in a batch for a way that stays in its thread (tens of microseconds).
         slow_calls: the same for one that changes threads or makes a loop (hundreds of them).
         latency_rounds: rounds in which each call is timed for itself, under neighbours.
@@ -41,9 +42,9 @@ class Effort:
 
 
 FULL = Effort(
-    rounds=200,
-    fast_calls=500,
-    slow_calls=50,
+    rounds=500,
+    fast_calls=100,
+    slow_calls=20,
     latency_rounds=30,
     latency_fast=60,
     latency_slow=8,
@@ -58,9 +59,9 @@ FULL = Effort(
 """About four minutes: what the published figures are taken with."""
 
 QUICK = Effort(
-    rounds=30,
-    fast_calls=500,
-    slow_calls=50,
+    rounds=60,
+    fast_calls=100,
+    slow_calls=20,
     latency_rounds=4,
     latency_fast=60,
     latency_slow=6,

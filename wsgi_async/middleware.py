@@ -194,7 +194,6 @@ class AsyncLoopMiddleware:
                 f"This worker thread gets no event loop: {reason} The next request tries again."
             ) from error
 
-
     def _make(self) -> AsyncioLoopManager:
         """A manager of the thread's own, running; one that cannot start is not left registered."""
         manager = self._get_manager()

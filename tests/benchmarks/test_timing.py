@@ -75,10 +75,18 @@ def clock(monkeypatch: pytest.MonkeyPatch, *, step: int) -> Iterator[int]:
 
 def test_batch_is_the_mean_of_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch looks at the clock twice and shares the time out among its calls."""
-    clock(monkeypatch, step=40_000)
+    ticks = clock(monkeypatch, step=40_000)
     called: list[None] = []
     assert timing.batch(lambda: called.append(None), 4)() == (10.0,)
     assert len(called) == 4
+    assert next(ticks) == 80_000
+
+
+def test_batch_has_a_run_up_that_is_not_timed() -> None:
+    """The first calls after another contender fill caches: they are made, and not counted."""
+    called: list[None] = []
+    timing.batch(lambda: called.append(None), 20)()
+    assert len(called) == 22
 
 
 def test_latencies_time_each_call(monkeypatch: pytest.MonkeyPatch) -> None:

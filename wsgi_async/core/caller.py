@@ -168,11 +168,11 @@ class Caller:
         baton, driver = self._baton, self._driver
         try:
             if baton.poked:
-                # Something came in from outside while we drove. Most likely it was served; one
-                # turn of the loop makes sure, and is cheaper than to wake the keeper for it.
+                # Something came onto the loop past us since the keeper had a look at it. To run
+                # it is cheaper than to wake the keeper, unless there is no end to it.
                 baton.poked = False
-                driver.stop_visit()
-                driver.visit()
+                if not driver.run_ready():
+                    baton.poked = True
         finally:
             leaving = baton.leave(job)
             if leaving is Leaving.TO_KEEPER:

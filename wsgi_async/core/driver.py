@@ -8,6 +8,7 @@ unstarted. Whoever makes a task holds the baton, and never the mutex: a task fac
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
 
     from .baton import Baton
     from .jobs import Job
-    from .loops import BoundLoop
+    from .loops import BoundLoop, WatchedSelector
     from .seam import Seam
 
 __all__ = ["Driver", "Followed", "driver_of"]
+
+_TURNS = 5
+"""Of the loop, that a leaving caller makes for others: enough for a task of a few steps."""
 
 # Weak on both sides, as the driver holds its loop.
 _drivers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Driver]]
@@ -51,6 +55,7 @@ class Driver:
 
     Args:
         loop: The loop, with its methods bound before they were guarded.
+        selector: The loop's selector if it is ours.
         baton: Who may drive it.
         seam: Locks, wake-ups, loop entry, clock.
         wake_keeper: Makes the keeper look at the baton again; takes no lock.
@@ -62,6 +67,7 @@ class Driver:
     def __init__(
         self,
         loop: BoundLoop,
+        selector: WatchedSelector | None,
         baton: Baton,
         seam: Seam,
         *,
@@ -71,6 +77,7 @@ class Driver:
         label: str,
     ) -> None:
         self.loop = loop
+        self._selector = selector
         self.baton = baton
         self.seam = seam
         self.grace = grace
@@ -105,8 +112,6 @@ class Driver:
                 caller is interrupted, and driven through its cleanup. Else it is just left.
         """
         outer, self.target = self.target, job
-        # Whatever was poked before this line is on the loop already, and runs now.
-        self.baton.poked = False
         job.left = False
         timer: asyncio.TimerHandle | None = None
         try:
@@ -149,6 +154,35 @@ class Driver:
             if threading.current_thread() is threading.main_thread():
                 raise
             log_escaped(self.label, error)
+
+    def run_ready(self) -> bool:
+        """Run what is ready on the loop, and what that makes ready; the caller holds the baton.
+
+        Returns:
+            Whether the loop has come to rest. With a loop that cannot tell, it is taken to have.
+        """
+        if self._selector is None:
+            for _ in range(_TURNS):
+                self.stop_visit()
+                self.visit()
+            return True
+        turns = itertools.count(1)
+        rest: list[float | None] = []
+
+        def at_rest(timeout: float | None) -> None:
+            rest.append(timeout)
+            self.stop_visit()
+
+        def turned() -> None:
+            if next(turns) >= _TURNS:
+                self.stop_visit()
+
+        self._selector.ask(lambda: True, at_rest, turned)
+        try:
+            self.visit()
+        finally:
+            self._selector.ask_no_more()
+        return bool(rest)
 
     def begin(self, job: Job) -> None:
         """Make the job's task. The caller holds the baton."""

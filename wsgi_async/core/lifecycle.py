@@ -124,6 +124,7 @@ class Life:
             opened = True
             driver = Driver(
                 loop,
+                selector,
                 baton,
                 seam,
                 wake_keeper=keeper.wake,

@@ -160,14 +160,14 @@ def get_parent_thread(thread: threading.Thread | None = None) -> threading.Threa
     return None if node.started_by is None else node.started_by()
 
 
-def checked_thread(value: object) -> threading.Thread:
+def checked_thread(value: object, name: str = "thread") -> threading.Thread:
     """A thread that came from a user.
 
     Raises:
         TypeError: It is none.
     """
     if not isinstance(value, threading.Thread):
-        raise TypeError(f"{value!r} is no thread. Give a threading.Thread, or nothing.")
+        raise TypeError(f"{name} is {value!r}. Give a threading.Thread, or nothing.")
     return value
 
 

@@ -84,14 +84,14 @@ def make_loop(
     context = contextvars.Context()
     if factory is not None:
         return _checked(context.run(factory)), None
-    # A loop that fails half-way complains when it is collected: see that it can have its sockets.
-    for probe in socket.socketpair():
-        probe.close()
     selector = WatchedSelector()
     if not (hasattr(selector, "fileno") and hasattr(select, "poll")):
         selector.close()
         return context.run(asyncio.new_event_loop), None
     try:
+        # A loop that fails half-way complains when it is collected: see that it gets its sockets.
+        for probe in socket.socketpair():
+            probe.close()
         return context.run(asyncio.SelectorEventLoop, selector), selector
     except BaseException:
         selector.close()  # out of descriptors, most likely: keep none of them

@@ -16,7 +16,7 @@ from .checks import check_timeout, refuse_in_event_loop, running_loop
 from .contexts import copy_changes, warn_of_leftovers
 from .errors import UnknownAsyncTaskError
 from .futures import DrivenFuture, TaskFuture
-from .jobs import Job
+from .jobs import NEW, Job
 from .lifecycle import Life
 from .settings import Drive, LoopFactory, Settings
 
@@ -224,6 +224,10 @@ class AsyncioLoopManager:
             driver.caller.execute(job, seconds)
         except Closing:
             raise self._refused(coro, self.life.refusal()) from None
+        except BaseException:
+            if job.state is NEW:
+                coro.close()  # a signal handler raised before anybody had seen it
+            raise
         finally:
             if copy_back and job.context:
                 copy_changes(job.context, before)
@@ -362,7 +366,7 @@ def _is_ordinary(error: BaseException | None) -> bool:
 def _node_for(thread: threading.Thread | None) -> lineage.ThreadNode:
     if thread is None:
         return lineage.current_node()
-    if not lineage.checked_thread(thread).is_alive():
+    if not lineage.checked_thread(thread, "creator_thread").is_alive():
         raise RuntimeError(
             f"creator_thread {thread.name!r} is not alive. Make the manager while it runs."
         )

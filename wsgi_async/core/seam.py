@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["Mutex", "Seam", "Signal"]
+__all__ = ["MainThreadSignal", "Mutex", "Seam", "Signal"]
 
 
 class Mutex(Protocol):
@@ -60,6 +60,30 @@ class Signal:
         return self._lock.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX))
 
 
+_SLICE = 0.5  # seconds
+
+
+class MainThreadSignal(Signal):
+    """A wake-up call for the main thread, where signal handlers run.
+
+    A signal that arrives between the interpreter's last look for one and the system call that
+    blocks does not interrupt that call. So this one blocks for half a second at a time: the
+    handler runs late then, but it runs.
+    """
+
+    __slots__ = ()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As the base class."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = _SLICE if deadline is None else deadline - time.monotonic()
+            if super().wait(min(left, _SLICE)):
+                return True
+            if deadline is not None and left <= _SLICE:
+                return False
+
+
 class Seam:
     """The real locks, wake-ups, loop entry and clock. One instance serves the whole process."""
 
@@ -93,7 +117,8 @@ class Seam:
         try:
             return self._local.signals.pop()  # type: ignore[no-any-return]
         except (AttributeError, IndexError):
-            return self.signal()
+            main = threading.get_ident() == threading.main_thread().ident
+            return MainThreadSignal() if main else self.signal()
 
     def give_back(self, signal: Signal) -> None:
         """Keep a borrowed wake-up call for the current thread's next wait."""

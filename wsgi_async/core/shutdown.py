@@ -17,6 +17,7 @@ from .log import logger
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from concurrent.futures import ThreadPoolExecutor
+    from types import FrameType
 
     from .driver import Driver
 
@@ -141,7 +142,12 @@ def _generators_in(tasks: set[asyncio.Task[Any]]) -> list[str]:
     return [
         generator.__qualname__
         for task in tasks
-        if (frame := getattr(task.get_coro(), "cr_frame", None)) is not None
+        if (frame := _frame_of(task.get_coro())) is not None
         for generator in gc.get_referents(*frame.f_locals.values())
         if isinstance(generator, AsyncGeneratorType)
     ]
+
+
+def _frame_of(coro: object) -> FrameType | None:
+    # asyncio wraps other awaitables in a coroutine made of a generator.
+    return getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
