@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any
 from .log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
     from concurrent.futures import ThreadPoolExecutor
-    from types import FrameType
 
     from .driver import Driver
 
@@ -37,6 +36,7 @@ class Shutdown:
         self._driver = driver
         self._loop = driver.loop.raw
         self._executor = executor
+        self._step: asyncio.Task[None] | None = None  # the closing step's own task
         self._clock = driver.seam.clock
         self._deadline = self._clock() + budget
 
@@ -69,13 +69,16 @@ class Shutdown:
                     task.cancel()
                 await asyncio.wait(others)
 
-        if not self._drive(end(), budget):
-            for task in asyncio.all_tasks(self._loop):
-                logger.warning(
-                    "%s: %s did not end in time when the manager was stopped",
-                    self._driver.label,
-                    self._describe(task),
-                )
+        def late() -> None:
+            for task in asyncio.all_tasks(self._loop) - {self._step}:
+                self._complain(self._describe(task))
+
+        self._drive(end(), budget, late)
+
+    def _complain(self, what: str) -> None:
+        logger.warning(
+            "%s: %s did not end in time when the manager was stopped", self._driver.label, what
+        )
 
     def _describe(self, task: asyncio.Task[Any]) -> str:
         for job in self._driver.in_flight():
@@ -84,18 +87,18 @@ class Shutdown:
         return f"the task {task.get_name()} ({task.get_coro()!r})"
 
     def _end_generators(self, budget: float) -> None:
-        if not self._drive(self._loop.shutdown_asyncgens(), budget):
+        def late() -> None:
             names = _generators_in(asyncio.all_tasks(self._loop)) or ["an async generator"]
-            logger.warning(
-                "%s: %s did not end in time when the manager was stopped",
-                self._driver.label,
-                ", ".join(names),
-            )
+            self._complain(", ".join(names))
 
-    def _drive(self, coro: Coroutine[Any, Any, None], budget: float) -> bool:
-        """Run a coroutine to its end; False if the budget was too small and it was cancelled."""
+        self._drive(self._loop.shutdown_asyncgens(), budget, late)
+
+    def _drive(
+        self, coro: Coroutine[Any, Any, None], budget: float, late: Callable[[], None]
+    ) -> None:
+        """Run a step to its end, or past its budget call `late` and cancel it."""
         driver = self._driver
-        task = driver.loop.create_task(coro)
+        self._step = task = driver.loop.create_task(coro)
         task.add_done_callback(lambda _: driver.loop.stop())
         over: list[bool] = []
 
@@ -109,11 +112,10 @@ class Shutdown:
         timer.cancel()
         if task.done():
             task.result()
-            return True
+            return
+        late()
         task.cancel()
-        driver.loop.stop()
-        driver.visit()  # one turn, so that the step itself leaves nothing pending
-        return False
+        driver.run_ready()  # so that the step itself leaves nothing pending
 
     def _end_executor(self, budget: float) -> None:
         # Not loop.shutdown_default_executor(): up to 3.11 it cannot be given up, it joins.
@@ -125,9 +127,7 @@ class Shutdown:
             return  # the interpreter is at its end, and has joined all executors' threads
         joiner.join(budget)
         if joiner.is_alive():
-            logger.warning(
-                "%s: a function in its default executor did not end in time", self._driver.label
-            )
+            self._complain("a function in its default executor")
 
     def _close_loop(self) -> None:
         self._driver.loop.unguard()
@@ -142,12 +142,12 @@ def _generators_in(tasks: set[asyncio.Task[Any]]) -> list[str]:
     return [
         generator.__qualname__
         for task in tasks
-        if (frame := _frame_of(task.get_coro())) is not None
-        for generator in gc.get_referents(*frame.f_locals.values())
+        for generator in gc.get_referents(*_awaited_by(task.get_coro()))
         if isinstance(generator, AsyncGeneratorType)
     ]
 
 
-def _frame_of(coro: object) -> FrameType | None:
-    # asyncio wraps other awaitables in a coroutine made of a generator.
-    return getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
+def _awaited_by(coro: object) -> list[object]:
+    # asyncio wraps a generator's aclose() in a coroutine, made of a generator up to 3.11.
+    frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
+    return [coro] if frame is None else [coro, *frame.f_locals.values()]
