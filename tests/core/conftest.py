@@ -1,0 +1,76 @@
+"""What the core's tests share: a manager on either loop, and a look at what they leave behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib.util
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.core.support import LIMIT, Worker
+from wsgi_async import AsyncioLoopManager
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+MakeManager = Callable[..., AsyncioLoopManager]
+
+needs_uvloop = pytest.mark.skipif(
+    importlib.util.find_spec("uvloop") is None, reason="uvloop is not installed"
+)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_behind() -> Iterator[None]:
+    """Every thread that a test started ends by itself, and no manager runs on."""
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        # A dummy stands for a thread that threading did not start; nobody ever removes it.
+        assert not isinstance(thread, threading._DummyThread), thread
+        thread.join(LIMIT)
+        assert not thread.is_alive(), thread
+    managers = AsyncioLoopManager.all_instances()
+    assert [one for one in managers if one.state in ("running", "stopping")] == []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collected() -> Iterator[None]:
+    """What a module's tests leave to the collector speaks up here, not in the middle of others."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
+def loop_factory(request: pytest.FixtureRequest) -> LoopFactory | None:
+    """The manager's own choice of a loop, and uvloop's."""
+    if request.param == "asyncio":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
+
+
+@pytest.fixture
+def make_manager(loop_factory: LoopFactory | None) -> Iterator[MakeManager]:
+    """Makes a started manager for the calling thread; it is stopped after the test."""
+    made: list[AsyncioLoopManager] = []
+
+    def make(id: Any = None, *, task_type: Any = None, **options: Any) -> AsyncioLoopManager:
+        manager = AsyncioLoopManager(id, **{"loop_factory": loop_factory, **options})
+        made.append(manager)
+        manager.start(task_type)
+        return manager
+
+    yield make
+    for manager in made:
+        manager.stop(LIMIT)
+
+
+@pytest.fixture
+def worker() -> Iterator[Worker]:
+    """A worker thread, which ends with the test."""
+    with Worker() as one:
+        yield one

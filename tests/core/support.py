@@ -1,0 +1,259 @@
+"""The threads, processes and coroutines that the core's tests are made of."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import faulthandler
+import functools
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+import pytest
+
+import wsgi_async
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+T = TypeVar("T")
+
+LIMIT = 20.0
+"""Seconds after which whatever a test waits for has failed; no test waits for it to pass."""
+
+# A child imports the package that the tests run against, and the tests themselves.
+_PATH = [str(Path(wsgi_async.__file__).parents[1]), str(Path(__file__).parents[2])]
+
+
+# -- threads -----------------------------------------------------------------------------------
+
+
+class Worker:
+    """A thread that runs what it is given, as a WSGI server's do. Lives until `end()`."""
+
+    def __init__(self, name: str = "worker") -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self.thread.start()
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call  # keeps nothing of it alive while it waits for the next
+
+    def begin(
+        self, fn: Callable[..., T], *args: Any, **kwargs: Any
+    ) -> concurrent.futures.Future[T]:
+        """Run a function in the thread; what comes of it is in the future."""
+        future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+        def call() -> None:
+            nonlocal fn, args, kwargs
+            try:
+                future.set_result(fn(*args, **kwargs))
+            except BaseException as error:
+                future.set_exception(error)
+            finally:
+                del fn, args, kwargs
+
+        self._calls.put(call)
+        return future
+
+    def call(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run a function in the thread, and return or raise what it did."""
+        return outcome(self.begin(fn, *args, **kwargs))
+
+    def end(self) -> None:
+        """Let the thread end when it has done what it was given, and wait for it."""
+        self._calls.put(None)
+        self.thread.join(LIMIT)
+        if self.thread.is_alive():
+            fail_with_stacks(f"{self.thread.name} did not end")
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.end()
+        else:
+            self._calls.put(None)  # the error says more than a thread that hangs because of it
+
+
+def outcome(future: concurrent.futures.Future[T]) -> T:
+    """What a future returns or raises; fails, with all stacks, where it would hang."""
+    done, _ = concurrent.futures.wait([future], LIMIT)
+    if not done:
+        fail_with_stacks("it hangs")
+    return future.result()
+
+
+def fail_with_stacks(what: str) -> NoReturn:
+    """Fail the test, with the stacks of all threads in its report."""
+    faulthandler.dump_traceback(sys.__stderr__ or 2)
+    pytest.fail(f"{what} (after {LIMIT} seconds)")
+
+
+def in_thread(fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Run a function in a thread of its own; return or raise what it did once that has ended."""
+    with Worker("in_thread") as worker:
+        return worker.call(fn, *args, **kwargs)
+
+
+def on_worker(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test in a thread of its own, as a view: in the main thread nobody drives."""
+
+    @functools.wraps(test)
+    def run(**fixtures: Any) -> None:
+        in_thread(test, **fixtures)
+
+    return run
+
+
+def reached(event: threading.Event) -> None:
+    """Wait for an event that has to come."""
+    if not event.wait(LIMIT):
+        fail_with_stacks("the event did not come")
+
+
+def ended(thread: threading.Thread) -> bool:
+    """Wait for a thread that has to end."""
+    thread.join(LIMIT)
+    return not thread.is_alive()
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Look at a condition that nothing announces until it holds."""
+    tick = threading.Event()
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        if time.monotonic() > deadline:
+            fail_with_stacks(what)
+        tick.wait(0.005)
+
+
+def our_log(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list[str]:
+    """What the library itself has logged, from a level on."""
+    records = [one for one in caplog.records if one.name.split(".")[0] == "wsgi_async"]
+    return [one.getMessage() for one in records if one.levelno >= level]
+
+
+# -- processes ---------------------------------------------------------------------------------
+
+
+def in_process(fn: Callable[..., object], *args: object, limit: float = 30.0) -> str:
+    """Run a test module's function in the main thread of a process of its own; what it printed.
+
+    Fails if the process fails, outlives the limit, or writes anything to stderr, where warnings,
+    tracebacks and (without handlers) the log go.
+    """
+    out, err, status = run_process(fn, *args, limit=limit)
+    assert (status, err) == (0, ""), out + err
+    return out
+
+
+def run_process(
+    fn: Callable[..., object], *args: object, limit: float = 30.0
+) -> tuple[str, str, int]:
+    """As `in_process`, whatever comes of it: stdout, stderr and the exit status."""
+    code = (
+        f"import faulthandler; faulthandler.dump_traceback_later({limit - 1}, exit=True)\n"
+        f"from {fn.__module__} import {fn.__name__} as child; child(*{args!r})"
+    )
+    path = os.pathsep.join(filter(None, [*_PATH, os.environ.get("PYTHONPATH")]))
+    process = subprocess.Popen(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # what it has forked, too
+        out, err = process.communicate()
+        pytest.fail(f"{fn.__name__} outlived {limit} seconds\n{out}{err}")
+    return out, err, process.returncode
+
+
+# -- coroutines --------------------------------------------------------------------------------
+
+
+async def give(value: T) -> T:
+    """Return a value, after a turn of the loop."""
+    await asyncio.sleep(0)
+    return value
+
+
+async def throw(error: BaseException) -> NoReturn:
+    """Raise an error, after a turn of the loop."""
+    await asyncio.sleep(0)
+    raise error
+
+
+async def where() -> threading.Thread:
+    """The thread that steps this coroutine."""
+    await asyncio.sleep(0)
+    return threading.current_thread()
+
+
+class Endless:
+    """A coroutine without an end, and what became of it."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.cleaned = threading.Event()  # its `finally` block has run to its end
+        self.threads: set[int] = set()
+
+    async def wait(self) -> NoReturn:
+        """Wait for ever; needs a turn of the loop for its cleanup."""
+        self.threads.add(threading.get_ident())
+        self.began.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(0)
+            self.threads.add(threading.get_ident())
+            self.cleaned.set()
+        raise AssertionError("its future has no end")
+
+
+class Stubborn:
+    """A coroutine that refuses to be cancelled, until it is released."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.refused = threading.Event()
+        self._release: asyncio.Event
+        self._loop: asyncio.AbstractEventLoop
+
+    async def wait(self) -> str:
+        """Wait for the release, whoever cancels."""
+        self._release, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        self.began.set()
+        while not self._release.is_set():
+            try:
+                await self._release.wait()
+            except asyncio.CancelledError:
+                self.refused.set()
+        return "released"
+
+    def release(self) -> None:
+        """Let it end; from any thread."""
+        self._loop.call_soon_threadsafe(self._release.set)

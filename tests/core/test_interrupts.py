@@ -1,0 +1,259 @@
+"""Signal handlers that raise in the waiting main thread; each test in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.core.support import LIMIT, Endless, Stubborn, Worker, give, in_process, reached
+from wsgi_async import AsyncioLoopManager
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
+
+
+class SoftTimeLimit(Exception):
+    """What a task queue's signal handler raises in the middle of a task."""
+
+
+KINDS = {"interrupt": KeyboardInterrupt, "soft limit": SoftTimeLimit, "exit": SystemExit}
+
+
+class Interrupts:
+    """Makes a signal handler raise in the main thread; one for each process.
+
+    Args:
+        kind: What the handler raises.
+        inside: Only while the main thread is in a function of this name.
+    """
+
+    def __init__(self, kind: type[BaseException] = KeyboardInterrupt, inside: str = "run") -> None:
+        self._kind = kind
+        self._inside = inside
+        self._raised = threading.Event()
+        signal.signal(signal.SIGINT, self._handle)
+
+    def when(self, began: threading.Event) -> None:
+        """Interrupt the main thread, once, when the event has come."""
+        self._raised.clear()
+        threading.Thread(target=self._send, args=(began,)).start()
+
+    def _send(self, began: threading.Event) -> None:
+        reached(began)
+        os.kill(os.getpid(), signal.SIGINT)
+        # It may have come too early; and CPython does not see one that comes in the moment in
+        # which the main thread enters its wait, until there is another.
+        while not self._raised.wait(0.05):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def _handle(self, _: int, frame: FrameType | None) -> None:
+        while frame is not None and frame.f_code.co_name != self._inside:
+            frame = frame.f_back
+        if frame is not None and not self._raised.is_set():
+            self._raised.set()
+            raise self._kind
+
+
+def started(loop: str = "asyncio", **options: Any) -> AsyncioLoopManager:
+    if loop == "uvloop":
+        import uvloop
+
+        options["loop_factory"] = uvloop.new_event_loop
+    manager = AsyncioLoopManager("main", **options)
+    manager.start()
+    return manager
+
+
+def child_interrupted(how: str, loop: str, beside: bool) -> None:
+    """The main thread waits in `run()`, alone or beside another task, and a handler raises."""
+    manager, other = started(loop), Endless()
+    if beside:
+        manager.submit_task(other.wait())
+        reached(other.began)
+    interrupts = Interrupts(KINDS[how])
+    for _ in range(10):
+        task = Endless()
+        interrupts.when(task.began)
+        try:
+            manager.run(task.wait())
+        except KINDS[how]:
+            assert task.cleaned.is_set(), "the coroutine had not cleaned up"
+        else:
+            raise AssertionError("nothing was raised")
+        assert not other.cleaned.is_set(), "an innocent task was hit"
+        assert manager.run(give("lives on")) == "lives on"
+        assert manager.submit_task(give("lives on"), True).result() == "lives on"
+    manager.stop()
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside a task"])
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("how", KINDS)
+def test_the_task_is_cancelled_and_the_exception_goes_on(how: str, loop: str, beside: bool) -> None:
+    """Ctrl-C, a soft time limit or an exit hits the call that waits: cleaned up, then raised."""
+    if loop == "uvloop":
+        pytest.importorskip("uvloop", reason="uvloop is not installed")
+    in_process(child_interrupted, how, loop, beside)
+
+
+def child_soft_limit_by_timer() -> None:
+    """The alarm comes whenever it comes: from just before the call to well within it."""
+    manager, innocent = started(), Endless()
+    armed = False
+
+    def handle(*_: object) -> None:
+        if armed:
+            raise SoftTimeLimit
+
+    signal.signal(signal.SIGALRM, handle)
+    manager.submit_task(innocent.wait())
+    reached(innocent.began)
+    hit = 0
+    for turn in range(300):
+        task = Endless()
+        coro = task.wait()
+        try:
+            armed = True
+            # Again and again, for the alarm that CPython does not see (as above).
+            signal.setitimer(signal.ITIMER_REAL, 1e-6 + turn * 2e-6, 0.05)
+            manager.run(coro)
+        except SoftTimeLimit:
+            armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        if inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
+            coro.close()  # the alarm was quicker than the call
+        else:
+            hit += 1
+        assert manager.run(give(turn)) == turn
+        assert task.cleaned.is_set() or not task.began.is_set(), turn
+        assert not innocent.cleaned.is_set()
+    manager.stop()
+    assert hit > 100, hit
+
+
+def test_a_soft_time_limit_at_any_moment() -> None:
+    """An alarm at whatever moment of the call loses no task and leaves the manager in order."""
+    in_process(child_soft_limit_by_timer)
+
+
+def child_refuses() -> None:
+    """The coroutine does not end when the main thread is interrupted."""
+    log: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            log.append(record.getMessage())
+
+    logging.getLogger("wsgi_async").addHandler(Handler())
+    manager, stubborn = started(grace=0.1), Stubborn()
+    Interrupts().when(stubborn.began)
+    try:
+        manager.run(stubborn.wait())
+    except KeyboardInterrupt:
+        assert stubborn.refused.is_set()
+        assert any("Stubborn.wait" in line for line in log), log
+    else:
+        raise AssertionError("nothing was raised")
+    stubborn.release()
+    assert manager.run(give("lives on")) == "lives on"
+    manager.stop()
+
+
+def test_a_task_that_refuses() -> None:
+    """The wait for the cleanup is bounded by the grace; then the exception goes on all the same."""
+    in_process(child_refuses)
+
+
+def child_manager_of_another_thread() -> None:
+    """The main thread waits for a manager that it does not own."""
+    with Worker() as owner:
+        manager, task = AsyncioLoopManager(creator_thread=owner.thread), Endless()
+        owner.call(manager.start)
+        Interrupts().when(task.began)
+        try:
+            manager.run(task.wait())
+        except KeyboardInterrupt:
+            assert task.cleaned.is_set()
+        else:
+            raise AssertionError("nothing was raised")
+        assert owner.call(manager.run, give("lives on")) == "lives on"
+        manager.stop()
+
+
+def test_a_manager_of_another_thread() -> None:
+    """It is the same when the main thread waits for a manager that it does not own."""
+    in_process(child_manager_of_another_thread)
+
+
+def child_interrupted_in_result(kind: str) -> None:
+    """The main thread waits for a submitted task's future."""
+    manager, task = started(), Endless()
+    future = manager.submit_task(task.wait(), return_sync_future=kind == "SyncFuture")
+    Interrupts(inside="result").when(task.began)
+    try:
+        future.result()
+    except KeyboardInterrupt:
+        pass
+    else:
+        raise AssertionError("nothing was raised")
+    assert manager.run(give("lives on")) == "lives on"
+    manager.stop()
+    assert task.cleaned.is_set()
+
+
+@pytest.mark.parametrize("kind", ["SyncFuture", "Future"])
+def test_while_it_waits_for_a_future(kind: str) -> None:
+    """Ctrl-C gets through to a wait for a future too, and leaves the manager in order."""
+    in_process(child_interrupted_in_result, kind)
+
+
+def child_handler_waits(outer: str) -> None:
+    """A signal handler waits for the manager while the main thread does."""
+    manager = started()
+    answers: list[object] = []
+
+    def handle(*_: object) -> None:
+        answers.append(manager.run(give("nested")))
+        answers.append(manager.submit_task(give("nested"), return_sync_future=True).result())
+        answers.append(manager.submit_task(give("nested")).result())
+
+    def send(began: threading.Event) -> None:
+        reached(began)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    async def wait(began: threading.Event, turn: int) -> str:
+        began.set()
+        await asyncio.sleep(0.0002 * (turn % 10))  # ends before, while or after the handler waits
+        return "outer"
+
+    signal.signal(signal.SIGUSR1, handle)
+    for turn in range(60):
+        answers.clear()
+        began = threading.Event()
+        sender = threading.Thread(target=send, args=(began,))
+        sender.start()
+        if outer == "run":
+            answers.append(manager.run(wait(began, turn)))
+        elif outer == "run with timeout":
+            answers.append(manager.run(wait(began, turn), timeout=LIMIT))
+        else:
+            future = manager.submit_task(wait(began, turn), outer == "SyncFuture")
+            answers.append(future.result())
+        sender.join()  # the signal is sent by now, and its handler has run before the next line
+        assert sorted(map(str, answers)) == ["nested", "nested", "nested", "outer"]
+    manager.stop()
+
+
+@pytest.mark.parametrize("outer", ["run", "run with timeout", "SyncFuture", "Future"])
+def test_a_handler_that_waits_itself(outer: str) -> None:
+    """A handler that calls `run()` while the main thread waits does not eat that wait's wake-up."""
+    in_process(child_handler_waits, outer)

@@ -1,0 +1,215 @@
+"""`run()`: a coroutine's result or exception, for sync code that waits."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.core.support import Worker, give, in_thread, on_worker, reached, throw, where
+
+if TYPE_CHECKING:
+    from tests.core.conftest import MakeManager
+
+
+@on_worker
+def test_returns_the_result(make_manager: MakeManager) -> None:
+    """A view gets what the coroutine returned."""
+    assert make_manager().run(give("page")) == "page"
+
+
+@on_worker
+def test_returns_none_too(make_manager: MakeManager) -> None:
+    """A coroutine that returns nothing is no special case."""
+    assert make_manager().run(give(None)) is None
+
+
+@on_worker
+def test_raises_what_the_coroutine_raised(make_manager: MakeManager) -> None:
+    """The view's own `except` catches the very exception, with the coroutine's line in it."""
+    error = LookupError("no such page")
+    with pytest.raises(LookupError) as caught:
+        make_manager().run(throw(error))
+    assert caught.value is error
+    assert error.__context__ is None
+    assert "throw" in [entry.name for entry in caught.traceback]
+
+
+@on_worker
+def test_from_a_thread_that_owns_no_manager(make_manager: MakeManager) -> None:
+    """Any thread may use a manager, and gets result and exception all the same."""
+    manager = make_manager()
+    error = LookupError("no such page")
+    assert in_thread(lambda: manager.run(give("page"))) == "page"
+    with pytest.raises(LookupError) as caught:
+        in_thread(lambda: manager.run(throw(error)))
+    assert caught.value is error
+
+
+def test_from_the_main_thread(make_manager: MakeManager) -> None:
+    """A manager made in the main thread works there, on another thread's steps."""
+    manager = make_manager()
+    assert manager.run(give("page")) == "page"
+    assert manager.run(where()) is not threading.main_thread()
+
+
+@on_worker
+def test_from_several_threads_at_once(make_manager: MakeManager) -> None:
+    """Threads that share a manager wait for each other's coroutines if those want that."""
+    manager = make_manager()
+    meeting = asyncio.Barrier(5)
+
+    async def meet() -> int:
+        return await meeting.wait()
+
+    workers = [Worker() for _ in range(4)]
+    waiting = [worker.begin(manager.run, meet()) for worker in workers]
+    places = [manager.run(meet()), *(future.result() for future in waiting)]
+    assert sorted(places) == [0, 1, 2, 3, 4]
+    for worker in workers:
+        worker.end()
+
+
+@on_worker
+def test_every_call_has_the_same_loop(make_manager: MakeManager) -> None:
+    """What one call opened, the next one can use: there is one loop for all."""
+    manager = make_manager()
+
+    async def loop() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    loops = {manager.run(loop()) for _ in range(3)} | {in_thread(lambda: manager.run(loop()))}
+    assert loops == {manager.get_event_loop()}
+
+
+@on_worker
+def test_what_a_coroutine_leaves_goes_on(make_manager: MakeManager) -> None:
+    """A task that `run()` leaves behind is not cancelled with it."""
+    manager = make_manager()
+    done = threading.Event()
+
+    async def later(go: asyncio.Event) -> None:
+        await go.wait()
+        done.set()
+
+    async def leave() -> tuple[asyncio.Event, asyncio.Task[None]]:
+        go = asyncio.Event()
+        return go, asyncio.create_task(later(go))
+
+    go, _task = manager.run(leave())
+    manager.get_event_loop().call_soon_threadsafe(go.set)
+    reached(done)
+
+
+@on_worker
+def test_the_thread_is_as_it_was(make_manager: MakeManager) -> None:
+    """After a call the thread runs no loop, and has none set: other libraries see no difference."""
+    manager = make_manager()
+    manager.run(give(1))
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        asyncio.get_running_loop()
+    with pytest.raises(RuntimeError, match="no current event loop"):
+        asyncio.get_event_loop_policy().get_event_loop()
+    assert asyncio.run(give("other loops run")) == "other loops run"
+
+
+@pytest.mark.parametrize("wrong", [None, give, 7, "coroutine"], ids=repr)
+@on_worker
+def test_refuses_what_is_no_coroutine(make_manager: MakeManager, wrong: Any) -> None:
+    """Who forgets to call the async function is told so."""
+    manager = make_manager()
+    with pytest.raises(TypeError, match="no coroutine"):
+        manager.run(wrong)
+    with pytest.raises(TypeError, match="no coroutine"):
+        manager.submit_task(wrong)
+    assert manager.run(give("page")) == "page"
+
+
+@on_worker
+def test_keeps_nothing_of_a_result(make_manager: MakeManager) -> None:
+    """A large result is freed as soon as the caller lets go of it, without the collector."""
+    manager = make_manager()
+
+    class Page:
+        pass
+
+    async def fetch() -> Page:
+        return Page()
+
+    gc.disable()
+    try:
+        page = manager.run(fetch())
+        seen = weakref.ref(page)
+        del page
+        assert seen() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("timeout", [None, 10])
+@on_worker
+def test_keeps_nothing_of_an_exception(make_manager: MakeManager, timeout: float | None) -> None:
+    """An exception and the frames in its traceback are freed when it has been handled."""
+    manager = make_manager()
+
+    class Broken(Exception):
+        pass
+
+    async def fail() -> None:
+        raise Broken
+
+    gc.disable()
+    try:
+        try:
+            manager.run(fail(), timeout=timeout)
+        except Broken as error:
+            seen = weakref.ref(error)
+        assert seen() is None
+    finally:
+        gc.enable()
+
+
+@on_worker
+def test_a_loop_of_the_users_choice() -> None:
+    """`loop_factory` decides about the loop, and no event loop policy is asked or set."""
+    from wsgi_async import AsyncioLoopManager
+
+    class Loop(asyncio.SelectorEventLoop):
+        pass
+
+    policy = asyncio.get_event_loop_policy()
+    manager = AsyncioLoopManager(loop_factory=Loop)
+    manager.start()
+    assert type(manager.get_event_loop()) is Loop
+    assert manager.run(give("page")) == "page"
+    assert asyncio.get_event_loop_policy() is policy
+    manager.stop()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"drive": "sometimes"}, {"linger": -1}, {"grace": -0.5}, {"grace": float("nan")}],
+    ids=repr,
+)
+def test_options_that_cannot_be_used(options: dict[str, Any]) -> None:
+    """A slip in an option is told where it was made, not at the first call."""
+    from wsgi_async import AsyncioLoopManager
+
+    with pytest.raises(ValueError, match=next(iter(options))):
+        AsyncioLoopManager(**options)
+
+
+@pytest.mark.parametrize("drive", ["auto", "keeper", "caller"])
+@on_worker
+def test_every_way_to_drive_gives_the_same(make_manager: MakeManager, drive: str) -> None:
+    """`drive` decides who runs the loop, never what comes of a call."""
+    manager = make_manager(drive=drive)
+    assert manager.run(give("page")) == "page"
+    with pytest.raises(LookupError):
+        manager.run(throw(LookupError()))
+    assert manager.submit_task(give("page")).result() == "page"
+    assert manager.submit_task(give("page"), return_sync_future=True).result() == "page"

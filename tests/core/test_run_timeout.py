@@ -1,0 +1,154 @@
+"""`run(timeout=...)`: cancellation, its cleanup, and the grace that this has."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.core.support import Endless, Stubborn, give, on_worker, our_log, reached, throw
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.core.conftest import MakeManager
+    from wsgi_async import AsyncioLoopManager
+
+    Way = Callable[[AsyncioLoopManager], None]
+
+
+def drives(manager: AsyncioLoopManager) -> None:
+    """Nothing is in flight: the caller drives."""
+
+
+def hops(manager: AsyncioLoopManager) -> None:
+    """A task is in flight: the keeper drives, and the caller waits."""
+    busy = Endless()
+    manager.submit_task(busy.wait())
+    reached(busy.began)
+
+
+both = pytest.mark.parametrize("way", [drives, hops])
+
+
+@both
+@on_worker
+def test_cancels_and_waits_for_the_cleanup(make_manager: MakeManager, way: Way) -> None:
+    """After the `TimeoutError` the coroutine is over, its `finally` included."""
+    manager = make_manager()
+    way(manager)
+    slow = Endless()
+    with pytest.raises(TimeoutError, match=r"Endless\.wait"):
+        manager.run(slow.wait(), timeout=0.01)
+    assert slow.cleaned.is_set()
+    assert manager.run(give("goes on")) == "goes on"
+
+
+@both
+@on_worker
+def test_a_timeout_that_is_not_reached(make_manager: MakeManager, way: Way) -> None:
+    """A call that ends in time is not touched, nor is the next one when the time has come."""
+    manager = make_manager()
+    way(manager)
+    assert manager.run(give("page"), timeout=0.05) == "page"
+    assert manager.run(asyncio.sleep(0.1, "unharmed")) == "unharmed"
+
+
+@both
+@on_worker
+def test_an_own_timeout_error_passes_through(make_manager: MakeManager, way: Way) -> None:
+    """A `TimeoutError` of the coroutine's own is not mistaken for ours, nor changed."""
+    manager = make_manager()
+    way(manager)
+    own = TimeoutError("the database's")
+    for timeout in (None, 10):
+        with pytest.raises(TimeoutError) as caught:
+            manager.run(throw(own), timeout=timeout)
+        assert caught.value is own
+        assert own.__cause__ is None
+
+
+@both
+@on_worker
+def test_grace_bounds_the_cleanup(
+    make_manager: MakeManager, way: Way, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A coroutine that refuses to end is left behind after the grace, and named in the log."""
+    manager = make_manager(grace=0.05)
+    way(manager)
+    stubborn = Stubborn()
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError):
+        manager.run(stubborn.wait(), timeout=0.01)
+    assert time.monotonic() - begun < 5
+    assert stubborn.refused.is_set()
+    (said,) = our_log(caplog)
+    assert "Stubborn.wait" in said
+    stubborn.release()
+    assert manager.run(give("goes on")) == "goes on"
+
+
+@both
+@on_worker
+def test_cleanup_within_the_grace_is_not_logged(
+    make_manager: MakeManager, way: Way, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A timeout as such is the caller's business; the log has nothing to say about it."""
+    manager = make_manager()
+    way(manager)
+    with pytest.raises(TimeoutError):
+        manager.run(Endless().wait(), timeout=0.01)
+    assert our_log(caplog) == []
+
+
+@both
+@on_worker
+def test_a_timeout_of_zero(make_manager: MakeManager, way: Way) -> None:
+    """No time at all is a timeout like any other, and never a call without one."""
+    manager = make_manager()
+    way(manager)
+    slow = Endless()
+    with pytest.raises(TimeoutError):
+        manager.run(slow.wait(), timeout=0)
+    assert slow.cleaned.is_set() or not slow.began.is_set()
+
+
+@both
+@on_worker
+def test_an_error_in_the_cleanup_is_not_lost(make_manager: MakeManager, way: Way) -> None:
+    """The `TimeoutError` has the error of the cleanup as its cause."""
+    manager = make_manager()
+    way(manager)
+    broken = LookupError("in the cleanup")
+
+    async def slow() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            raise broken
+
+    with pytest.raises(TimeoutError) as caught:
+        manager.run(slow(), timeout=0.01)
+    assert caught.value.__cause__ is broken
+
+
+@pytest.mark.parametrize("wrong", ["5", object()], ids=["str", "object"])
+@on_worker
+def test_a_timeout_that_is_no_number(make_manager: MakeManager, wrong: float) -> None:
+    """A slip in the timeout is told at once, and the coroutine is closed."""
+    with pytest.raises(TypeError, match="timeout"):
+        make_manager().run(give(1), timeout=wrong)
+
+
+@pytest.mark.parametrize("far", [float("inf"), 1e30, threading.TIMEOUT_MAX * 2])
+@both
+@on_worker
+def test_a_timeout_beyond_all_clocks(make_manager: MakeManager, way: Way, far: float) -> None:
+    """A very large timeout means for ever, and overflows nowhere."""
+    manager = make_manager()
+    way(manager)
+    assert manager.run(give("page"), timeout=far) == "page"
+    assert manager.submit_task(give(1), return_sync_future=True).result(far) == 1

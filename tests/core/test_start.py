@@ -1,0 +1,194 @@
+"""`start()`: usable on return, or an error and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.core.support import (
+    Endless,
+    Worker,
+    ended,
+    give,
+    in_thread,
+    on_worker,
+    reached,
+    wait_until,
+    where,
+)
+from wsgi_async import AsyncioLoopManager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.core.conftest import LoopFactory, MakeManager
+
+
+@on_worker
+def test_usable_on_return(loop_factory: LoopFactory | None) -> None:
+    """The first thing after `start()` may be any call, from any thread: there is no window."""
+    calls: list[Callable[[AsyncioLoopManager], object]] = [
+        lambda manager: manager.run(give(1)),
+        lambda manager: manager.submit_task(give(1)).result(),
+        lambda manager: manager.submit_task(give(1), return_sync_future=True).result(),
+        lambda manager: asyncio.run_coroutine_threadsafe(
+            give(1), manager.get_event_loop()
+        ).result(),
+        lambda manager: manager.stop() or 1,  # type: ignore[func-returns-value]
+    ]
+    manager = AsyncioLoopManager(loop_factory=loop_factory)
+    with Worker() as stranger:
+        for call in calls * 3:
+            manager.start()
+            assert call(manager) == 1
+            manager.stop()
+            manager.start()
+            assert stranger.call(call, manager) == 1
+            manager.stop()
+
+
+@on_worker
+def test_already_started(make_manager: MakeManager) -> None:
+    """A second `start()` is an error that leaves the running manager as it is."""
+    manager = make_manager(task_type="mail")
+    loop = manager.get_event_loop()
+    task = Endless()
+    manager.submit_task(task.wait(), task_type="mail")
+    reached(task.began)
+    with pytest.raises(RuntimeError, match="already started"):
+        manager.start("web")
+    assert manager.get_event_loop() is loop
+    assert manager.run(give(1), task_type="mail") == 1
+    assert not task.cleaned.is_set()
+
+
+@on_worker
+def test_only_one_of_many_starts_it(loop_factory: LoopFactory | None) -> None:
+    """Threads that start the same manager at once: one succeeds, the others hear of it."""
+    manager = AsyncioLoopManager(loop_factory=loop_factory)
+    barrier = threading.Barrier(4)
+
+    def start() -> None:
+        barrier.wait(20)
+        manager.start()
+
+    workers = [Worker() for _ in range(4)]
+    futures = [worker.begin(start) for worker in workers]
+    errors = [future.exception(20) for future in futures]
+    assert [type(error) for error in errors if error] == [RuntimeError] * 3
+    assert manager.run(give(1)) == 1
+    manager.stop()
+    for worker in workers:
+        worker.end()
+
+
+@on_worker
+def test_again_after_a_stop(make_manager: MakeManager) -> None:
+    """A stopped manager may be started again, with a new loop, as often as one likes."""
+    manager = make_manager()
+    loops = []
+    for _ in range(4):
+        loops.append(manager.get_event_loop())
+        assert manager.run(give("page")) == "page"
+        manager.stop()
+        manager.start()
+    assert len(set(map(id, loops))) == 4
+    assert all(loop.is_closed() for loop in loops)
+
+
+@on_worker
+def test_a_restart_is_stopped_with_its_thread_too(loop_factory: LoopFactory | None) -> None:
+    """A manager that was stopped and started again still ends with its owner."""
+
+    def restart() -> tuple[AsyncioLoopManager, Endless]:
+        manager = AsyncioLoopManager(loop_factory=loop_factory)
+        manager.start()
+        manager.stop()
+        manager.start()
+        task = Endless()
+        manager.submit_task(task.wait())
+        reached(task.began)
+        return manager, task
+
+    manager, task = in_thread(restart)
+    reached(task.cleaned)
+    wait_until(lambda: manager.state == "stopped", "the manager is stopped")
+
+
+@on_worker
+def test_a_loop_factory_that_fails() -> None:
+    """What the loop's factory raises is raised here, and the next `start()` may succeed."""
+    failures = [LookupError("no loop today")]
+
+    def factory() -> asyncio.AbstractEventLoop:
+        if failures:
+            raise failures.pop()
+        return asyncio.SelectorEventLoop()
+
+    manager = AsyncioLoopManager(loop_factory=factory)
+    with pytest.raises(LookupError, match="no loop today"):
+        manager.start()
+    with pytest.raises(RuntimeError, match="not started"):
+        manager.run(give(1))
+    manager.start()
+    assert manager.run(give(1)) == 1
+    manager.stop()
+
+
+@on_worker
+def test_a_loop_factory_that_returns_no_loop() -> None:
+    """A factory that forgets to return the loop is told apart from a loop that is broken."""
+    manager = AsyncioLoopManager(loop_factory=lambda: None)  # type: ignore[arg-type,return-value]
+    with pytest.raises(TypeError, match="loop_factory"):
+        manager.start()
+
+
+@on_worker
+def test_for_another_thread(loop_factory: LoopFactory | None) -> None:
+    """A manager made for another thread is that thread's own: it drives, and ends with it."""
+    owner = Worker()
+    manager = AsyncioLoopManager(creator_thread=owner.thread, loop_factory=loop_factory)
+    owner.call(manager.start)
+    assert owner.call(manager.run, where()) is owner.thread
+    task = Endless()
+    owner.call(manager.submit_task, task.wait())
+    reached(task.began)
+    owner.end()
+    reached(task.cleaned)
+    wait_until(lambda: manager.state == "stopped", "the manager is stopped")
+
+
+@on_worker
+def test_started_by_another_thread(loop_factory: LoopFactory | None) -> None:
+    """It is its owner's even if that never comes near it, and another thread starts it."""
+    owner = Worker()
+    manager = AsyncioLoopManager(creator_thread=owner.thread, loop_factory=loop_factory)
+    manager.start()
+    task = Endless()
+    manager.submit_task(task.wait())
+    reached(task.began)
+    owner.end()
+    reached(task.cleaned)
+    wait_until(lambda: manager.state == "stopped", "the manager is stopped")
+
+
+def test_owners_that_will_not_do() -> None:
+    """A thread that has ended, or has not begun, can own nothing; nor can what is no thread."""
+    thread = threading.Thread(target=int)
+    with pytest.raises(RuntimeError, match="alive"):
+        AsyncioLoopManager(creator_thread=thread)
+    thread.start()
+    assert ended(thread)
+    with pytest.raises(RuntimeError, match="alive"):
+        AsyncioLoopManager(creator_thread=thread)
+    with pytest.raises(TypeError, match="creator_thread"):
+        AsyncioLoopManager(creator_thread="me")  # type: ignore[arg-type]
+
+
+def test_an_id_has_to_be_hashable() -> None:
+    """An id that cannot be looked up is refused when the manager is made."""
+    with pytest.raises(TypeError, match="unhashable"):
+        AsyncioLoopManager([])  # type: ignore[arg-type]
