@@ -171,7 +171,7 @@ class Caller:
                 # Something came onto the loop past us since the keeper had a look at it. To run
                 # it is cheaper than to wake the keeper, unless there is no end to it.
                 baton.poked = False
-                if not driver.run_ready():
+                if not driver.visits.run_ready():
                     baton.poked = True
         finally:
             leaving = baton.leave(job)

@@ -8,13 +8,12 @@ unstarted. Whoever makes a task holds the baton, and never the mutex: a task fac
 from __future__ import annotations
 
 import asyncio
-import itertools
-import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .caller import Caller
 from .log import logger
+from .visits import Visits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from .seam import Seam
 
 __all__ = ["Driver", "Followed", "driver_of"]
-
-_TURNS = 5
-"""Of the loop, that a leaving caller makes for others: enough for a task of a few steps."""
 
 # Weak on both sides, as the driver holds its loop.
 _drivers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Driver]]
@@ -77,7 +73,7 @@ class Driver:
         label: str,
     ) -> None:
         self.loop = loop
-        self._selector = selector
+        self.visits = Visits(loop, selector, seam, label)
         self.baton = baton
         self.seam = seam
         self.grace = grace
@@ -91,8 +87,7 @@ class Driver:
         self.arm_timer = arm_timer
         # Bound once: these are looked up in every call.
         self._current = seam.current
-        self._enter = seam.entry(loop.run_forever)
-        self.stop_visit = loop.stop
+        self._stop = loop.stop
         self._post = loop.call_soon_threadsafe
         self._create_task = loop.create_task
         self._on_end = self._ended_unseen
@@ -124,7 +119,7 @@ class Driver:
                 self.start_queued()
             # A stop that came late only cuts a visit short.
             while not (job.done or job.left):
-                self.visit()
+                self.visits.visit()
         except BaseException:
             # From a signal handler, or the loop is broken. Not from a tracked coroutine.
             if owned and job.task is not None and not job.done:
@@ -140,49 +135,9 @@ class Driver:
         timer = self.loop.call_later(self.grace, self._grace_over, job)
         try:
             while not (job.done or job.left):
-                self.visit()
+                self.visits.visit()
         finally:
             timer.cancel()
-
-    def visit(self) -> None:
-        """Run the loop until it is stopped. The caller holds the baton."""
-        try:
-            self._enter()
-        except (SystemExit, KeyboardInterrupt) as error:
-            # asyncio lets these two through from any task, ours come wrapped. In the main
-            # thread (drive="caller") it may be the terminal's, so there it counts as ours.
-            if threading.current_thread() is threading.main_thread():
-                raise
-            log_escaped(self.label, error)
-
-    def run_ready(self) -> bool:
-        """Run what is ready on the loop, and what that makes ready; the caller holds the baton.
-
-        Returns:
-            Whether the loop has come to rest. With a loop that cannot tell, it is taken to have.
-        """
-        if self._selector is None:
-            for _ in range(_TURNS):
-                self.stop_visit()
-                self.visit()
-            return True
-        turns = itertools.count(1)
-        rest: list[float | None] = []
-
-        def at_rest(timeout: float | None) -> None:
-            rest.append(timeout)
-            self.stop_visit()
-
-        def turned() -> None:
-            if next(turns) >= _TURNS:
-                self.stop_visit()
-
-        self._selector.ask(lambda: True, at_rest, turned)
-        try:
-            self.visit()
-        finally:
-            self._selector.ask_no_more()
-        return bool(rest)
 
     def begin(self, job: Job) -> None:
         """Make the job's task. The caller holds the baton."""
@@ -251,14 +206,14 @@ class Driver:
         """
         baton = self.baton
         if baton.holder == baton.keeper and baton.keeper_yields():
-            self.stop_visit()
+            self._stop()
         else:
             self.start_queued()
 
     def end_visit(self) -> None:
         """On the loop, when the manager is being stopped: make whoever drives leave."""
         if self.baton.holder == self.baton.keeper:
-            self.stop_visit()
+            self._stop()
             return
         for job in self.in_flight():
             self.cancel(job)
@@ -279,7 +234,7 @@ class Driver:
         """On the loop: the thread that drives for this job stops doing so."""
         if self.target is job:
             job.left = True
-            self.stop_visit()
+            self._stop()
 
     def cancel(self, job: Job) -> None:
         """On the loop: cancel a job's task."""
@@ -374,7 +329,7 @@ class Driver:
             # Ends the visit in the same turn of the loop. From another thread (a stop() that
             # has waited long enough), the loop is asked to look.
             if baton.holder == self._current():
-                self.stop_visit()
+                self._stop()
             else:
                 self.post(self._turn_away, job)
         if job.waiter is not None:
@@ -412,13 +367,3 @@ class Driver:
 
 def _nothing() -> None:
     pass
-
-
-def log_escaped(label: str, error: BaseException) -> None:
-    """Log an exception that belongs to none of our jobs."""
-    logger.error(
-        "%s: %s escaped from a task that nobody waits for; the loop goes on",
-        label,
-        type(error).__name__,
-        exc_info=error,
-    )

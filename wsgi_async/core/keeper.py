@@ -115,7 +115,7 @@ class Keeper:
         try:
             while not (self._idle or self._baton.closing or self._baton.keeper_yields()):
                 driver.start_queued()
-                driver.visit()
+                driver.visits.visit()
         except Exception:
             # Not from a task: the loop itself is broken, its selector for one.
             logger.exception("%s: the event loop failed and is being closed", driver.label)

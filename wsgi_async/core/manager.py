@@ -119,11 +119,16 @@ class AsyncioLoopManager:
             task_type: A label. From now on only coroutines that come with the same one are taken.
 
         Raises:
-            RuntimeError: It is started already, or inherited from the parent process, or the
-                process cannot start another thread.
+            RuntimeError: It is started already, or inherited from the parent process, its thread
+                has ended, or the process cannot start another thread.
             OSError: The process has no file descriptors left.
         """
         hash(task_type)
+        if self.node.ended:
+            raise RuntimeError(
+                f"{self.life.label} cannot be started: its thread has ended. "
+                "Make a manager in a thread that is alive."
+            )
         self.life.start(task_type)
         with lineage.lock():
             _instances.add(self)
@@ -349,7 +354,9 @@ class AsyncioLoopManager:
         with lineage.lock():
             for manager in _instances:
                 node = manager.node
-                if node.found.get(manager.id) is manager and node.ident is not None:
+                found = node.found.get(manager.id) is manager
+                # The ident of an ended thread may be another's by now.
+                if found and node.ident is not None and not node.ended:
                     snapshot.setdefault(node.ident, {})[manager.id] = manager
         return snapshot
 

@@ -108,14 +108,14 @@ class Shutdown:
 
         timer = driver.loop.call_later(budget, cut)
         while not (task.done() or over):
-            driver.visit()
+            driver.visits.visit()
         timer.cancel()
         if task.done():
             task.result()
             return
         late()
         task.cancel()
-        driver.run_ready()  # so that the step itself leaves nothing pending
+        driver.visits.run_ready()  # so that the step itself leaves nothing pending
 
     def _end_executor(self, budget: float) -> None:
         # Not loop.shutdown_default_executor(): up to 3.11 it cannot be given up, it joins.
