@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from .driver import Driver
 from .keeper import Keeper
 from .log import logger
 from .loops import BoundLoop, make_loop, may_change_thread
-from .shutdown import Shutdown
+from .shutdown import LoopExecutor, Shutdown
 from .timer import shared_timer
 
 if TYPE_CHECKING:
@@ -115,8 +114,7 @@ class Life:
         try:
             if self._settings.debug is not None:
                 raw.set_debug(self._settings.debug)
-            # Our own, as it can be shut down within a budget (see Shutdown).
-            executor = ThreadPoolExecutor(thread_name_prefix="asyncio")
+            executor = LoopExecutor(thread_name_prefix="asyncio")
             raw.set_default_executor(executor)
             baton = self._make_baton(raw)
             keeper = Keeper(loop, selector, baton, seam, linger=self._settings.linger)
@@ -214,7 +212,7 @@ class Life:
         elif keeper.thread is not None:
             keeper.thread.join(max(0.1, deadline - self._seam.clock()))
 
-    def _close(self, driver: Driver, executor: ThreadPoolExecutor) -> None:
+    def _close(self, driver: Driver, executor: LoopExecutor) -> None:
         """The keeper's last act: close the loop and leave every list."""
         deadline = self._deadline or self._seam.clock() + STOP_TIMEOUT
         budget = max(0.0, deadline - self._seam.clock())

@@ -9,18 +9,36 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import AsyncGeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future
 
     from .driver import Driver
 
-__all__ = ["Shutdown"]
+__all__ = ["LoopExecutor", "Shutdown"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class LoopExecutor(ThreadPoolExecutor):
+    """A loop's default executor. Lives as long as the loop.
+
+    Our own, since up to 3.11 a `loop.shutdown_default_executor()` cannot be given up: it joins.
+    """
+
+    used = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """As the base class."""
+        self.used = True
+        return super().submit(fn, *args, **kwargs)
 
 
 class Shutdown:
@@ -32,7 +50,7 @@ class Shutdown:
         budget: Seconds for all steps together.
     """
 
-    def __init__(self, driver: Driver, executor: ThreadPoolExecutor, *, budget: float) -> None:
+    def __init__(self, driver: Driver, executor: LoopExecutor, *, budget: float) -> None:
         self._driver = driver
         self._loop = driver.loop.raw
         self._executor = executor
@@ -118,8 +136,9 @@ class Shutdown:
         driver.visits.run_ready()  # so that the step itself leaves nothing pending
 
     def _end_executor(self, budget: float) -> None:
-        # Not loop.shutdown_default_executor(): up to 3.11 it cannot be given up, it joins.
         self._executor.shutdown(wait=False, cancel_futures=True)
+        if not self._executor.used:
+            return
         joiner = threading.Thread(target=self._executor.shutdown, daemon=True)
         try:
             joiner.start()
