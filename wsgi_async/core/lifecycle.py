@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from .timer import shared_timer
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from .loops import WatchedSelector
     from .settings import Settings
 
 __all__ = ["STOP_TIMEOUT", "Life"]
@@ -106,44 +108,50 @@ class Life:
             self._state = "running"
 
     def _build(self) -> Driver:
-        seam = self._seam
-        raw, selector = make_loop(self._settings.loop_factory)
-        loop = BoundLoop(raw)
-        timer = shared_timer(seam)
-        opened = False
-        try:
-            if self._settings.debug is not None:
-                raw.set_debug(self._settings.debug)
-            executor = LoopExecutor(thread_name_prefix="asyncio")
-            raw.set_default_executor(executor)
+        timer = shared_timer(self._seam)
+        with ExitStack() as undo:
+            raw, selector = make_loop(self._settings.loop_factory)
+            loop = BoundLoop(raw)
+            undo.callback(loop.give_back)
+            executor = self._prepare(raw)
             baton = self._make_baton(raw)
-            keeper = Keeper(loop, selector, baton, seam, linger=self._settings.linger)
-            worker = timer.open()
-            opened = True
-            driver = Driver(
-                loop,
-                selector,
-                baton,
-                seam,
-                wake_keeper=keeper.wake,
-                arm_timer=partial(worker.arm, keeper),
-                grace=self._settings.grace,
-                label=self.label,
-            )
+            linger = self._settings.linger
+            keeper = Keeper(loop, selector, baton, self._seam, linger=linger)
+            arm_timer = partial(timer.open().arm, keeper)
+            undo.callback(timer.close)
+            driver = self._make_driver(loop, selector, baton, keeper.wake, arm_timer)
             loop.guard(driver.label, driver.poke)
             self._keeper = keeper
-            keeper.start(
-                driver,
-                partial(self._close, driver, executor),
-                f"wsgi_async keeper {self.id!r}",
-            )
-        except BaseException:
-            if opened:
-                timer.close()
-            loop.unguard()
-            raw.close()
-            raise
+            close = partial(self._close, driver, executor)
+            keeper.start(driver, close, f"wsgi_async keeper {self.id!r}")
+            undo.pop_all()
         return driver
+
+    def _prepare(self, loop: asyncio.AbstractEventLoop) -> LoopExecutor:
+        if self._settings.debug is not None:
+            loop.set_debug(self._settings.debug)
+        executor = LoopExecutor(thread_name_prefix="asyncio")
+        loop.set_default_executor(executor)
+        return executor
+
+    def _make_driver(
+        self,
+        loop: BoundLoop,
+        selector: WatchedSelector | None,
+        baton: Baton,
+        wake_keeper: Callable[[], None],
+        arm_timer: Callable[[], None],
+    ) -> Driver:
+        return Driver(
+            loop,
+            selector,
+            baton,
+            self._seam,
+            wake_keeper=wake_keeper,
+            arm_timer=arm_timer,
+            grace=self._settings.grace,
+            label=self.label,
+        )
 
     def _make_baton(self, loop: asyncio.AbstractEventLoop) -> Baton:
         node, drive = self._node, self._settings.drive

@@ -147,6 +147,15 @@ class BoundLoop:
             except AttributeError:
                 pass
 
+    def give_back(self) -> None:
+        """Close the loop, with its own methods in place again.
+
+        Raises:
+            Exception: What the loop's `close()` raises.
+        """
+        self.unguard()
+        self.close()
+
 
 def _substitutes(loop: BoundLoop, label: str, poke: Callable[[], None]) -> dict[str, Any]:
     def refuse_to_run(*args: Any) -> None:

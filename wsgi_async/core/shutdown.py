@@ -149,9 +149,8 @@ class Shutdown:
             self._complain("a function in its default executor")
 
     def _close_loop(self) -> None:
-        self._driver.loop.unguard()
         try:
-            self._loop.close()
+            self._driver.loop.give_back()
         except Exception:
             logger.exception("%s: its event loop could not be closed", self._driver.label)
 
