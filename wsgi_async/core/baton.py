@@ -48,6 +48,11 @@ class Leaving(Enum):
     TO_TIMER = auto()  # it has to be armed
 
 
+# Bound once: up to 3.11 a look-up in an enum class costs as much as a lock.
+_DRIVE = Verdict.DRIVE
+_QUIETLY = Leaving.QUIETLY
+
+
 class KeeperMove(Enum):
     """What the keeper does next."""
 
@@ -107,7 +112,7 @@ class Baton:
             if drives and self.holder is None and not (self.keeper_only or self.jobs or self.queue):
                 self.holder = me
                 job.state = STARTED
-                return Verdict.DRIVE
+                return _DRIVE
             return self._line_up(me, job, drives)
 
     def _line_up(self, me: int, job: Job, drives: bool) -> Verdict:
@@ -174,11 +179,11 @@ class Baton:
             # that nobody drives and wakes the keeper, whoever added it before is seen here.
             self.holder = None
             if self.claims and self._grant():
-                return Leaving.QUIETLY
+                return _QUIETLY
             if self.queue or self.jobs or self.poked or self.closing or self.keeper_only:
                 return Leaving.TO_KEEPER
             if self.armed:
-                return Leaving.QUIETLY
+                return _QUIETLY
             self.armed = True
             return Leaving.TO_TIMER
 

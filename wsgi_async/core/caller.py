@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Caller"]
 
+# Bound once, as in the baton.
+_DRIVE = Verdict.DRIVE
+_QUIETLY = Leaving.QUIETLY
+
 
 class Caller:
     """What threads do that wait for one manager's work. Lives as long as its driver.
@@ -44,7 +48,7 @@ class Caller:
             return
         try:
             verdict = baton.take(me, job, drives=self._may_drive(me))
-            if verdict is Verdict.DRIVE:
+            if verdict is _DRIVE:
                 self._driver.drive(job, timeout, owned=True)
             else:
                 self._wait_for_turn(job, timeout, verdict)
@@ -175,7 +179,8 @@ class Caller:
                     baton.poked = True
         finally:
             leaving = baton.leave(job)
-            if leaving is Leaving.TO_KEEPER:
-                driver.wake_keeper()
-            elif leaving is Leaving.TO_TIMER:
-                driver.arm_timer()
+            if leaving is not _QUIETLY:
+                if leaving is Leaving.TO_KEEPER:
+                    driver.wake_keeper()
+                else:
+                    driver.arm_timer()

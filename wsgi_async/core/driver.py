@@ -168,7 +168,15 @@ class Driver:
         else:
             if job.task is not None:
                 job.task.remove_done_callback(self._on_end)
-            self.finish(job, result)
+            if job is self.target and job.waiter is None and job.future is None:
+                # Nobody but the thread that we are in asks for this outcome, so the mutex can
+                # be spared. A stop() that gives up on us may write its error beside it: this
+                # thread reads them after this, and either is true.
+                job.result = result
+                job.done = True
+                self._stop()
+            else:
+                self.finish(job, result)
         finally:
             del job  # the exception's traceback holds this frame: no cycle
 

@@ -223,7 +223,8 @@ class AsyncioLoopManager:
         except BaseException:
             coro.close()
             raise
-        job.foreign_context = context is not None
+        if context is not None:
+            job.foreign_context = True
         leftovers = warn_of_leftovers(driver) if self._debug else None
         try:
             driver.caller.execute(job, seconds)
