@@ -73,6 +73,7 @@ class Driver:
         label: str,
     ) -> None:
         self.loop = loop
+        self._selector = selector
         self.visits = Visits(loop, selector, seam, label)
         self.baton = baton
         self.seam = seam
@@ -109,6 +110,8 @@ class Driver:
         outer, self.target = self.target, job
         job.left = False
         timer: asyncio.TimerHandle | None = None
+        if self._selector is not None:
+            self._selector.first_turn = True
         try:
             if job.task is None and not job.done:
                 self.begin(job)

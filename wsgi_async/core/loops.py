@@ -11,6 +11,7 @@ import contextvars
 import select
 import selectors
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 from .log import logger
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["BoundLoop", "WatchedSelector", "make_loop", "may_change_thread"]
+
+_POLL_INTERVAL = 0.001
+"""Seconds in which calls that come back to back share one look for input and output."""
 
 _GUARDED = (
     "run_forever",
@@ -35,6 +39,26 @@ class WatchedSelector(selectors.DefaultSelector):
 
     Only the thread that drives the loop touches it, but for `fileno()`.
     """
+
+    first_turn = False
+    """Set before a visit: the loop may have been polled a moment ago, by the last visit."""
+    _poll_again = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """As the base class, but for a visit's first turn when something is ready anyway.
+
+        Then what came in on sockets is looked for once in a millisecond, however many calls
+        there are. A poll is a system call that gives up the GIL: for a call of a few
+        microseconds that is an eighth of its time alone, and more beside other threads.
+        """
+        if self.first_turn:
+            self.first_turn = False
+            if timeout == 0:
+                now = time.monotonic()
+                if now < self._poll_again:
+                    return []
+                self._poll_again = now + _POLL_INTERVAL
+        return super().select(timeout)
 
     def ask(
         self,
