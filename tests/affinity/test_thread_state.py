@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import wait
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,60 +12,175 @@ from asgiref.local import Local
 from tests.core.support import LIMIT, Worker, on_worker, outcome, reached
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
     from tests.core.conftest import MakeManager
     from wsgi_async import AsyncioLoopManager
 
-STEPS = 30
+STEPS = 12
 """Awaits that each coroutine makes with its thread's state in hand."""
 
-language = Local()
-strict_language = Local(thread_critical=True)
+CALLS = 15
+"""Calls that each thread makes where several are at work at the same time."""
+
+_local = threading.local()
+_language = Local()
+_strict_language = Local(thread_critical=True)
 
 
-class Bound:
-    """Coroutines whose state belongs to the thread that has made it."""
+async def _pause(step: int) -> None:
+    """Await a turn of the loop, a timer, or another thread."""
+    if step % 3 == 0:
+        await asyncio.sleep(0)
+    elif step % 3 == 1:
+        await asyncio.sleep(0.0005)
+    else:
+        await asyncio.to_thread(threading.get_ident)
 
-    def __init__(self) -> None:
-        self.local = threading.local()
-        self.lock = threading.RLock()
 
-    async def keep(self, name: str, steps: int = STEPS) -> set[int]:
-        """Keep a value of the thread over awaits of several kinds; the threads it was stepped by.
+async def keep_local(name: str) -> int:
+    """Keep a value of the thread over awaits; the thread."""
+    setattr(_local, name, name)  # a name of its own: several of these share a thread
+    me = threading.get_ident()
+    for step in range(STEPS):
+        await _pause(step)
+        assert getattr(_local, name, "lost") == name
+        assert threading.get_ident() == me
+    delattr(_local, name)
+    return me
 
-        Several of these run on one thread in turn, so each has a name of its own.
-        """
-        threads = {threading.get_ident()}
-        setattr(self.local, name, name)
-        for step in range(steps):
-            if step % 3 == 0:
-                await asyncio.sleep(0)
-            elif step % 3 == 1:
-                await asyncio.sleep(0.0005)
-            else:
-                await asyncio.get_running_loop().run_in_executor(None, threading.get_ident)
-            threads.add(threading.get_ident())
-            assert getattr(self.local, name, None) == name
-        delattr(self.local, name)
-        return threads
 
-    async def lock_over(self, steps: int = STEPS) -> set[int]:
-        """Hold a reentrant lock over awaits: release() raises in any thread but the first."""
-        threads = set()
-        lock = threading.RLock()
-        lock.acquire()
-        for step in range(steps):
-            threads.add(threading.get_ident())
-            await asyncio.sleep(0.0005 * (step % 2))
-            assert lock.acquire(blocking=False)  # it is ours
-        for _ in range(steps + 1):
-            await asyncio.sleep(0)
+async def keep_lock(name: str) -> int:
+    """Hold a lock over awaits that only the thread which has it can release; the thread."""
+    lock = threading.RLock()
+    with lock:
+        for step in range(STEPS):
+            await _pause(step)
+            assert lock.acquire(blocking=False), f"{name}: the lock is another thread's"
+        for step in range(STEPS):
+            await _pause(step)
             lock.release()
-        threads.add(threading.get_ident())
-        return threads
+    return threading.get_ident()
 
 
-async def both(bound: Bound, name: str, steps: int = STEPS) -> int:
-    """Keep a value and hold a lock; the one thread that has done it all."""
-    threads = await bound.keep(name, steps) | await bound.lock_over(steps)
-    assert len(threads) == 1, threads
-    return threads.pop()
+def keep_language(local: Local) -> Callable[[str], Coroutine[Any, Any, int]]:
+    """A coroutine function that keeps a value in asgiref's storage over awaits."""
+
+    async def keep(name: str) -> int:
+        local.language = name
+        for step in range(STEPS):
+            await _pause(step)
+            assert getattr(local, "language", "lost") == name
+        return threading.get_ident()
+
+    return keep
+
+
+keeps = pytest.mark.parametrize(
+    "keep",
+    [keep_local, keep_lock, keep_language(_language), keep_language(_strict_language)],
+    ids=["threading.local", "RLock", "Local", "thread-critical Local"],
+)
+
+
+@keeps
+@on_worker
+def test_its_own_call(
+    make_manager: MakeManager, keep: Callable[[str], Coroutine[Any, Any, int]]
+) -> None:
+    """Called alone, a coroutine keeps its state from its first step to its last: in the caller."""
+    manager = make_manager()
+    for number in range(5):
+        assert manager.run(keep(f"call {number}")) == threading.get_ident()
+
+
+@keeps
+@pytest.mark.parametrize("return_sync_future", [False, True])
+@on_worker
+def test_in_the_background(
+    make_manager: MakeManager,
+    keep: Callable[[str], Coroutine[Any, Any, int]],
+    return_sync_future: bool,
+) -> None:
+    """Submitted, a coroutine keeps its state while calls come and go."""
+    manager = make_manager()
+    for number in range(5):
+        future = manager.submit_task(keep(f"background {number}"), return_sync_future)
+        manager.run(keep(f"call {number}"))
+        future.result(LIMIT)
+
+
+@keeps
+@on_worker
+def test_submitted_and_awaited_within_a_call(
+    make_manager: MakeManager, keep: Callable[[str], Coroutine[Any, Any, int]]
+) -> None:
+    """A coroutine and the one that it submits and awaits each keep their state."""
+    manager = make_manager()
+
+    async def view() -> int:
+        inner = asyncio.wrap_future(manager.submit_task(keep("inner")))
+        outer = await keep("outer")
+        return await inner - outer
+
+    for _ in range(5):
+        assert manager.run(view()) == 0
+        assert manager.submit_task(view()).result(LIMIT) == 0
+
+
+@keeps
+def test_several_threads_at_once(
+    make_manager: MakeManager, keep: Callable[[str], Coroutine[Any, Any, int]]
+) -> None:
+    """With several threads that call and submit at the same time, each coroutine keeps its state."""
+    together = threading.Barrier(3, timeout=LIMIT)
+
+    def use(manager: AsyncioLoopManager, who: str) -> None:
+        together.wait()
+        futures = []
+        for number in range(CALLS):
+            name = f"{who} {number}"
+            futures.append(manager.submit_task(keep(f"{name} future"), return_sync_future=False))
+            if number % 2:
+                futures[-1].result(LIMIT)
+            manager.run(keep(f"{name} call"))
+            manager.submit_task(keep(f"{name} driven"), return_sync_future=True).result(LIMIT)
+        for future in futures:
+            future.result(LIMIT)
+
+    with Worker("own") as own, Worker("second") as second, Worker("third") as third:
+        manager = own.call(make_manager)
+        second.call(manager.run, keep("first"))  # shared from now on
+        uses = [one.begin(use, manager, one.thread.name) for one in (own, second, third)]
+        for one in uses:
+            outcome(one)
+
+
+@keeps
+@on_worker
+def test_another_thread_comes_while_the_caller_drives(
+    make_manager: MakeManager, keep: Callable[[str], Coroutine[Any, Any, int]]
+) -> None:
+    """Work of another thread that a driving caller does on the side takes none of its state."""
+    manager = make_manager()
+    driving, visited = threading.Event(), threading.Event()
+
+    async def view() -> int:
+        driving.set()
+        visit = asyncio.create_task(asyncio.to_thread(visited.wait, LIMIT))
+        me = await keep("view")
+        assert await visit
+        return me
+
+    def visit() -> int:
+        reached(driving)
+        try:
+            return manager.submit_task(keep("visitor")).result(LIMIT)
+        finally:
+            visited.set()
+
+    with Worker("visitor") as visitor:
+        visitors = visitor.begin(visit)
+        assert manager.run(view()) == threading.get_ident()
+        assert outcome(visitors) == threading.get_ident()
