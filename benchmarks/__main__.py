@@ -35,7 +35,7 @@ def arguments() -> argparse.ArgumentParser:
         "--output",
         type=Path,
         metavar="DIR",
-        help=f"where to write results.json and results.svg; for a complete run it is "
+        help=f"where to write results.json, results.md and results.svg; for a complete run it is "
         f"{PUBLISHED.parent.name}/{PUBLISHED.name}, otherwise nothing is written",
     )
     return parser
@@ -59,15 +59,15 @@ def measure(names: Sequence[str], effort: Effort) -> Results:
 
 
 def publish(folder: Path, results: Results, facts: machine.Facts, effort: Effort) -> None:
-    """Write JSON and plot to `folder`."""
+    """Write JSON, the figures as Markdown, and the plot to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = report.document(results, figures(results), facts, effort)
-    report.write(folder / "results.json", content)
+    found = figures(results)
+    report.write(folder / "results.json", report.document(results, found, facts, effort))
+    (folder / "results.md").write_text(report.markdown(found, facts), encoding="utf-8")
     if find_spec("matplotlib") is None:
         print("No plot: matplotlib is not installed (pip install wsgi_async[bench]).")
         return
-    subtitle = f"{facts['cpu']}, {facts['cores']} cores, {facts['python']}, {facts['system']}"
-    plot.draw(results, folder / "results.svg", subtitle=subtitle)
+    plot.draw(results, folder / "results.svg", subtitle=report.measured_on(facts))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,10 +12,13 @@ from benchmarks import contenders
 from benchmarks.contenders import Contender
 from benchmarks.effort import Effort
 from benchmarks.neighbours import cpu_bound_neighbours
-from benchmarks.timing import Call, Scenario, batch, interleave, latencies
+from benchmarks.timing import Call, Scenario, batch, burst, interleave, latencies
 
 PAUSE = 0.02
-"""Seconds before each call of `after_a_pause`: longer than a manager's `linger`."""
+"""Seconds of rest or work before the first calls: longer than a manager's `linger`."""
+
+BURST = 20
+"""Calls in a row after work."""
 
 
 def on_a_worker_thread(measure: Callable[[Effort], Scenario]) -> Callable[[Effort], Scenario]:
@@ -78,11 +81,31 @@ def after_a_pause(effort: Effort) -> Scenario:
 
     Requests do not come back to back. The pause itself is not timed.
     """
+    return first_calls(effort, 1, partial(time.sleep, PAUSE))
+
+
+@on_a_worker_thread
+def after_work(effort: Effort) -> Scenario:
+    """A few calls in a row after the thread has computed for a while: microseconds a call.
+
+    As a view does that calls async code more than once. The work itself is not timed.
+    """
+    return first_calls(effort, BURST, compute)
+
+
+def first_calls(effort: Effort, count: int, before: Call) -> Scenario:
+    """Measure `count` calls after something that is not timed, for ways whose loop lives on."""
     chosen = contenders.everyday()[:4] + contenders.with_idle_socket()
     with opened(chosen) as calls:
-        pause = partial(time.sleep, PAUSE)
-        measures = {each.key: latencies(calls[each.key], 1, before=pause) for each in chosen}
+        measures = {each.key: burst(calls[each.key], count, before=before) for each in chosen}
         return interleave(measures, "us", rounds=effort.pauses)
+
+
+def compute() -> None:
+    """Keep this thread busy for a time, in pure Python."""
+    end = time.perf_counter() + PAUSE
+    while time.perf_counter() < end:
+        pass
 
 
 @on_a_worker_thread

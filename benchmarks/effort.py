@@ -17,7 +17,7 @@ class Effort:
         latency_rounds: rounds in which each call is timed for itself, under neighbours.
         latency_fast: calls in such a round for a way that stays in its thread.
         latency_slow: the same for one that does not.
-        pauses: calls that are each taken after a pause.
+        pauses: how often first calls are measured, after a pause and after work.
         windows: rounds of the scenario with many threads.
         window: seconds that one contender gets in such a round.
         managers: how many managers rest side by side.
@@ -42,7 +42,7 @@ class Effort:
 
 
 FULL = Effort(
-    rounds=500,
+    rounds=400,
     fast_calls=100,
     slow_calls=20,
     latency_rounds=30,

@@ -70,9 +70,22 @@ def reached(figures: Iterable[Figure]) -> list[list[str]]:
 
 def table(results: Results, figures: Sequence[Figure]) -> str:
     """Return everything as text."""
-    parts = [measured(SUBJECTS[name], scenario) for name, scenario in results.items()]
+    parts = [measured(SUBJECTS[name], scenario) for name, scenario in results.items() if scenario]
     parts.append(reached(figures))
     return "\n\n".join("\n".join(columns(part)) for part in parts)
+
+
+def markdown(figures: Iterable[Figure], facts: Facts) -> str:
+    """Return the figures to reach as a Markdown table, with what they were measured on."""
+    heading, *rows = reached(figures)
+    lines = [heading, ["---", "---:", "---:", "---"], *([cell.strip() for cell in r] for r in rows)]
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table}\n\nMeasured on {measured_on(facts)}.\n"
+
+
+def measured_on(facts: Facts) -> str:
+    """Return what it was measured on, in one line."""
+    return "{cpu}, {cores} cores, {python}, {system}, {date}".format_map(facts)
 
 
 def document(

@@ -56,6 +56,9 @@ SUBJECTS = {
         labels={"bare": "app alone", "wrapped": "app in AsyncLoopMiddleware"},
     ),
     "pause": Subject("each call after a pause: us per call", calls.after_a_pause),
+    "work": Subject(
+        f"{calls.BURST} calls in a row after other work: us per call", calls.after_work
+    ),
     "neighbours": Subject("2 CPU-bound neighbours: us per call", calls.neighbours),
     "threads": Subject(
         f"{WORKERS} worker threads: calls per second",

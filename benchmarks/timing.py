@@ -88,37 +88,39 @@ def interleave(
 def batch(call: Call, calls: int) -> Measure:
     """Measure `calls` calls as one: the mean time of a call in microseconds, one value a round.
 
-    A tenth as many go before, untimed: the contender before has left cold caches behind.
+    As many go before, untimed. The contender before has left cold caches, and has made the
+    interpreter specialise the code of asyncio for another class of loop or selector; it takes some
+    fifty calls until that is undone. `burst()` tells what the first calls cost.
     """
 
     def measure() -> Sequence[float]:
-        for _ in repeat(None, calls // 10):
-            call()
-        start = perf_counter_ns()
-        for _ in repeat(None, calls):
-            call()
-        return ((perf_counter_ns() - start) / calls / 1000,)
+        _timed(call, calls)
+        return (_timed(call, calls),)
 
     return measure
 
 
-def latencies(call: Call, calls: int, *, before: Call | None = None) -> Measure:
-    """Measure each call for itself: its time in microseconds, `calls` values a round.
-
-    Args:
-        call: what is measured.
-        calls: how many there are in a round.
-        before: called before each, outside the timed part.
-    """
+def burst(call: Call, calls: int, *, before: Call) -> Measure:
+    """Measure the first calls after something else, which is `before` and not timed."""
 
     def measure() -> Sequence[float]:
-        taken = []
-        for _ in repeat(None, calls):
-            if before is not None:
-                before()
-            start = perf_counter_ns()
-            call()
-            taken.append((perf_counter_ns() - start) / 1000)
-        return taken
+        before()
+        return (_timed(call, calls),)
+
+    return measure
+
+
+def _timed(call: Call, calls: int) -> float:
+    start = perf_counter_ns()
+    for _ in repeat(None, calls):
+        call()
+    return (perf_counter_ns() - start) / calls / 1000
+
+
+def latencies(call: Call, calls: int) -> Measure:
+    """Measure each call for itself: its time in microseconds, `calls` values a round."""
+
+    def measure() -> Sequence[float]:
+        return [_timed(call, 1) for _ in repeat(None, calls)]
 
     return measure

@@ -116,6 +116,21 @@ def test_json_has_results_figures_and_machine(tmp_path: Path) -> None:
     assert {"cpu", "cores", "python", "system", "packages", "date"} <= set(content["measured_on"])
 
 
+def test_figures_as_markdown() -> None:
+    """The README's table comes from the benchmark, with what it was measured on."""
+    facts: machine.Facts = {
+        "cpu": "A CPU",
+        "cores": 2,
+        "python": "CPython 3.11.7",
+        "system": "Linux 6.1",
+        "date": "2024-02-29",
+    }
+    lines = report.markdown(figures(results()), facts).splitlines()
+    assert lines[0] == "| figures to reach | target | measured | reached |"
+    assert lines[2] == "| run() / limit | <= 1.15 | 1.10 | yes |"
+    assert lines[-1] == "Measured on A CPU, 2 cores, CPython 3.11.7, Linux 6.1, 2024-02-29."
+
+
 def test_results_tell_nothing_about_whose_machine_it_is() -> None:
     """Results can be published: they hold no path, host or user name."""
     told = json.dumps(machine.facts())

@@ -66,6 +66,11 @@ def test_after_a_pause() -> None:
     check(calls.after_a_pause(TINY), {"limit", "run", "submit", "threadsafe"} | IDLE, values=1)
 
 
+def test_after_work() -> None:
+    """The first calls after work are measured for the same ways."""
+    check(calls.after_work(TINY), {"limit", "run", "submit", "threadsafe"} | IDLE, values=1)
+
+
 def test_hop() -> None:
     """A hop is measured beside `run_coroutine_threadsafe`."""
     check(calls.hop(TINY), {"limit", "hop", "threadsafe"}, values=2)

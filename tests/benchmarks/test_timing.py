@@ -74,23 +74,25 @@ def clock(monkeypatch: pytest.MonkeyPatch, *, step: int) -> Iterator[int]:
 
 
 def test_batch_is_the_mean_of_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch looks at the clock twice and shares the time out among its calls."""
-    ticks = clock(monkeypatch, step=40_000)
-    called: list[None] = []
-    assert timing.batch(lambda: called.append(None), 4)() == (10.0,)
-    assert len(called) == 4
-    assert next(ticks) == 80_000
+    """A batch is timed as a whole, and the time shared out among its calls."""
+    clock(monkeypatch, step=40_000)
+    assert timing.batch(lambda: None, 4)() == (10.0,)
 
 
-def test_batch_has_a_run_up_that_is_not_timed() -> None:
-    """The first calls after another contender fill caches: they are made, and not counted."""
-    called: list[None] = []
-    timing.batch(lambda: called.append(None), 20)()
-    assert len(called) == 22
+def test_batch_has_a_run_up_that_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first calls after another contender are made, and not counted."""
+    ticks = clock(monkeypatch, step=1_000)
+    called: list[int] = []
+
+    def call() -> None:
+        called.append(next(ticks))
+
+    assert timing.batch(call, 3)() == (4 / 3,)
+    assert len(called) == 6
 
 
-def test_latencies_time_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under neighbours each call has its own time, and the pause before it is not in it."""
+def test_burst_leaves_out_what_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first calls after a pause are timed, all of them, and the pause is not."""
     ticks = clock(monkeypatch, step=3_000)
     log: list[str] = []
 
@@ -98,6 +100,13 @@ def test_latencies_time_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
         log.append("pause")
         next(ticks)
 
-    measure = timing.latencies(lambda: log.append("call"), 2, before=pause)
-    assert measure() == [3.0, 3.0]
-    assert log == ["pause", "call"] * 2
+    assert timing.burst(lambda: log.append("call"), 2, before=pause)() == (1.5,)
+    assert log == ["pause", "call", "call"]
+
+
+def test_latencies_time_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under neighbours each call has its own time."""
+    clock(monkeypatch, step=3_000)
+    called: list[None] = []
+    assert timing.latencies(lambda: called.append(None), 2)() == [3.0, 3.0]
+    assert len(called) == 2
