@@ -46,6 +46,12 @@ def alone(effort: Effort) -> Scenario:
 
 
 @on_a_worker_thread
+def giving_way(effort: Effort) -> Scenario:
+    """Calls back to back of a coroutine that awaits once: microseconds a call."""
+    return back_to_back(contenders.giving_way(), effort)
+
+
+@on_a_worker_thread
 def uvloop(effort: Effort) -> Scenario:
     """The same on uvloop, where it is installed."""
     return back_to_back(contenders.on_uvloop(), effort)

@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -23,6 +23,7 @@ from wsgi_async import AsyncioLoopManager
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 Opener = Callable[[], AbstractContextManager[Call]]
 Runner = Callable[[Coroutine[Any, Any, None]], object]
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Contender:
 
 async def noop() -> None:
     """Do nothing: so the whole time is that of the way to call."""
+
+
+async def give_way() -> None:
+    """Let the loop take one more turn, as everything does that waits for something."""
+    await asyncio.sleep(0)
 
 
 @contextmanager
@@ -91,23 +97,29 @@ def manager(*, loop_factory: LoopFactory | None = None) -> Iterator[AsyncioLoopM
 
 
 @contextmanager
-def run(*, idle: bool = False, loop_factory: LoopFactory | None = None) -> Iterator[Call]:
+def run(
+    *, idle: bool = False, loop_factory: LoopFactory | None = None, work: Work | None = None
+) -> Iterator[Call]:
     """Call `manager.run(noop())`."""
+    coro = work or noop
     with (
         manager(loop_factory=loop_factory) as ours,
         _perhaps_idle(idle, ours.run, ours.get_event_loop()),
     ):
-        yield lambda: ours.run(noop())
+        yield lambda: ours.run(coro())
 
 
 @contextmanager
-def submit(*, idle: bool = False, loop_factory: LoopFactory | None = None) -> Iterator[Call]:
+def submit(
+    *, idle: bool = False, loop_factory: LoopFactory | None = None, work: Work | None = None
+) -> Iterator[Call]:
     """Call `manager.submit_task(noop(), return_sync_future=True).result()`."""
+    coro = work or noop
     with (
         manager(loop_factory=loop_factory) as ours,
         _perhaps_idle(idle, ours.run, ours.get_event_loop()),
     ):
-        yield lambda: ours.submit_task(noop(), return_sync_future=True).result()
+        yield lambda: ours.submit_task(coro(), return_sync_future=True).result()
 
 
 @contextmanager
@@ -134,13 +146,17 @@ def hop(*, loop_factory: LoopFactory | None = None) -> Iterator[Call]:
 
 @contextmanager
 def limit(
-    *, idle: bool = False, loop_factory: LoopFactory = asyncio.new_event_loop
+    *,
+    idle: bool = False,
+    loop_factory: LoopFactory = asyncio.new_event_loop,
+    work: Work | None = None,
 ) -> Iterator[Call]:
-    """Call `loop.run_until_complete(noop())` in the loop's own thread: nothing can be faster."""
+    """Call `loop.run_until_complete(noop())` in the loop's own thread: what asyncio itself takes."""
+    coro = work or noop
     loop = loop_factory()
     try:
         with _perhaps_idle(idle, loop.run_until_complete, loop):
-            yield lambda: loop.run_until_complete(noop())
+            yield lambda: loop.run_until_complete(coro())
     finally:
         loop.close()
 
@@ -163,16 +179,20 @@ def background_loop(
 
 @contextmanager
 def threadsafe(
-    *, idle: bool = False, loop_factory: LoopFactory = asyncio.new_event_loop
+    *,
+    idle: bool = False,
+    loop_factory: LoopFactory = asyncio.new_event_loop,
+    work: Work | None = None,
 ) -> Iterator[Call]:
     """Call `run_coroutine_threadsafe(noop(), loop).result()` with a loop thread of its own."""
+    once = work or noop
     with background_loop(loop_factory) as loop:
 
         def wait_for(coro: Coroutine[Any, Any, None]) -> None:
             asyncio.run_coroutine_threadsafe(coro, loop).result()
 
         with _perhaps_idle(idle, wait_for, loop):
-            yield lambda: asyncio.run_coroutine_threadsafe(noop(), loop).result()
+            yield lambda: asyncio.run_coroutine_threadsafe(once(), loop).result()
 
 
 @contextmanager
@@ -237,6 +257,16 @@ def with_idle_socket() -> list[Contender]:
             "run_coroutine_threadsafe().result, idle socket",
             partial(threadsafe, idle=True),
         ),
+    ]
+
+
+def giving_way() -> list[Contender]:
+    """Return the ways whose loop lives on, with a coroutine that waits for one turn of it."""
+    ways = {"limit": limit, "run": run, "submit": submit, "threadsafe": threadsafe}
+    return [
+        replace(each, open=partial(ways[each.key], work=give_way))
+        for each in everyday()
+        if each.key in ways
     ]
 
 

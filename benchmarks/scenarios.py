@@ -48,6 +48,7 @@ LABELS = {
 
 SUBJECTS = {
     "alone": Subject("one worker thread, alone: us per call", calls.alone),
+    "await": Subject("a coroutine that awaits once: us per call", calls.giving_way),
     "uvloop": Subject("the same on uvloop: us per call", calls.uvloop, baseline="uvloop_limit"),
     "hop": Subject("keeper busy with a tracked task: us per call", calls.hop),
     "middleware": Subject(

@@ -76,6 +76,25 @@ def test_hop() -> None:
     check(calls.hop(TINY), {"limit", "hop", "threadsafe"}, values=2)
 
 
+def test_giving_way() -> None:
+    """A coroutine that awaits is measured beside the no-op, for the ways whose loop lives on."""
+    check(calls.giving_way(TINY), {"limit", "run", "submit", "threadsafe"}, values=2)
+
+
+@pytest.mark.parametrize("way", contenders.giving_way())
+def test_giving_way_runs_the_other_coroutine(
+    way: Contender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is called there does await, it is not the no-op under another name."""
+
+    async def fail() -> None:
+        raise AssertionError("this is the no-op")
+
+    monkeypatch.setattr(contenders, "noop", fail)
+    with way.open() as call:
+        call()
+
+
 def test_uvloop() -> None:
     """The same calls are measured on uvloop, where it is installed."""
     pytest.importorskip("uvloop")
