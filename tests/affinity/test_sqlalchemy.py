@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import importlib
 import sys
 import threading
 from pathlib import Path
@@ -174,7 +175,7 @@ def imported_late(loop: str, folder: str) -> None:
         background = manager.submit_task(wait(event))
         reached(began)
 
-        import sqlalchemy.ext.asyncio as _
+        importlib.import_module("sqlalchemy.ext.asyncio")
 
         assert not background.done()
         engine = manager.run(opened(Path(folder, "late.db")))

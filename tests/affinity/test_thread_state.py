@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from asgiref.local import Local
 
-from tests.core.support import LIMIT, Worker, on_worker, outcome, reached
+from tests.core.support import LIMIT, Worker, give, on_worker, outcome, reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -107,8 +107,9 @@ def test_in_the_background(
     manager = make_manager()
     for number in range(5):
         future = manager.submit_task(keep(f"background {number}"), return_sync_future)
-        manager.run(keep(f"call {number}"))
-        future.result(LIMIT)
+        while not future.done():
+            manager.run(give(number))
+        assert future.result() != threading.get_ident()
 
 
 @keeps
@@ -133,7 +134,7 @@ def test_submitted_and_awaited_within_a_call(
 def test_several_threads_at_once(
     make_manager: MakeManager, keep: Callable[[str], Coroutine[Any, Any, int]]
 ) -> None:
-    """With several threads that call and submit at the same time, each coroutine keeps its state."""
+    """While several threads call and submit, each coroutine keeps its state."""
     together = threading.Barrier(3, timeout=LIMIT)
 
     def use(manager: AsyncioLoopManager, who: str) -> None:
@@ -184,3 +185,20 @@ def test_another_thread_comes_while_the_caller_drives(
         visitors = visitor.begin(visit)
         assert manager.run(view()) == threading.get_ident()
         assert outcome(visitors) == threading.get_ident()
+
+
+@on_worker
+def test_a_view_and_its_coroutine_share_their_values(make_manager: MakeManager) -> None:
+    """A coroutine that its caller drives sees the view's values, and the view those that it set."""
+    manager = make_manager()
+
+    async def change() -> tuple[str, int]:
+        seen = _language.language
+        await asyncio.sleep(0.001)
+        _language.language = "fr"
+        return seen, getattr(_local, "view", 0)
+
+    _language.language = "de"
+    _local.view = 1
+    assert manager.run(change()) == ("de", 1)
+    assert _language.language == "fr"
