@@ -72,16 +72,24 @@ class Baton:
         owner: The manager's own thread, as `seam.current()` names it.
         every_waiter_drives: `drive="caller"`: no condition but the baton itself.
         keeper_only: `drive="keeper"` and its like: no caller ever drives.
+        keeper_rests: With nothing to do the keeper stays in the loop, as it cannot watch it.
     """
 
     def __init__(
-        self, seam: Seam, owner: int, *, every_waiter_drives: bool, keeper_only: bool
+        self,
+        seam: Seam,
+        owner: int,
+        *,
+        every_waiter_drives: bool,
+        keeper_only: bool,
+        keeper_rests: bool = False,
     ) -> None:
         self.mutex = seam.mutex()
         self._borrow = seam.borrow
         self.clock = seam.clock
         self.owner = owner
         self.every_waiter_drives = every_waiter_drives
+        self.keeper_rests = keeper_rests
         # All below is guarded by the mutex. Where it is read without, as a hint, the reader
         # says why that is enough.
         self.holder: int | None = None  # who drives
@@ -147,17 +155,25 @@ class Baton:
                 self.withdraw(job)
                 self.jobs.discard(job)  # it is the driver's own now
                 return Verdict.DRIVE, None
-            if not self.every_waiter_drives:
+            if not (self.every_waiter_drives or (alone and self.holder == self.keeper)):
                 return Verdict.QUEUE, None
+            if alone:
+                self.queue.clear()
+                job.state = NEW  # the claim has it now: the keeper is asked to leave, not to start
             waiter = Waiter(me, job, self._borrow())
             self.claims.append(waiter)
             return Verdict.CLAIM, waiter
 
-    def retract(self, waiter: Waiter) -> None:
-        """The thread does not want the baton any more. If it was granted, it passes it on."""
+    def retract(self, waiter: Waiter) -> bool:
+        """The thread does not want the baton any more; whether somebody has to start its job.
+
+        If the baton was granted in the same moment, the thread has it, and passes it on.
+        """
         with self.mutex:
-            if waiter in self.claims:
-                self.claims.remove(waiter)
+            if waiter not in self.claims:
+                return False
+            self.claims.remove(waiter)
+            return self._queue_unseen(waiter.job)
 
     def withdraw(self, job: Job) -> bool:
         """Take a job out of the queue; True if nobody had started it, and nobody will."""
@@ -204,11 +220,13 @@ class Baton:
             self._queue_unseen(job)
         return False
 
-    def _queue_unseen(self, job: Job) -> None:
-        """The claimant of a new job cannot be served: the keeper takes the job."""
-        if job.state is NEW:
-            job.state = QUEUED
-            self.queue.append(job)
+    def _queue_unseen(self, job: Job) -> bool:
+        """The claimant of a new job cannot be served: whoever drives takes the job."""
+        if job.done or job.state is not NEW:
+            return False
+        job.state = QUEUED
+        self.queue.append(job)
+        return True
 
     def may_claim(self) -> bool:
         """Whether a claimant can be served now, or has to leave its job to the keeper."""
@@ -221,16 +239,19 @@ class Baton:
     def enqueue(self, job: Job, *, foreign: bool, linger: bool) -> tuple[bool, bool]:
         """Line up a submitted job; whether the keeper must start it, and whether to arm.
 
-        With `linger` a waiter is given time to come and start it, as long as nobody drives.
+        With `linger` a waiter is given time to come and start it, as long as nobody drives, or
+        only the keeper that rests in the loop.
         """
         with self.mutex:
             if self.closing:
                 raise Closing
             if foreign and not self.every_waiter_drives:
                 self.keeper_only = True
+            resting = self.keeper_rests and self.holder == self.keeper
+            free = self.holder is None or (resting and not self.jobs and not self.queue)
             job.state = QUEUED
             self.queue.append(job)
-            if not linger or self.keeper_only or self.holder is not None:
+            if not linger or self.keeper_only or not free:
                 return True, False
             if self.armed:
                 return False, False
@@ -264,6 +285,11 @@ class Baton:
                 if waiter.job is job:
                     waiter.signal.set()
             return True
+
+    def part_with(self, job: Job) -> None:
+        """A job that was kept is its driver's own again."""
+        with self.mutex:
+            self.jobs.discard(job)
 
     def keep(self, job: Job) -> None:
         """Count a job that its driver leaves unfinished as work for whoever drives next."""
@@ -325,7 +351,8 @@ class Baton:
         """For the timer: when to ask again, or None when it need not (see `due`)."""
         with self.mutex:
             now = self.clock()
-            if self.holder is None:
+            # A keeper that rests in the loop may have left a job to its waiter.
+            if self.holder is None or (self.queue and self.holder == self.keeper):
                 if self.last_use + linger > now:
                     return self.last_use + linger
                 self.due = True

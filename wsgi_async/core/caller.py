@@ -82,8 +82,8 @@ class Caller:
             elif baton.holder is None:
                 self._driver.wake_keeper()  # nobody else will start what waits in the queue
         finally:
-            if waiter is not None:
-                baton.retract(waiter)
+            if waiter is not None and baton.retract(waiter):
+                self._driver.start_soon()
             if baton.holder == me:
                 self._leave(job)
 
@@ -93,10 +93,15 @@ class Caller:
         if self._baton.closing and owned:
             raise Closing
         self._baton.withdraw(job)
+        outer = self._driver.target
+        if outer is not None:
+            self._baton.keep(outer)  # to be seen by a stop() that comes now
         try:
             self._driver.drive(job, timeout, owned=owned)
         finally:
             self._baton.keep(job)
+            if outer is not None:
+                self._baton.part_with(outer)
 
     def _may_drive(self, me: int) -> bool:
         baton = self._baton

@@ -237,14 +237,14 @@ class Driver:
             self.loop.call_later(self.grace, self._grace_over, job)
 
     def _grace_over(self, job: Job) -> None:
-        if not job.done and self.target is job:
+        if not (job.done or job.left):
             self.complain(job)
             self._turn_away(job)
 
     def _turn_away(self, job: Job) -> None:
         """On the loop: the thread that drives for this job stops doing so."""
+        job.left = True  # for an outer job too, which is looked at when the nested call is over
         if self.target is job:
-            job.left = True
             self._stop()
 
     def cancel(self, job: Job) -> None:

@@ -57,6 +57,7 @@ class Keeper:
         self._idle = False
         self._next_timer: float | None = None
         self.thread: threading.Thread | None = None
+        self._start_soon: Callable[[], None] | None = None
 
     def start(self, driver: Driver, close: Callable[[], None], name: str) -> None:
         """Start the thread.
@@ -69,6 +70,7 @@ class Keeper:
         Raises:
             RuntimeError: The process cannot start another thread.
         """
+        self._start_soon = driver.start_soon
         self.thread = self._seam.start_thread(lambda: self._run(driver, close), name)
 
     # -- from any thread, without a lock -----------------------------------------------------
@@ -89,6 +91,8 @@ class Keeper:
         until = self._baton.linger_over(self._linger)
         if until is None and self._baton.due:
             self.wake()
+            if self._baton.queue and self._start_soon is not None:
+                self._start_soon()  # where the keeper rests in the loop, as in any other case
         return until
 
     # -- in the keeper's thread ----------------------------------------------------------------

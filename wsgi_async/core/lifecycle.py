@@ -114,7 +114,7 @@ class Life:
             loop = BoundLoop(raw)
             undo.callback(loop.give_back)
             executor = self._prepare(raw)
-            baton = self._make_baton(raw)
+            baton = self._make_baton(raw, keeper_rests=selector is None)
             linger = self._settings.linger
             keeper = Keeper(loop, selector, baton, self._seam, linger=linger)
             arm_timer = partial(timer.open().arm, keeper)
@@ -153,7 +153,7 @@ class Life:
             label=self.label,
         )
 
-    def _make_baton(self, loop: asyncio.AbstractEventLoop) -> Baton:
+    def _make_baton(self, loop: asyncio.AbstractEventLoop, *, keeper_rests: bool) -> Baton:
         node, drive = self._node, self._settings.drive
         main = threading.main_thread()
         # In the main thread a signal handler could raise in the middle of somebody's task.
@@ -165,6 +165,7 @@ class Life:
             node.ident or 0,
             every_waiter_drives=drive == "caller",
             keeper_only=keeper_only,
+            keeper_rests=keeper_rests,
         )
 
     # -- stop --------------------------------------------------------------------------------

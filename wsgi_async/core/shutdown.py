@@ -80,7 +80,15 @@ class Shutdown:
             self._driver.cancel_unstarted(job)
 
     def _end_tasks(self, budget: float) -> None:
+        tracked = {job.task for job in self._driver.in_flight() if job.task is not None}
+
         async def end() -> None:
+            # First those that are nobody's child. They cancel their own: a child that is
+            # cancelled before its first step leaves a coroutine behind that was never awaited.
+            for task in tracked:
+                task.cancel()
+            if tracked:
+                await asyncio.wait(tracked, timeout=budget / 2)
             # A task that is being cancelled may start another: look again until none is left.
             while others := asyncio.all_tasks() - {asyncio.current_task()}:
                 for task in others:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -59,11 +60,19 @@ def async_to_sync_future(
 class WrappedFuture(SyncFuture[T]):
     """A `SyncFuture` that follows another library's future. Lives as long as either."""
 
-    __slots__ = ("_cancel_source",)
+    __slots__ = ("_cancel_source", "_pid")
 
     def __init__(self, cancel_source: Callable[[], object]) -> None:
         super().__init__()
         self._cancel_source = cancel_source
+        self._pid = os.getpid()
+
+    def _help(self, timeout: float | None) -> None:  # noqa: ARG002 - nothing to drive here
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                "This future follows one of the parent process, and will never be done after a "
+                "fork. Start its work in this process."
+            )
 
     def _ask_to_cancel(self) -> None:
         self._cancel_source()
