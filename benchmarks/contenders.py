@@ -151,7 +151,7 @@ def limit(
     loop_factory: LoopFactory = asyncio.new_event_loop,
     work: Work | None = None,
 ) -> Iterator[Call]:
-    """Call `loop.run_until_complete(noop())` in the loop's own thread: what asyncio itself takes."""
+    """Call `loop.run_until_complete(noop())` in the same thread: what asyncio itself takes."""
     coro = work or noop
     loop = loop_factory()
     try:
