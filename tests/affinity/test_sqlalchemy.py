@@ -52,6 +52,9 @@ def started(loop: str) -> AsyncioLoopManager:
         factory = uvloop.new_event_loop
     manager = AsyncioLoopManager(loop_factory=factory)
     manager.start()
+    # asyncio's debug mode, which -X dev turns on, writes of each step that takes longer; on a busy
+    # machine that is no fault.
+    manager.get_event_loop().slow_callback_duration = LIMIT
     return manager
 
 
