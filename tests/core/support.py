@@ -166,14 +166,27 @@ def in_process(fn: Callable[..., object], *args: object, limit: float = 30.0) ->
     return out
 
 
+def say(line: str) -> None:
+    """Print a line in one piece, whichever thread or process is speaking."""
+    os.write(1, f"{line}\n".encode())
+
+
 def run_process(
     fn: Callable[..., object], *args: object, limit: float = 30.0
 ) -> tuple[str, str, int]:
     """As `in_process`, whatever comes of it: stdout, stderr and the exit status."""
-    code = (
-        f"import faulthandler; faulthandler.dump_traceback_later({limit - 1}, exit=True)\n"
-        f"from {fn.__module__} import {fn.__name__} as child; child(*{args!r})"
-    )
+    call = f"from {fn.__module__} import {fn.__name__} as child; child(*{args!r})"
+    return _run(call, fn.__name__, limit)
+
+
+def run_code(code: str, *, limit: float = 30.0) -> str:
+    """As `in_process`, for code that has to run before the library is imported."""
+    out, err, status = _run(code, "the script", limit)
+    assert (status, err) == (0, ""), out + err
+    return out
+
+
+def _run(code: str, name: str, limit: float) -> tuple[str, str, int]:
     path = os.pathsep.join(filter(None, [*_PATH, os.environ.get("PYTHONPATH")]))
     process = subprocess.Popen(
         [sys.executable, "-X", "dev", "-W", "error", "-c", code],
@@ -186,9 +199,11 @@ def run_process(
     try:
         out, err = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # what it has forked, too
+        # To it and to what it has forked; in development mode each writes its stacks first.
+        # (Not faulthandler's timer, which a forked child would wait for, in vain.)
+        os.killpg(process.pid, signal.SIGABRT)
         out, err = process.communicate()
-        pytest.fail(f"{fn.__name__} outlived {limit} seconds\n{out}{err}")
+        pytest.fail(f"{name} outlived {limit} seconds\n{out}{err}")
     return out, err, process.returncode
 
 

@@ -1,0 +1,348 @@
+"""Forks: what a child finds, and that it can work; `test_fork_parent.py` looks at the parent."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import multiprocessing
+import os
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.core.forking import EXITS, in_child, refused, started
+from tests.core.support import (
+    LIMIT,
+    Endless,
+    Worker,
+    give,
+    in_process,
+    in_thread,
+    reached,
+    say,
+    where,
+)
+from wsgi_async import (
+    AsyncioLoopManager,
+    ManagerNotFound,
+    SyncFuture,
+    async_to_sync_future,
+    get_or_create_loop_manager,
+    get_parent_thread,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+
+LOOPS = ["asyncio", "uvloop"]
+
+
+@pytest.fixture(params=LOOPS)
+def loop(request: pytest.FixtureRequest) -> str:
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop", reason="uvloop is not installed")
+    name: str = request.param
+    return name
+
+
+def child_empty_registry(loop: str) -> None:
+    """The parent has managers in its main thread and in another one."""
+    main = get_or_create_loop_manager("main")
+    main.start()
+    worker = Worker()
+    theirs = worker.call(started, "theirs", loop)
+
+    def check() -> None:
+        assert AsyncioLoopManager.registry() == {}
+        assert AsyncioLoopManager.all_instances() == []
+        for name in ("main", "theirs"):
+            with pytest.raises(ManagerNotFound):
+                get_or_create_loop_manager(name, strictly_get=True)
+        assert get_parent_thread() is None
+
+    in_child(check)
+    assert {main, theirs} <= set(AsyncioLoopManager.all_instances())
+
+
+def test_the_registry_is_empty(loop: str) -> None:
+    """The parent's managers are gone from the child's registry, and no look-up finds them."""
+    in_process(child_empty_registry, loop)
+
+
+def child_inherited_manager(loop: str, busy: bool) -> None:
+    """The child uses what the parent had started, in every way."""
+    manager, task = started("master", loop), Endless()
+    manager.run(give(1))
+    if busy:
+        manager.submit_task(task.wait())
+        reached(task.began)
+
+    def check() -> None:
+        calls: list[Callable[[Any], object]] = [
+            manager.run,
+            manager.submit_task,
+            lambda coro: manager.submit_task(coro, return_sync_future=True),
+        ]
+        for call in calls:
+            coro = give(1)
+            refused(call, coro)
+            assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
+        refused(manager.get_event_loop)
+        refused(manager.start)
+        manager.stop()  # there is nothing to stop here
+        assert "master" in repr(manager)
+        assert not manager.running
+
+    in_child(check)
+    assert manager.run(give("lives on")) == "lives on"
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["at rest", "keeper drives"])
+def test_an_inherited_manager(loop: str, busy: bool) -> None:
+    """Using the parent's manager is an error that says so; nothing hangs, nothing is left open."""
+    in_process(child_inherited_manager, loop, busy)
+
+
+def child_unstarted_manager() -> None:
+    """The child gets a manager that the parent had made, and not started."""
+    manager = AsyncioLoopManager("early")
+
+    def check() -> None:
+        refused(manager.run, give(1))
+        refused(manager.start)
+
+    in_child(check)
+    manager.start()
+    assert manager.run(give(1)) == 1
+
+
+def test_an_inherited_manager_that_was_not_started() -> None:
+    """A manager that is not started yet is the parent's as well."""
+    in_process(child_unstarted_manager)
+
+
+def child_inherited_futures(loop: str) -> None:
+    """The child asks futures of the parent's tasks."""
+    manager, tasks = started("master", loop), [Endless() for _ in range(3)]
+    plain = manager.submit_task(tasks[0].wait())
+    sync = manager.submit_task(tasks[1].wait(), return_sync_future=True)
+
+    async def bare() -> asyncio.Future[Any]:
+        return asyncio.get_running_loop().create_future()
+
+    wrapped = async_to_sync_future(manager.run(bare()))
+    wrapped_plain = async_to_sync_future(manager.submit_task(tasks[2].wait()))
+    done = [manager.submit_task(give("page")), manager.submit_task(give("page"), True)]
+    assert [future.result() for future in done] == ["page", "page"]  # type: ignore[attr-defined]
+    for task in tasks:
+        reached(task.began)
+
+    def check() -> None:
+        for ask in (plain.result, plain.exception, sync.result, sync.exception, sync.wait):
+            refused(ask)
+            refused(ask, 1)
+        for future in (wrapped, wrapped_plain):
+            for ask in (future.result, future.exception, future.wait):
+                refused(ask)
+        for any_future in (plain, sync, wrapped, wrapped_plain):
+            assert not any_future.done()
+        assert [future.result() for future in done] == ["page", "page"]  # type: ignore[attr-defined]
+
+    in_child(check)
+
+
+def test_inherited_futures(loop: str) -> None:
+    """Waiting in the child for a task of the parent's is an error, as it can never end there."""
+    in_process(child_inherited_futures, loop)
+
+
+def child_futures_by_hand() -> None:
+    """A future that was made by hand belongs to no process."""
+    future: SyncFuture[str] = SyncFuture()
+
+    def check() -> None:
+        assert not future.wait(0)
+        threading.Timer(0, future.set_result, ("page",)).start()
+        assert future.result() == "page"
+
+    in_child(check)
+    assert not future.done()
+
+
+def test_a_future_by_hand() -> None:
+    """A `SyncFuture` filled by hand works in the child as before."""
+    in_process(child_futures_by_hand)
+
+
+def child_makes_its_own(loop: str, how: str) -> None:
+    """The child makes managers of its own, under the parent's ids."""
+    manager, task = started("mine", loop), Endless()
+    manager.submit_task(task.wait())
+    reached(task.began)
+    began = threading.Event()
+
+    async def clean_up() -> None:
+        try:
+            began.set()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(0)
+            say(f"cleaned up in {'the parent' if os.getpid() == parent else 'the child'}")
+
+    def view() -> str:
+        # As a worker thread of the child: its own manager, which it drives itself.
+        own = started("worker's", loop)
+        assert own.run(where()) is threading.current_thread()
+        assert own.submit_task(give("page"), return_sync_future=True).result() == "page"
+        assert get_or_create_loop_manager("mine") is mine
+        return own.submit_task(give("page")).result()
+
+    mine: AsyncioLoopManager
+
+    def use() -> None:
+        nonlocal mine
+        mine = get_or_create_loop_manager("mine")
+        assert mine is not manager
+        mine.start()
+        assert mine.run(give("page")) == "page"
+        assert in_thread(view) == "page"
+        late = Endless()
+        mine.submit_task(late.wait(), return_sync_future=True)
+        reached(late.began)  # the linger is over, in a thread of the child's own
+        mine.submit_task(clean_up())
+        reached(began)
+
+    parent = os.getpid()
+    in_child(use, how)
+    assert manager.run(give("lives on")) == "lives on"
+
+
+@pytest.mark.parametrize("how", EXITS)
+def test_a_new_manager(loop: str, how: str) -> None:
+    """A child can make managers and use them in full; its exit stops them, and only them."""
+    expected = "" if how == "os._exit" else "cleaned up in the child\n"
+    assert in_process(child_makes_its_own, loop, how) == expected
+
+
+def child_from_a_worker_thread(loop: str) -> None:
+    """A worker thread forks, in the middle of its work."""
+    main = started("main", loop)
+
+    def view() -> None:
+        own = started("own", loop)
+        own.run(give(1))
+
+        def use() -> None:
+            assert AsyncioLoopManager.registry() == {}
+            refused(own.run, give(1))
+            again = get_or_create_loop_manager("own")
+            assert again is not own
+            again.start()
+            assert again.run(give("page")) == "page"
+            assert in_thread(again.run, give("page")) == "page"
+            again.stop()
+
+        in_child(use)
+        assert own.run(give("lives on")) == "lives on"
+
+    in_thread(view)
+    assert main.run(give("lives on")) == "lives on"
+
+
+def test_from_a_worker_thread(loop: str) -> None:
+    """A thread that is not the main thread may fork as well, and is the child's main thread."""
+    in_process(child_from_a_worker_thread, loop)
+
+
+def child_of_a_child(loop: str) -> None:
+    """The child forks again; its manager is inherited in turn."""
+    first = started("first", loop)
+
+    def fork_again() -> None:
+        second = started("second", loop)
+
+        def use() -> None:
+            refused(first.run, give(1))
+            refused(second.run, give(1))
+            third = started("third", loop)
+            assert third.run(give("page")) == "page"
+
+        in_child(use)
+        assert second.run(give("lives on")) == "lives on"
+
+    in_child(fork_again)
+    assert first.run(give("lives on")) == "lives on"
+
+
+def test_a_fork_of_a_fork(loop: str) -> None:
+    """Grandchildren are to their parents what those are to theirs."""
+    in_process(child_of_a_child, loop)
+
+
+def child_under_load(loop: str) -> None:
+    """Other threads make, use, look up and stop managers at the moment of each fork."""
+    over = threading.Event()
+
+    def work() -> int:
+        turns = 0
+        while not over.is_set():
+            own = get_or_create_loop_manager("own", force_create=True)
+            own.start()
+            assert own.run(give(turns)) == turns
+            assert shared.submit_task(give(turns), return_sync_future=True).result() == turns
+            AsyncioLoopManager.registry()
+            own.stop()
+            turns += 1
+        return turns
+
+    def use() -> None:
+        own = started("shared", loop)
+        assert own.run(give("page")) == "page"
+        assert in_thread(lambda: get_or_create_loop_manager("shared")) is not shared
+        assert own.submit_task(give("page")).result() == "page"
+
+    shared = started("shared", loop)
+    workers = [Worker() for _ in range(2)]
+    working = [worker.begin(work) for worker in workers]
+    for _ in range(25):
+        in_child(use)
+    over.set()
+    assert all(future.result(LIMIT) for future in working)
+    for worker in workers:
+        worker.end()
+
+
+@pytest.mark.slow
+def test_while_other_threads_work(loop: str) -> None:
+    """No lock that another thread held at the fork keeps the child from its work."""
+    in_process(child_under_load, loop, limit=60)
+
+
+def serve_in_process(number: int) -> None:
+    manager = get_or_create_loop_manager("mine")
+    manager.start()
+    say(f"{manager.run(give(number))}")
+
+
+def child_multiprocessing() -> None:
+    """`multiprocessing` with forks, from a process that has managers."""
+    manager = started("mine")
+    context = multiprocessing.get_context("fork")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        processes = [context.Process(target=serve_in_process, args=(one,)) for one in range(3)]
+        for process in processes:
+            process.start()
+    for process in processes:
+        process.join(LIMIT)
+        assert process.exitcode == 0
+    assert manager.run(give("lives on")) == "lives on"
+
+
+def test_multiprocessing() -> None:
+    """Processes that `multiprocessing` forks can use managers."""
+    assert sorted(in_process(child_multiprocessing).split()) == ["0", "1", "2"]

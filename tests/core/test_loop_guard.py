@@ -1,0 +1,148 @@
+"""The loop's guard: what user code on the loop cannot break, with an error that says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.core.support import Endless, give, in_thread, on_worker, our_log, reached
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.core.conftest import MakeManager
+
+    Misuse = Callable[[asyncio.AbstractEventLoop], object]
+
+
+def run_forever(loop: asyncio.AbstractEventLoop) -> object:
+    return loop.run_forever()
+
+
+def run_until_complete(loop: asyncio.AbstractEventLoop) -> object:
+    coro = give(1)
+    try:
+        return loop.run_until_complete(coro)
+    finally:
+        assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
+
+
+def close(loop: asyncio.AbstractEventLoop) -> object:
+    return loop.close()
+
+
+def add_signal_handler(loop: asyncio.AbstractEventLoop) -> object:
+    return loop.add_signal_handler(signal.SIGUSR1, int)
+
+
+every_misuse = pytest.mark.parametrize(
+    ("misuse", "way_out"),
+    [
+        (run_forever, "run()"),
+        (run_until_complete, "run()"),
+        (close, "stop()"),
+        (add_signal_handler, "signal.signal"),
+    ],
+)
+
+
+@every_misuse
+@on_worker
+def test_from_outside(make_manager: MakeManager, misuse: Misuse, way_out: str) -> None:
+    """With nobody driving, what would break the loop is refused, and the loop works on."""
+    manager = make_manager()
+    manager.run(give(1))
+    with pytest.raises(RuntimeError) as caught:
+        misuse(manager.get_event_loop())
+    assert way_out in str(caught.value)
+    assert manager.run(give("lives on")) == "lives on"
+
+
+@every_misuse
+@on_worker
+def test_from_another_thread(make_manager: MakeManager, misuse: Misuse, way_out: str) -> None:
+    """With the keeper at work it is refused as well, and its work is not disturbed."""
+    manager, task = make_manager(), Endless()
+    manager.submit_task(task.wait())
+    reached(task.began)
+    with pytest.raises(RuntimeError) as caught:
+        in_thread(misuse, manager.get_event_loop())
+    assert way_out in str(caught.value)
+    assert manager.run(give("lives on")) == "lives on"
+    assert not task.cleaned.is_set()
+
+
+@every_misuse
+@on_worker
+def test_from_a_coroutine(make_manager: MakeManager, misuse: Misuse, way_out: str) -> None:
+    """In a coroutine it is refused, whoever steps that."""
+    manager = make_manager()
+
+    async def use() -> str:
+        with pytest.raises(RuntimeError) as caught:
+            misuse(asyncio.get_running_loop())
+        return str(caught.value)
+
+    assert way_out in manager.run(use())
+    assert way_out in manager.submit_task(use()).result()
+
+
+@on_worker
+def test_asyncio_run_is_not_ours(make_manager: MakeManager) -> None:
+    """Only our own loop is guarded: others of the same class run, stop and close as ever."""
+    make_manager()
+    loop = asyncio.SelectorEventLoop()
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    assert loop.run_until_complete(give(1)) == 1
+    loop.close()
+    assert loop.is_closed()
+    assert asyncio.run(give(2)) == 2
+
+
+@on_worker
+def test_stop_from_outside(make_manager: MakeManager, caplog: pytest.LogCaptureFixture) -> None:
+    """`loop.stop()` is ignored from outside too, at rest and at work, and told once."""
+    manager, task = make_manager("mine"), Endless()
+    loop = manager.get_event_loop()
+    loop.stop()
+    loop.call_soon_threadsafe(loop.stop)
+    assert manager.run(give("lives on")) == "lives on"
+    manager.submit_task(task.wait())
+    reached(task.began)
+    loop.call_soon_threadsafe(loop.stop)
+    in_thread(loop.stop)
+    assert manager.run(give("lives on")) == "lives on"
+    assert not task.cleaned.is_set()
+    (line,) = our_log(caplog)
+    assert "'mine'" in line
+    assert "manager's stop()" in line
+
+
+@on_worker
+def test_each_loop_has_its_own_word(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is told once is told once for each loop."""
+    for name in ("one", "two"):
+        make_manager(name).get_event_loop().stop()
+    lines = our_log(caplog)
+    assert ["'one'" in lines[0], "'two'" in lines[1], len(lines)] == [True, True, 2]
+
+
+@on_worker
+def test_after_the_managers_stop(make_manager: MakeManager) -> None:
+    """A loop that was given back by `stop()` is an ordinary closed loop."""
+    manager = make_manager()
+    loop: Any = manager.get_event_loop()
+    manager.stop()
+    assert loop.is_closed()
+    loop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.run_forever()
+    with pytest.raises(RuntimeError, match="closed"):
+        loop.call_soon_threadsafe(int)
