@@ -147,7 +147,7 @@ class Baton:
     def take_for(self, me: int, job: Job, *, drives: bool) -> tuple[Verdict, Waiter | None]:
         """Ask for the baton to bring a submitted job to its end; a claim's waiter with CLAIM."""
         with self.mutex:
-            if job.done or not drives or self.keeper_only:
+            if job.done or not drives or self.keeper_only or self.closing:
                 return Verdict.QUEUE, None
             alone = not self.jobs and len(self.queue) == 1 and self.queue[0] is job
             if self.holder is None and (self.every_waiter_drives or alone):

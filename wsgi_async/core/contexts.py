@@ -18,17 +18,26 @@ __all__ = ["copy_changes", "warn_of_leftovers"]
 _MISSING = object()
 
 
-def copy_changes(source: contextvars.Context, before: contextvars.Context | None) -> None:
+def copy_changes(
+    source: contextvars.Context, before: contextvars.Context | None, *, hopped: bool
+) -> None:
     """Set in the current context what a coroutine set in its own.
 
     Args:
         source: The context that the coroutine ran in.
         before: The same before it ran; None if it was a copy of the current one.
+        hopped: It ran in another thread.
     """
     for variable, value in source.items():
         old = variable.get(_MISSING) if before is None else before.get(variable, _MISSING)
-        if old is not value:
+        if old is not value and not (hopped and _is_bound_to_its_thread(value)):
             variable.set(value)
+
+
+def _is_bound_to_its_thread(value: object) -> bool:
+    # asgiref's Local writes the thread into what it stores, and shows nothing of it in another:
+    # set here, it would hide what the caller had.
+    return type(value).__module__ == "asgiref.local"
 
 
 def warn_of_leftovers(driver: Driver) -> Callable[[], None]:

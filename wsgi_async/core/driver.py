@@ -150,11 +150,10 @@ class Driver:
                 job.context.run(_nothing)  # raises if entered: asyncio would never step the task
             job.task = task = self._create_task(wrapped, context=job.context)
         except BaseException as error:
+            # Whatever it is, it is the job's: who makes the task may be somebody else's driver.
             wrapped.close()
             job.coro.close()
             self.finish(job, exception=error)
-            if not isinstance(error, Exception):
-                raise
             return
         if not job.done:  # an eager task factory may have run it to its end already
             task.add_done_callback(self._on_end)

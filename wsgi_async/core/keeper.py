@@ -50,7 +50,7 @@ class Keeper:
         self._selector = selector
         self._baton = baton
         self._seam = seam
-        self._linger = linger
+        self.linger = linger
         self._signal = seam.signal()
         self._watching = False  # written by the keeper; who wakes it reads it after the signal
         # The keeper's own, written and read in its thread only.
@@ -88,7 +88,7 @@ class Keeper:
 
     def linger_over(self) -> float | None:
         """For the linger timer: have a look at the loop if the callers have stayed away."""
-        until = self._baton.linger_over(self._linger)
+        until = self._baton.linger_over(self.linger)
         if until is None and self._baton.due:
             self.wake()
             if self._baton.queue and self._start_soon is not None:

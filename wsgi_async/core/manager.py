@@ -236,7 +236,7 @@ class AsyncioLoopManager:
             raise
         finally:
             if copy_back and job.context:
-                copy_changes(job.context, before)
+                copy_changes(job.context, before, hopped=job.waiter is not None)
         if leftovers is not None:
             leftovers()
         if job.exception is not None or job.expired:

@@ -61,6 +61,9 @@ class Shutdown:
     def run(self) -> None:
         """End everything and close the loop. Raises nothing; what goes wrong is logged."""
         self.refuse_queued()
+        self._loop.set_task_factory(
+            None
+        )  # the user's may fail, and its tasks must end all the same
         steps = [
             (self._end_tasks, 2),
             (self._end_generators, 2),

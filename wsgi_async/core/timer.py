@@ -7,6 +7,7 @@ for, once for each manager; this thread does it for all of them, and sleeps when
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
@@ -19,6 +20,9 @@ __all__ = ["LingerTimer", "Lingering", "TimerThread", "reset", "shared_timer"]
 
 class Lingering(Protocol):
     """Who wants to know when its callers have stayed away long enough."""
+
+    linger: float
+    """Seconds."""
 
     def linger_over(self) -> float | None:
         """Look, and return when to ask again, on the seam's clock; None to be forgotten."""
@@ -70,12 +74,17 @@ class TimerThread:
         self._signal = seam.signal()
         self._incoming: deque[Lingering] = deque()
         self._ended = False
+        self._asleep_until = math.inf  # infinite too while it is awake
         self.thread: threading.Thread | None = None
 
     def arm(self, who: Lingering) -> None:
         """Ask this one from now on. From any thread; takes no lock."""
         self._incoming.append(who)
-        self._signal.set()
+        # A thread that wakes by itself in time is left asleep: it would take the GIL from the
+        # call that arms. It says until when it sleeps and looks at the list after that; we add
+        # to the list and look how long it sleeps after that. One of the two sees the other.
+        if self._asleep_until > self._clock() + who.linger:
+            self._signal.set()
 
     def end(self) -> None:
         """Let the thread end, which it does at once. From any thread."""
@@ -91,7 +100,13 @@ class TimerThread:
             while self._incoming:
                 armed.append(self._incoming.popleft())
             armed, until = _ask(armed)
-            self._signal.wait(None if until is None else max(0.0, until - self._clock()))
+            if until is None:
+                self._signal.wait()
+                continue
+            self._asleep_until = until
+            if not self._incoming:
+                self._signal.wait(max(0.0, until - self._clock()))
+            self._asleep_until = math.inf
 
 
 def _ask(armed: list[Lingering]) -> tuple[list[Lingering], float | None]:

@@ -15,7 +15,7 @@ from .futures import SyncFuture
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["async_to_sync_future"]
+__all__ = ["WrappedFuture", "async_to_sync_future"]
 
 T = TypeVar("T")
 
