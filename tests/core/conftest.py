@@ -22,18 +22,23 @@ needs_uvloop = pytest.mark.skipif(
 )
 
 
+def running() -> set[AsyncioLoopManager]:
+    """The managers that have a loop; those of the middleware's tests live in the main thread."""
+    managers = AsyncioLoopManager.all_instances()
+    return {one for one in managers if one.state in ("running", "stopping")}
+
+
 @pytest.fixture(autouse=True)
 def _nothing_stays_behind() -> Iterator[None]:
     """Every thread that a test started ends by itself, and no manager runs on."""
-    before = set(threading.enumerate())
+    before, earlier = set(threading.enumerate()), running()
     yield
     for thread in set(threading.enumerate()) - before:
         # A dummy stands for a thread that threading did not start; nobody ever removes it.
         assert not isinstance(thread, threading._DummyThread), thread
         thread.join(LIMIT)
         assert not thread.is_alive(), thread
-    managers = AsyncioLoopManager.all_instances()
-    assert [one for one in managers if one.state in ("running", "stopping")] == []
+    assert not running() - earlier
 
 
 @pytest.fixture(scope="module", autouse=True)
