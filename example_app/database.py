@@ -5,6 +5,7 @@ does goes through `aiosqlite`. A connection lives for one operation: SQLite open
 under a millisecond, and two coroutines can never meet in one transaction.
 """
 
+import asyncio
 import secrets
 import sqlite3
 import time
@@ -100,9 +101,18 @@ def seed(path: Path, base_url: str) -> None:
 @asynccontextmanager
 async def connect(path: Path) -> AsyncGenerator[aiosqlite.Connection, None]:
     """Open the database for one operation, on the running loop."""
-    async with aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None) as db:
+    # In a task of its own: of an opening that is cancelled, aiosqlite drops the connection.
+    opening = asyncio.ensure_future(_connected(path))
+    try:
+        db = await asyncio.shield(opening)
         await db.execute("PRAGMA foreign_keys = ON")
         yield db
+    finally:
+        await (await opening).close()
+
+
+async def _connected(path: Path) -> aiosqlite.Connection:
+    return await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
 
 
 @asynccontextmanager
