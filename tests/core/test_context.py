@@ -121,6 +121,17 @@ def test_an_explicit_context_without_copy_back(make_manager: MakeManager) -> Non
     assert language.get() == "de"
 
 
+@on_worker
+def test_only_what_changed_in_an_explicit_context(make_manager: MakeManager) -> None:
+    """A variable that differs in the given context, and was not touched, does not come back."""
+    manager = make_manager()
+    user.set("ann")
+    given = contextvars.Context()
+    given.run(user.set, "bob")
+    manager.run(write("fr"), context=given)
+    assert (user.get(), language.get()) == ("ann", "fr")
+
+
 @pytest.mark.parametrize("busy", [False, True], ids=["drives", "hops"])
 @on_worker
 def test_a_context_that_is_entered_already(make_manager: MakeManager, busy: bool) -> None:

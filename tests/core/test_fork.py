@@ -22,6 +22,7 @@ from tests.core.support import (
     in_thread,
     reached,
     say,
+    wait_until,
     where,
 )
 from wsgi_async import (
@@ -199,6 +200,9 @@ def child_makes_its_own(loop: str, how: str) -> None:
         assert own.run(where()) is threading.current_thread()
         assert own.submit_task(give("page"), return_sync_future=True).result() == "page"
         assert get_or_create_loop_manager("mine") is mine
+        late = Endless()
+        own.submit_task(late.wait(), return_sync_future=True)
+        reached(late.began)  # the linger is over, in a thread of the child's own
         return own.submit_task(give("page")).result()
 
     mine: AsyncioLoopManager
@@ -210,9 +214,6 @@ def child_makes_its_own(loop: str, how: str) -> None:
         mine.start()
         assert mine.run(give("page")) == "page"
         assert in_thread(view) == "page"
-        late = Endless()
-        mine.submit_task(late.wait(), return_sync_future=True)
-        reached(late.began)  # the linger is over, in a thread of the child's own
         mine.submit_task(clean_up())
         reached(began)
 
@@ -238,6 +239,7 @@ def child_from_a_worker_thread(loop: str) -> None:
 
         def use() -> None:
             assert AsyncioLoopManager.registry() == {}
+            assert get_parent_thread() is None
             refused(own.run, give(1))
             again = get_or_create_loop_manager("own")
             assert again is not own
@@ -320,6 +322,46 @@ def child_under_load(loop: str) -> None:
 def test_while_other_threads_work(loop: str) -> None:
     """No lock that another thread held at the fork keeps the child from its work."""
     in_process(child_under_load, loop, limit=60)
+
+
+class SlowId:
+    """An id whose hash takes its time: whoever looks it up may hold a lock that long."""
+
+    def __init__(self, fast: int) -> None:
+        self.left = fast  # so many times it does not
+        self.asked = threading.Event()
+        self.go_on = threading.Event()
+
+    def __hash__(self) -> int:
+        self.left -= 1
+        if self.left < 0:
+            self.asked.set()
+            reached(self.go_on)
+        return 1
+
+
+def child_with_a_lock_held() -> None:
+    """Another thread is in the middle of a look-up when the process is forked."""
+
+    def use() -> None:
+        own = get_or_create_loop_manager("own")
+        own.start()
+        assert own.run(give("page")) == "page"
+        own.stop()
+
+    for fast in range(6):  # it is hashed a few times in a look-up, with and without a lock
+        slow = SlowId(fast)
+        with Worker() as worker:
+            looking = worker.begin(get_or_create_loop_manager, slow)
+            wait_until(lambda: slow.asked.is_set() or looking.done(), "it is asked")  # noqa: B023
+            in_child(use)
+            slow.go_on.set()
+            looking.result(LIMIT)
+
+
+def test_while_another_thread_looks_up() -> None:
+    """A thread that was in the middle of a look-up at the fork leaves no lock behind."""
+    in_process(child_with_a_lock_held)
 
 
 def serve_in_process(number: int) -> None:

@@ -36,6 +36,17 @@ def test_nothing_is_left(make_manager: MakeManager) -> None:
 
 
 @on_worker
+def test_the_threads_are_joined(loop_factory: LoopFactory | None) -> None:
+    """When `stop()` returns, no thread of the manager's is even about to end."""
+    before = set(threading.enumerate())
+    manager = AsyncioLoopManager(loop_factory=loop_factory)
+    for _ in range(100):
+        manager.start()
+        manager.stop()
+        assert set(threading.enumerate()) - before == set()
+
+
+@on_worker
 def test_as_often_as_one_likes(loop_factory: LoopFactory | None) -> None:
     """A second `stop()` does nothing, nor does one before `start()`."""
     manager = AsyncioLoopManager(loop_factory=loop_factory)
