@@ -39,6 +39,7 @@ class SpySeam(Seam):
         self.inside: Callable[[], None] = _nothing
         self.visited: Callable[[], None] = _nothing
         self.blocking: Callable[[], None] = _nothing
+        self.opens: Callable[[], object] = _nothing  # what a test has to do in the end
         self.watching = threading.Event()  # the keeper watches the loop's descriptor
         self._here = threading.local()
 

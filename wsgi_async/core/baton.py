@@ -325,12 +325,16 @@ class Baton:
         with self.mutex:
             self.due = True
 
-    def keeper_leaves(self) -> None:
+    def keeper_leaves(self, *, at_rest: bool) -> None:
         """Give the keeper's baton back, to a claimant if there is one.
 
         What is left to do, the keeper finds itself: it asks for its next move after this.
+        Where a claimant comes first and nothing says that the loop is at rest, what was poked,
+        and perhaps not even visited, is handed on to the claimant.
         """
         with self.mutex:
+            if not at_rest:
+                self.poked = True
             self.holder = None
             self._grant()
 

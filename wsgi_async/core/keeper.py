@@ -127,7 +127,7 @@ class Keeper:
         finally:
             if self._selector is not None:
                 self._selector.ask_no_more()
-            self._baton.keeper_leaves()
+            self._baton.keeper_leaves(at_rest=self._idle)
 
     def _leave(self, timeout: float | None) -> None:
         """Leave the loop, with no work of ours in flight, and remember its next timer."""
