@@ -250,6 +250,29 @@ def test_a_stop_wakes_who_waits_for_a_bare_future(make_manager: MakeManager) -> 
         sync.result()
 
 
+@pytest.mark.parametrize("submitted", [False, True], ids=["left by a call", "submitted"])
+@on_worker
+def test_a_stop_wakes_who_waits_for_a_wrapped_task(
+    make_manager: MakeManager, submitted: bool
+) -> None:
+    """Who waits for a task through `async_to_sync_future` gets the same error as everybody."""
+    manager, task = make_manager(), Endless()
+
+    async def leave() -> asyncio.Task[Any]:
+        return asyncio.create_task(task.wait())
+
+    source = manager.submit_task(task.wait()) if submitted else manager.run(leave())
+    sync = async_to_sync_future(source)
+    reached(task.began)
+    with Worker() as other:
+        waiting = other.begin(sync.result)
+        manager.stop()
+        error = waiting.exception(LIMIT)
+    assert isinstance(error, RuntimeError)
+    assert "was stopped" in str(error)
+    assert isinstance(error.__cause__, asyncio.CancelledError)
+
+
 @on_worker
 def test_a_stop_wakes_many(make_manager: MakeManager) -> None:
     """However many threads wait, and whatever for, none is left hanging."""

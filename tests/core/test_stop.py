@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -40,10 +41,15 @@ def test_the_threads_are_joined(loop_factory: LoopFactory | None) -> None:
     """When `stop()` returns, no thread of the manager's is even about to end."""
     before = set(threading.enumerate())
     manager = AsyncioLoopManager(loop_factory=loop_factory)
-    for _ in range(100):
-        manager.start()
-        manager.stop()
-        assert set(threading.enumerate()) - before == set()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that a thread that is not waited for is seen
+    try:
+        for _ in range(100):
+            manager.start()
+            manager.stop()
+            assert set(threading.enumerate()) - before == set()
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @on_worker
