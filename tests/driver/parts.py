@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,6 +104,14 @@ def keeper_of(manager: AsyncioLoopManager) -> int:
     assert keeper.thread is not None
     assert keeper.thread.ident is not None
     return keeper.thread.ident
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Poll what no event tells of."""
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0)  # lets another thread run, no more
 
 
 async def value(result: T) -> T:

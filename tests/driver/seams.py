@@ -25,8 +25,9 @@ class SpySeam(Seam):
     """The real seam, which notes who holds the mutex and who is inside the loop.
 
     The hooks are called in the thread that comes by, never while it is in a hook already:
-    `entering` before the mutex is taken, `inside` once it is held, `visited` after each visit of
-    the loop, `blocking` before a thread blocks on a wake-up call or on the mutex.
+    `entering` before the mutex is taken, `inside` once it is held, `left` when it is free again,
+    `visited` after each visit of the loop, `blocking` before a thread blocks on a wake-up call or
+    on the mutex, `on_timeout` when a wake-up call has not come in time.
     """
 
     def __init__(self) -> None:
@@ -38,7 +39,10 @@ class SpySeam(Seam):
         self.entering: Callable[[], None] = _nothing
         self.inside: Callable[[], None] = _nothing
         self.visited: Callable[[], None] = _nothing
+        self.left: Callable[[], None] = _nothing
         self.blocking: Callable[[], None] = _nothing
+        self.on_timeout: Callable[[], None] = _nothing
+        self.timed_out = False  # somebody's wait for a wake-up call ended without one
         self.opens: Callable[[], object] = _nothing  # what a test has to do in the end
         self.watching = threading.Event()  # the keeper watches the loop's descriptor
         self._here = threading.local()
@@ -110,6 +114,7 @@ class SpyMutex:
         """As a lock's own."""
         self._seam._here.depth -= 1
         self._lock.release()
+        self._seam.hook(self._seam.left)
 
     def __enter__(self) -> bool:
         return self.acquire()
@@ -133,7 +138,11 @@ class SpySignal(Signal):
         if timeout is not None and timeout <= 0:
             return False
         self._seam.hook(self._seam.blocking)
-        return super().wait(timeout)
+        woken = super().wait(timeout)
+        if not woken:
+            self._seam.timed_out = True
+            self._seam.hook(self._seam.on_timeout)
+        return woken
 
 
 class AtLine:

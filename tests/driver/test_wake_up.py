@@ -87,9 +87,14 @@ def test_run_coroutine_threadsafe_is_prompt_in_every_state(
     manager = start(seam, linger=FAR, drive=drive)
     going_on = state(manager, seam, own)
     loop = manager.get_event_loop()
+
+    async def with_a_pause() -> int:
+        await asyncio.sleep(0.001)
+        return len(await steps())
+
     for _ in range(3):
-        future = other.call(lambda: asyncio.run_coroutine_threadsafe(steps(), loop))
-        assert len(future.result(LIMIT)) == 5
+        future = other.call(lambda: asyncio.run_coroutine_threadsafe(with_a_pause(), loop))
+        assert future.result(LIMIT) == 5
     if going_on is not None:
         seam.opens()
         assert len(going_on.result(LIMIT)) == 2
