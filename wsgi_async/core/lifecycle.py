@@ -183,16 +183,19 @@ class Life:
             self._deadline = self._seam.clock() + timeout
         driver.baton.closing = True
         driver.post(driver.end_visit)
-        if self._keeper is not None:
-            self._keeper.wake()
+        # Read once: the keeper may end, and leave no trace, between any two of these lines.
+        keeper = self._keeper
+        if keeper is not None:
+            keeper.wake()
         return driver
 
     def stop(self, timeout: float) -> None:
         """Stop, and wait for the end, at most `timeout` seconds."""
-        if self.driver is None:
+        driver = self.driver
+        if driver is None:
             return
         refuse_in_event_loop("await asyncio.to_thread(manager.stop)")
-        if self.driver.baton.holder == self._seam.current():
+        if driver.baton.holder == self._seam.current():
             raise RuntimeError(
                 f"{self.label} is driven by this thread right now. Stop it when its run() is over."
             )
