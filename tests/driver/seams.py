@@ -61,7 +61,7 @@ class SpySeam(Seam):
         finally:
             self._here.hooked = False
 
-    def mutex(self) -> SpyMutex:  # type: ignore[override]
+    def mutex(self) -> SpyMutex:
         return SpyMutex(self)
 
     def signal(self) -> Signal:

@@ -96,7 +96,7 @@ class Factory:
         self.kept: list[asyncio.Future[Any]] = []
 
     def __call__(
-        self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any
+        self, loop: asyncio.AbstractEventLoop, coro: Any, **options: Any
     ) -> asyncio.Task[Any]:
         if self.error is not None:
             error, self.error = self.error, None
@@ -178,7 +178,7 @@ def test_an_error_of_the_task_factory_spares_the_caller_who_finds_it_queued(
     made: list[asyncio.Task[Any]] = []
 
     def fail_for_the_second(
-        loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **options: Any
+        loop: asyncio.AbstractEventLoop, coro: Any, **options: Any
     ) -> asyncio.Task[Any]:
         if len(made) == 1:
             made.append(made[0])

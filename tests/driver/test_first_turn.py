@@ -36,7 +36,7 @@ def test_calls_that_never_pause_do_not_starve_sockets(readable: WatchedSelector)
     readable.first_turn = True
     assert readable.select(0)
     end = time.monotonic() + 10
-    seen = []
+    seen: list[tuple[selectors.SelectorKey, int]] = []
     while not seen and time.monotonic() < end:
         readable.first_turn = True
         seen = readable.select(0)
