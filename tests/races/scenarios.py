@@ -1,0 +1,231 @@
+"""What the threads do whose orders are tried. Each function makes the threads of one world."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .world import World
+
+
+def run_twice(world: World) -> None:
+    """The owner and a second thread call run()."""
+    manager = world.start()
+
+    def owner() -> None:
+        world.expect(manager.run(world.steps("first", own=True)), "first")
+
+    def other() -> None:
+        world.expect(manager.run(world.steps("second")), "second")
+
+    world.thread("owner", owner)
+    world.thread("other", other)
+
+
+def submit(world: World) -> None:
+    """A thread submits work and waits for it. Needs a started manager."""
+
+    def submitter() -> None:
+        future = world.manager.submit_task(world.steps("submitted"))
+        world.expect(world.wait(future), "submitted")
+
+    world.thread("submitter", submitter)
+
+
+def run_beside_submitter(world: World) -> None:
+    """The owner calls run(), another thread submits."""
+    manager = world.start()
+    world.thread("owner", lambda: world.expect(manager.run(world.steps("1", own=True)), "1"))
+    submit(world)
+
+
+def run_twice_beside_submitter(world: World) -> None:
+    """Two callers, the keeper and one submitter."""
+    run_twice(world)
+    submit(world)
+
+
+def help_out(world: World) -> None:
+    """The owner submits, and waits with a SyncFuture; the linger timer may be first."""
+    manager = world.start()
+    world.patient = True
+
+    def owner() -> None:
+        future = manager.submit_task(world.steps("helped"), True)
+        world.expect(future.result(), "helped")
+
+    world.thread("owner", owner)
+
+
+def call_from_outside(world: World) -> None:
+    """Something comes onto the loop past the manager. Needs a started manager."""
+    loop = world.manager.get_event_loop()
+    came: list[int] = []
+    world.thread("outsider", lambda: loop.call_soon_threadsafe(came.append, 1))
+    world.promise("the callback from outside", lambda: came == [1])
+
+
+def help_out_beside_outsider(world: World) -> None:
+    """The same, and something comes onto the loop past the manager."""
+    help_out(world)
+    call_from_outside(world)
+
+
+def leave_to_timer(world: World) -> None:
+    """The owner submits for a waiter that does not come, and calls run()."""
+    manager = world.start()
+    world.patient = True
+    done: list[str] = []
+
+    def owner() -> None:
+        future = manager.submit_task(world.steps("left alone"), True)
+        future.add_done_callback(lambda future: done.append(future.result()))
+        world.expect(manager.run(world.steps("second")), "second")
+
+    world.thread("owner", owner)
+    world.at_end("the job that nobody waits for", lambda: done == ["left alone"])
+
+
+def run_beside_outsider(world: World) -> None:
+    """The owner calls run() as something comes onto the loop past the manager."""
+    manager = world.start()
+    world.thread("owner", lambda: world.expect(manager.run(world.steps("1", own=True)), "1"))
+    call_from_outside(world)
+
+
+def run_beside_coroutine_from_outside(world: World) -> None:
+    """The same with run_coroutine_threadsafe, which takes the loop several turns."""
+    manager = world.start()
+    loop = manager.get_event_loop()
+    came: list[int] = []
+
+    async def outside() -> None:
+        await asyncio.sleep(0)
+        came.append(1)
+
+    def outsider() -> None:
+        asyncio.run_coroutine_threadsafe(world.coroutine(outside()), loop)
+
+    world.thread("owner", lambda: world.expect(manager.run(world.steps("1", own=True)), "1"))
+    world.thread("outsider", outsider)
+    world.promise("the coroutine from outside", lambda: came == [1])
+
+
+def run_with_timeout(world: World) -> None:
+    """The owner's run() may be over at any moment; then it calls run() again."""
+    manager = world.start()
+    world.patient = True
+
+    def owner() -> None:
+        try:
+            world.expect(manager.run(world.steps("1", own=True), timeout=0.5), "1")
+        except TimeoutError:
+            pass
+        world.expect(manager.run(world.steps("2", own=True)), "2")
+
+    world.thread("owner", owner)
+    submit(world)
+
+
+def result_with_timeout(world: World) -> None:
+    """The owner's result() may be over at any moment; then it waits once more."""
+    manager = world.start()
+    world.patient = True
+
+    def owner() -> None:
+        future = manager.submit_task(world.steps("1"), True)
+        try:
+            world.expect(future.result(timeout=0.5), "1")
+        except TimeoutError:
+            pass
+        world.expect(future.result(), "1")
+
+    world.thread("owner", owner)
+    world.thread("other", lambda: world.expect(manager.run(world.steps("2")), "2"))
+
+
+def run_with_timeout_between(world: World) -> None:
+    """Three callers, of which the one in the middle may give up as its turn comes."""
+    manager = world.start()
+    world.patient = True
+
+    def impatient() -> None:
+        try:
+            world.expect(manager.run(world.steps("2"), timeout=0.5), "2")
+        except TimeoutError:
+            pass
+
+    world.thread("owner", lambda: world.expect(manager.run(world.steps("1", own=True)), "1"))
+    world.thread("impatient", impatient)
+    world.thread("other", lambda: world.expect(manager.run(world.steps("3")), "3"))
+
+
+def stop(world: World) -> None:
+    """A thread stops the manager. Needs a started one."""
+    world.thread("stopper", world.manager.stop)
+    world.stopped = True
+
+
+def stop_beside_work(world: World) -> None:
+    """stop() comes as the owner calls run() and another thread submits."""
+    manager = world.start()
+
+    def owner() -> None:
+        try:
+            world.expect(manager.run(world.steps("1", own=True)), "1")
+        except RuntimeError:
+            pass
+
+    def submitter() -> None:
+        try:
+            world.expect(world.wait(manager.submit_task(world.steps("2"))), "2")
+        except RuntimeError:
+            pass
+
+    world.thread("owner", owner)
+    world.thread("submitter", submitter)
+    stop(world)
+
+
+def stop_beside_endless_work(world: World) -> None:
+    """The same with coroutines that never end by themselves."""
+    manager = world.start()
+
+    async def endless() -> None:
+        await asyncio.Event().wait()
+
+    def attempt(call: Callable[[], object]) -> None:
+        try:
+            call()
+        except RuntimeError:
+            pass
+        else:
+            world.expect("an endless call has a result")
+
+    def owner() -> None:
+        attempt(lambda: manager.run(world.coroutine(endless())))
+
+    def submitter() -> None:
+        attempt(lambda: world.wait(manager.submit_task(world.coroutine(endless()))))
+
+    world.thread("owner", owner)
+    world.thread("submitter", submitter)
+    stop(world)
+
+
+def stop_twice(world: World) -> None:
+    """Two threads stop the manager as the owner calls run()."""
+    manager = world.start()
+
+    def owner() -> None:
+        try:
+            world.expect(manager.run(world.steps("1", own=True)), "1")
+        except RuntimeError:
+            pass
+
+    world.thread("owner", owner)
+    world.thread("second stopper", manager.stop)
+    stop(world)

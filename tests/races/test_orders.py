@@ -1,0 +1,152 @@
+"""Every order of a few threads' steps, up to a bound, and what must hold after each.
+
+The threads are the library's own code over a real asyncio loop; a scheduler lets one take one step
+at a time (see `scheduler.py`), and tries every order that can make a difference (see
+`explorer.py`) with so many preemptions. After each: at most one thread ran the loop at any time,
+nobody sleeps with work to do, every future has its outcome, no coroutine was stepped by a thread
+that must not, and nothing is left in the baton. `WSGI_ASYNC_RACES=1` in the environment tries one
+preemption more everywhere, which takes long.
+
+The numbers of orders are lower bounds that the tests check, so that none shrinks unseen. They
+differ a little between Python versions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytest.importorskip("greenlet", reason="the scheduler's threads are greenlets")
+
+from tests.races import core, scenarios
+from tests.races.explorer import BadOrder
+from tests.races.world import World, orders
+
+pytestmark = [pytest.mark.timeout(300)]
+
+Scenario = Callable[[World], None]
+
+
+@pytest.mark.parametrize(
+    ("drive", "ours", "at_least"),
+    [("auto", True, 1200), ("caller", True, 1100), ("auto", False, 900), ("caller", False, 1100)],
+)
+def test_two_callers_the_keeper_and_a_submitter(drive: str, ours: bool, at_least: int) -> None:
+    """Each gets its result in 1,465, 1,364, 1,167 and 1,380 orders with one preemption."""
+    report = orders(scenarios.run_twice_beside_submitter, drive=drive, ours=ours, preemptions=1)
+    assert report.orders >= at_least
+
+
+@pytest.mark.parametrize(
+    ("scenario", "at_least"),
+    [(scenarios.run_twice, 500), (scenarios.run_beside_submitter, 400)],
+)
+def test_two_threads_and_the_keeper(scenario: Scenario, at_least: int) -> None:
+    """A caller beside another, or beside a submitter: 642 and 503 orders with two preemptions."""
+    assert orders(scenario, preemptions=2).orders >= at_least
+
+
+@pytest.mark.parametrize(
+    ("scenario", "at_least"),
+    [
+        (scenarios.help_out_beside_outsider, 180),
+        (scenarios.run_beside_outsider, 100),
+        (scenarios.run_beside_coroutine_from_outside, 100),
+    ],
+)
+def test_what_comes_in_past_the_manager(scenario: Scenario, at_least: int) -> None:
+    """It runs before any timeout in every order: at least 380 with one preemption."""
+    assert orders(scenario, preemptions=1).orders >= at_least
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_job_that_is_left_to_the_timer(ours: bool) -> None:
+    """Nobody waits for it and it is done all the same, in at least 10 orders with each loop."""
+    assert orders(scenarios.leave_to_timer, ours=ours, preemptions=1, timeouts=1).orders >= 10
+
+
+@pytest.mark.parametrize(
+    ("scenario", "drive", "timeouts", "at_least"),
+    [
+        (scenarios.run_with_timeout, "auto", 0, 100),
+        (scenarios.result_with_timeout, "auto", 0, 100),
+        (scenarios.run_with_timeout_between, "caller", 0, 800),
+    ],
+)
+def test_a_timeout_as_the_baton_is_granted(
+    scenario: Scenario, drive: str, timeouts: int, at_least: int
+) -> None:
+    """Who gives up as its turn comes passes the baton on: at least 1,000 orders in all."""
+    report = orders(scenario, drive=drive, preemptions=1, timeouts=timeouts)
+    assert report.orders >= at_least
+
+
+@pytest.mark.parametrize(
+    ("scenario", "at_least"),
+    [(scenarios.stop_beside_work, 1500), (scenarios.stop_beside_endless_work, 1200)],
+)
+def test_a_stop_beside_a_caller_and_a_submitter(scenario: Scenario, at_least: int) -> None:
+    """Whatever is cut off by it ends with an error: 1,916 and 1,594 orders, one preemption."""
+    assert orders(scenario, preemptions=1).orders >= at_least
+
+
+def _keeper_forgets_claims(patch: pytest.MonkeyPatch) -> None:
+    def keeper_leaves(self: Any, *, at_rest: bool) -> None:
+        with self.mutex:
+            self.poked = self.poked or not at_rest
+            self.holder = None
+
+    patch.setattr(core.SharedBaton, "keeper_leaves", keeper_leaves)
+
+
+def _keeper_takes_the_poke_along(patch: pytest.MonkeyPatch) -> None:
+    def keeper_leaves(self: Any, *, at_rest: bool) -> None:
+        with self.mutex:
+            self.holder = None
+            self._grant()
+
+    patch.setattr(core.SharedBaton, "keeper_leaves", keeper_leaves)
+
+
+def _poke_looks_first(patch: pytest.MonkeyPatch) -> None:
+    def poke(self: Any) -> None:
+        nobody_drives = self.baton.holder is None
+        self.baton.poked = True
+        if nobody_drives:
+            self.wake_keeper()
+
+    patch.setattr(core._driver, "poke", poke)
+
+
+def _keeper_is_not_woken_for_work(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(core._keeper, "wake", lambda self: None)
+
+
+def _wake_only_one_that_watches(patch: pytest.MonkeyPatch) -> None:
+    original = core._keeper.wake
+
+    def wake(self: Any) -> None:
+        if self._watching:
+            original(self)
+
+    patch.setattr(core._keeper, "wake", wake)
+
+
+@pytest.mark.parametrize(
+    ("mutate", "scenario", "drive"),
+    [
+        (_keeper_forgets_claims, scenarios.run_beside_outsider, "auto"),
+        (_keeper_takes_the_poke_along, scenarios.run_beside_coroutine_from_outside, "auto"),
+        (_poke_looks_first, scenarios.run_beside_outsider, "auto"),
+        (_keeper_is_not_woken_for_work, scenarios.run_twice_beside_submitter, "auto"),
+        (_wake_only_one_that_watches, scenarios.run_beside_submitter, "auto"),
+    ],
+)
+def test_a_broken_rule_is_found(
+    mutate: Callable[[pytest.MonkeyPatch], None], scenario: Scenario, drive: str
+) -> None:
+    """The enumeration has teeth: a core with one rule broken fails in some order."""
+    with pytest.raises(BadOrder):
+        orders(scenario, drive=drive, preemptions=2, mutate=mutate)
