@@ -50,11 +50,14 @@ class Encounter:
         self.met: Future[Any] | None = None  # what `meet` has brought
         self._in_keeper = in_keeper
         self._ready = threading.Event()
+        self._gate = threading.Lock()  # held while interrupting
         self.manager = own.call(make, self.seam, linger=FAR, **options)
 
     def _interrupt(self) -> None:
-        if self._ready.wait(LIMIT) and self.at.armed:
-            self.interrupt()
+        self._ready.wait(LIMIT)
+        with self._gate:
+            if self.at.armed:
+                self.interrupt()
 
     def meet(self, worker: Worker, fn: Callable[[], Any], *, or_keeper: bool = False) -> None:
         """At the line: have another thread call something, until that is done or blocks.
@@ -90,8 +93,9 @@ class Encounter:
 
     def settle(self) -> None:
         """Interrupt nobody any more; what was met is over after this."""
-        self.at.armed = False
         self._ready.set()
+        with self._gate:
+            self.at.armed = False
         if self.met is not None:
             self.met.exception(LIMIT)
 

@@ -13,7 +13,7 @@ import pytest
 from tests.driver.parts import FAR, LIMIT, Door, Worker, keeper_of, steps, value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable
 
     from tests.driver.conftest import Start
     from tests.driver.seams import SpySeam
