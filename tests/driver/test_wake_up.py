@@ -114,6 +114,21 @@ def test_submitted_work_is_prompt_in_every_state(
         assert len(going_on.result(LIMIT)) == 2
 
 
+@STATES
+def test_a_waiter_that_may_not_drive_is_served_in_every_state(
+    start: Start, own: Worker, other: Worker, seam: SpySeam, state: State
+) -> None:
+    """Work left to a waiter starts when one comes, though that one leaves it to the keeper."""
+    manager = start(seam, linger=FAR)
+    going_on = state(manager, seam, own)
+    submit = own.call if state is not driven else lambda fn, *args: fn(*args)
+    future = submit(manager.submit_task, steps(), True)
+    assert len(other.call(future.result, LIMIT)) == 5
+    if going_on is not None:
+        seam.opens()
+        assert len(going_on.result(LIMIT)) == 2
+
+
 def test_run_coroutine_threadsafe_is_prompt_beside_short_calls(start: Start, own: Worker) -> None:
     """A coroutine from outside is brought to its end, though the call that drove it ends first."""
     manager = start(linger=FAR)
