@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Endless, in_thread, on_worker, outcome, reached
+from tests.core.support import Endless, Worker, in_thread, on_worker, outcome, reached
 from wsgi_async import AsyncioLoopManager
 
 if TYPE_CHECKING:
@@ -195,8 +195,6 @@ def test_calls_do_not_see_each_other(make_manager: MakeManager) -> None:
     def call(value: str) -> str:
         language.set(value)
         return manager.run(meet())
-
-    from tests.core.support import Worker
 
     with Worker() as one, Worker() as two:
         first, second = one.begin(call, "de"), two.begin(call, "fr")

@@ -14,6 +14,7 @@ import pytest
 
 from tests.core.support import (
     LIMIT,
+    Worker,
     ended,
     give,
     in_process,
@@ -212,8 +213,6 @@ def test_a_thread_in_the_middle_that_ended() -> None:
         return get("mine")
 
     def middle() -> tuple[threading.Thread, Future[AsyncioLoopManager], Any]:
-        from tests.core.support import Worker
-
         worker = Worker()
         return threading.current_thread(), worker.begin(look), worker
 
@@ -236,8 +235,6 @@ def test_managers_of_a_thread_that_ended() -> None:
         return get("mine")
 
     def middle() -> tuple[Any, Any, AsyncioLoopManager]:
-        from tests.core.support import Worker
-
         own = get_or_create_loop_manager("mine", force_create=True)
         own.start()
         worker = Worker()

@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import logging
 import sys
 import threading
 from typing import Any
@@ -220,8 +221,6 @@ def test_threads_that_wait() -> None:
 
 def child_refuses() -> None:
     """A coroutine refuses to end with the process."""
-    import logging
-
     logging.basicConfig(stream=sys.stdout, format="%(message)s")
     stubborn, other = Stubborn(), threading.Event()
     manager = started("stubborn")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.core.support import Worker, give, in_thread, on_worker, reached, throw, where
+from wsgi_async import AsyncioLoopManager
 
 if TYPE_CHECKING:
     from tests.core.conftest import MakeManager
@@ -176,7 +177,6 @@ def test_keeps_nothing_of_an_exception(make_manager: MakeManager, timeout: float
 @on_worker
 def test_a_loop_of_the_users_choice() -> None:
     """`loop_factory` decides about the loop, and no event loop policy is asked or set."""
-    from wsgi_async import AsyncioLoopManager
 
     class Loop(asyncio.SelectorEventLoop):
         pass
@@ -197,8 +197,6 @@ def test_a_loop_of_the_users_choice() -> None:
 )
 def test_options_that_cannot_be_used(options: dict[str, Any]) -> None:
     """A slip in an option is told where it was made, not at the first call."""
-    from wsgi_async import AsyncioLoopManager
-
     with pytest.raises(ValueError, match=next(iter(options))):
         AsyncioLoopManager(**options)
 

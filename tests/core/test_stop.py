@@ -6,6 +6,7 @@ import asyncio
 import gc
 import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -305,8 +306,6 @@ def test_from_async_code_in_a_thread(make_manager: MakeManager) -> None:
 @on_worker
 def test_the_loop_is_freed(loop_factory: LoopFactory | None) -> None:
     """A stopped manager holds neither its loop nor what was on it."""
-    import weakref
-
     manager = AsyncioLoopManager(loop_factory=loop_factory)
     manager.start()
     manager.run(give(1))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.core.support import Endless, give, in_thread, on_worker, outcome, reached, throw
+from tests.core.support import Endless, Worker, give, in_thread, on_worker, outcome, reached, throw
 from wsgi_async import SyncFuture
 
 if TYPE_CHECKING:
@@ -282,8 +282,6 @@ def test_many_at_once(make_manager: MakeManager, sync_future: bool) -> None:
             for number in range(first, first + 200)
         ]
         return [future.result() for future in futures]
-
-    from tests.core.support import Worker
 
     workers = [Worker() for _ in range(3)]
     begun = [worker.begin(submit, 1000 * at) for at, worker in enumerate(workers)]

@@ -7,6 +7,7 @@ import gc
 import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -278,7 +279,6 @@ def test_thread_locals_of_others(make_manager: MakeManager) -> None:
 
 def child_many_threads(count: int) -> None:
     """Threads come and go as in a server with a thread per request; print what stays of each."""
-    from pathlib import Path
 
     def use() -> None:
         manager = get_or_create_loop_manager("mine", force_create=True)

@@ -1,0 +1,144 @@
+"""Forks: what a child gets that uses what it has inherited: an error at once, and no hang."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.core.forking import in_child, refused, started
+from tests.core.support import (
+    Endless,
+    give,
+    in_process,
+    reached,
+)
+from wsgi_async import (
+    AsyncioLoopManager,
+    SyncFuture,
+    async_to_sync_future,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+
+LOOPS = ["asyncio", "uvloop"]
+
+
+@pytest.fixture(params=LOOPS)
+def loop(request: pytest.FixtureRequest) -> str:
+    if request.param == "uvloop":
+        pytest.importorskip("uvloop", reason="uvloop is not installed")
+    name: str = request.param
+    return name
+
+
+def child_inherited_manager(loop: str, busy: bool) -> None:
+    """The child uses what the parent had started, in every way."""
+    manager, task = started("master", loop), Endless()
+    manager.run(give(1))
+    if busy:
+        manager.submit_task(task.wait())
+        reached(task.began)
+
+    def check() -> None:
+        calls: list[Callable[[Any], object]] = [
+            manager.run,
+            manager.submit_task,
+            lambda coro: manager.submit_task(coro, return_sync_future=True),
+        ]
+        for call in calls:
+            coro = give(1)
+            refused(call, coro)
+            assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
+        refused(manager.get_event_loop)
+        refused(manager.start)
+        manager.stop()  # there is nothing to stop here
+        assert "master" in repr(manager)
+        assert not manager.running
+
+    in_child(check)
+    assert manager.run(give("lives on")) == "lives on"
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["at rest", "keeper drives"])
+def test_an_inherited_manager(loop: str, busy: bool) -> None:
+    """Using the parent's manager is an error that says so; nothing hangs, nothing is left open."""
+    in_process(child_inherited_manager, loop, busy)
+
+
+def child_unstarted_manager() -> None:
+    """The child gets a manager that the parent had made, and not started."""
+    manager = AsyncioLoopManager("early")
+
+    def check() -> None:
+        refused(manager.run, give(1))
+        refused(manager.start)
+
+    in_child(check)
+    manager.start()
+    assert manager.run(give(1)) == 1
+
+
+def test_an_inherited_manager_that_was_not_started() -> None:
+    """A manager that is not started yet is the parent's as well."""
+    in_process(child_unstarted_manager)
+
+
+def child_inherited_futures(loop: str) -> None:
+    """The child asks futures of the parent's tasks."""
+    manager, tasks = started("master", loop), [Endless() for _ in range(3)]
+    plain = manager.submit_task(tasks[0].wait())
+    sync = manager.submit_task(tasks[1].wait(), return_sync_future=True)
+
+    async def bare() -> asyncio.Future[Any]:
+        return asyncio.get_running_loop().create_future()
+
+    wrapped = async_to_sync_future(manager.run(bare()))
+    wrapped_plain = async_to_sync_future(manager.submit_task(tasks[2].wait()))
+    done = [manager.submit_task(give("page")), manager.submit_task(give("page"), True)]
+    assert [future.result() for future in done] == ["page", "page"]  # type: ignore[attr-defined]
+    for task in tasks:
+        reached(task.began)
+
+    def check() -> None:
+        for ask in (plain.result, plain.exception, sync.result, sync.exception, sync.wait):
+            refused(ask)
+            refused(ask, 1)
+        for future in (wrapped, wrapped_plain):
+            for ask in (future.result, future.exception, future.wait):
+                refused(ask)
+        for any_future in (plain, sync, wrapped, wrapped_plain):
+            assert not any_future.done()
+        assert [future.result() for future in done] == ["page", "page"]  # type: ignore[attr-defined]
+
+    in_child(check)
+
+
+def test_inherited_futures(loop: str) -> None:
+    """Waiting in the child for a task of the parent's is an error, as it can never end there."""
+    in_process(child_inherited_futures, loop)
+
+
+def child_futures_by_hand() -> None:
+    """A future that was made by hand belongs to no process."""
+    future: SyncFuture[str] = SyncFuture()
+
+    def check() -> None:
+        assert not future.wait(0)
+        threading.Timer(0, future.set_result, ("page",)).start()
+        assert future.result() == "page"
+
+    in_child(check)
+    assert not future.done()
+
+
+def test_a_future_by_hand() -> None:
+    """A `SyncFuture` filled by hand works in the child as before."""
+    in_process(child_futures_by_hand)
