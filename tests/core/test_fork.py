@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import threading
 import warnings
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -30,9 +29,6 @@ from wsgi_async import (
     get_or_create_loop_manager,
     get_parent_thread,
 )
-
-if TYPE_CHECKING:
-    pass
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.core.support import (
     LIMIT,
@@ -18,9 +18,6 @@ from tests.core.support import (
     wait_until,
 )
 from wsgi_async import AsyncioLoopManager, get_or_create_loop_manager
-
-if TYPE_CHECKING:
-    pass
 
 
 def get(id: Any = None) -> AsyncioLoopManager:
