@@ -79,8 +79,8 @@ class Caller:
                 self._driver.drive(job, timeout, owned=False)
             elif waiter is not None:
                 self._claim(waiter, timeout)
-            elif baton.holder is None:
-                self._driver.wake_keeper()  # nobody else will start what waits in the queue
+            else:
+                self._driver.start_soon()  # nobody else may start what waits in the queue
         finally:
             if waiter is not None and baton.retract(waiter):
                 self._driver.start_soon()
