@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
+
+from wsgi_async import SyncFuture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +26,23 @@ def run_twice(world: World) -> None:
 
     world.thread("owner", owner)
     world.thread("other", other)
+
+
+def run_two_that_meet(world: World) -> None:
+    """Two threads call run() with coroutines that wait for each other, beside work in flight."""
+    manager = world.start()
+    one_came, two_came = asyncio.Event(), asyncio.Event()
+
+    async def meet(mine: asyncio.Event, yours: asyncio.Event) -> None:
+        mine.set()
+        await yours.wait()
+
+    def run(mine: asyncio.Event, yours: asyncio.Event) -> None:
+        manager.run(world.coroutine(meet(mine, yours)))
+
+    manager.submit_task(world.steps("submitted"))
+    world.thread("one", lambda: run(one_came, two_came))
+    world.thread("two", lambda: run(two_came, one_came))
 
 
 def submit(world: World) -> None:
@@ -72,6 +92,42 @@ def help_out_beside_outsider(world: World) -> None:
     """The same, and something comes onto the loop past the manager."""
     help_out(world)
     call_from_outside(world)
+
+
+def help_out_beside_submitter(world: World) -> None:
+    """The same, and another thread submits."""
+    help_out(world)
+    submit(world)
+
+
+def submit_and_run(world: World) -> None:
+    """The owner calls run() while work of its own is in flight on the keeper."""
+    manager = world.start()
+
+    def owner() -> None:
+        future = manager.submit_task(world.steps("submitted", turns=3))
+        world.expect(manager.run(world.steps("run", own=True)), "run")
+        world.expect(world.wait(future), "submitted")
+
+    world.thread("owner", owner)
+
+
+def cancel_beside_waiter(world: World) -> None:
+    """A thread cancels what the owner submits and waits for."""
+    manager = world.start()
+    world.patient = True
+    future = SyncFuture[SyncFuture[str]]()
+
+    def owner() -> None:
+        submitted = manager.submit_task(world.steps("submitted", turns=3), True)
+        future.set_result(submitted)
+        try:
+            world.expect(submitted.result(), "submitted")
+        except CancelledError:
+            world.expect(submitted.cancelled(), True)
+
+    world.thread("owner", owner)
+    world.thread("other", lambda: future.result().cancel())
 
 
 def leave_to_timer(world: World) -> None:

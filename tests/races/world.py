@@ -85,7 +85,15 @@ class World:
         self.driver = self.manager.life.driver
         self.baton = self.driver.baton
         self.scheduler.settle()
+        if not self.ours:
+            # Once it has had something to do, the keeper of such a loop rests inside of it.
+            self.scheduler.spawn("waker", self._wake)
+            self.scheduler.settle()
+            assert self.baton.holder == self.baton.keeper
         return self.manager
+
+    def _wake(self) -> None:
+        self.manager.get_event_loop().call_soon_threadsafe(_nothing)
 
     def thread(self, name: str, target: Callable[[], object]) -> None:
         """A thread of the scenario's; "owner" is the manager's own."""
@@ -256,3 +264,7 @@ def orders(
         report = explore(play, preemptions=preemptions + DEEPER, timeouts=timeouts)
     print(scenario.__name__, report)  # `pytest -rP` shows it
     return report
+
+
+def _nothing() -> None:
+    pass

@@ -19,7 +19,7 @@ from collections import deque
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from .jobs import NEW, QUEUED, STARTED, Waiter
+from .jobs import DROPPED, NEW, QUEUED, STARTED, Waiter
 
 if TYPE_CHECKING:
     from .jobs import Job
@@ -147,19 +147,20 @@ class Baton:
     def take_for(self, me: int, job: Job, *, drives: bool) -> tuple[Verdict, Waiter | None]:
         """Ask for the baton to bring a submitted job to its end; a claim's waiter with CLAIM."""
         with self.mutex:
-            if job.done or not drives or self.keeper_only or self.closing:
+            over = job.done or job.state is DROPPED or self.closing
+            if over or not drives or self.keeper_only:
                 return Verdict.QUEUE, None
             alone = not self.jobs and len(self.queue) == 1 and self.queue[0] is job
             if self.holder is None and (self.every_waiter_drives or alone):
                 self.holder = me
-                self.withdraw(job)
-                self.jobs.discard(job)  # it is the driver's own now
+                self._own(job)
                 return Verdict.DRIVE, None
             if not (self.every_waiter_drives or (alone and self.holder == self.keeper)):
                 return Verdict.QUEUE, None
-            if alone:
-                self.queue.clear()
+            if alone and self.holder == self.keeper:
+                self.queue.remove(job)  # alone, unless a destructor has come by since
                 job.state = NEW  # the claim has it now: the keeper is asked to leave, not to start
+            # Under another caller it stays in the queue: that one's coroutine may wait for it.
             waiter = Waiter(me, job, self._borrow())
             self.claims.append(waiter)
             return Verdict.CLAIM, waiter
@@ -178,12 +179,18 @@ class Baton:
     def withdraw(self, job: Job) -> bool:
         """Take a job out of the queue; True if nobody had started it, and nobody will."""
         with self.mutex:
-            if job.state is STARTED:
+            if job.state not in (NEW, QUEUED):
                 return False
             if job in self.queue:
                 self.queue.remove(job)
-            job.state = STARTED
+            job.state = DROPPED
             return True
+
+    def own_nested(self, job: Job) -> None:
+        """The driver calls again, from between two visits: the job is its own too."""
+        with self.mutex:
+            if job.state is not DROPPED:
+                self._own(job)
 
     def leave(self, job: Job) -> Leaving:
         """Give the baton back, and say whom to tell."""
@@ -208,17 +215,35 @@ class Baton:
         while self.claims:
             waiter = self.claims.popleft()
             job = waiter.job
-            if job.done:
+            if job.done or job.state is DROPPED or not self.may_claim():
+                self._drop(waiter)
                 continue
-            if self.may_claim():
-                self.holder = waiter.thread
-                self.withdraw(job)
-                self.jobs.discard(job)
-                waiter.granted = True
-                waiter.signal.set()
-                return True
-            self._queue_unseen(job)
+            self.holder = waiter.thread
+            self._own(job)
+            # The new driver's coroutine may wait for what the others came with. It looks at the
+            # queue without the mutex, so before it is told that it drives.
+            for other in self.claims:
+                self._queue_unseen(other.job)
+            waiter.granted = True
+            waiter.signal.set()
+            return True
         return False
+
+    def _own(self, job: Job) -> None:
+        """A job becomes the new driver's own."""
+        if job in self.queue:
+            self.queue.remove(job)
+        self.jobs.discard(job)
+        job.state = STARTED
+
+    def _drop(self, waiter: Waiter) -> None:
+        """A claimant that is in the list no more cannot be served."""
+        self._queue_unseen(waiter.job)
+        if waiter.job.waiter is not waiter:
+            # It came to help, and its future waits on. Who is in run() waits for the job's end,
+            # which wakes it.
+            waiter.dropped = True
+            waiter.signal.set()
 
     def _queue_unseen(self, job: Job) -> bool:
         """The claimant of a new job cannot be served: whoever drives takes the job."""
@@ -346,7 +371,7 @@ class Baton:
             if self.may_claim():
                 return True
             while self.claims:
-                self._queue_unseen(self.claims.popleft().job)
+                self._drop(self.claims.popleft())
             return False
 
     # -- the linger timer -----------------------------------------------------------------------

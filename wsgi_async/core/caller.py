@@ -92,7 +92,7 @@ class Caller:
         # the holder, so looking for that needed no mutex.
         if self._baton.closing and owned:
             raise Closing
-        self._baton.withdraw(job)
+        self._baton.own_nested(job)
         outer = self._driver.target
         if outer is not None:
             self._baton.keep(outer)  # to be seen by a stop() that comes now
@@ -149,9 +149,9 @@ class Caller:
             self._seam.give_back(waiter.signal)
 
     def _block(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Wait until the job is done or the baton is granted; whether it is granted."""
+        """Wait for the job's end, or for the baton's grant or refusal; whether it is granted."""
         job, signal = waiter.job, waiter.signal
-        while not (job.done or waiter.granted):
+        while not (job.done or waiter.granted or waiter.dropped):
             if not signal.wait(None if deadline is None else self._left(deadline)):
                 break
         return waiter.granted

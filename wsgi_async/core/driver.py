@@ -12,6 +12,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .caller import Caller
+from .jobs import DROPPED
 from .log import logger
 from .visits import Visits
 
@@ -113,7 +114,7 @@ class Driver:
         if self._selector is not None:
             self._selector.first_turn = True
         try:
-            if job.task is None and not job.done:
+            if job.task is None and not job.done and job.state is not DROPPED:
                 self.begin(job)
             if timeout is not None:
                 over = self._expire if owned else self._turn_away

@@ -77,7 +77,8 @@ class SyncFuture(_Unretrieved, Generic[T]):
         return f"raised {type(self._exception).__name__}" if self._exception else "finished"
 
     def __del__(self) -> None:
-        if self._unretrieved and self._exception is not None:
+        # A signal handler may have raised before __init__ got anywhere.
+        if getattr(self, "_unretrieved", False) and self._exception is not None:
             self._log(self._exception)
 
     # -- asking --------------------------------------------------------------------------------
@@ -283,8 +284,9 @@ class TaskFuture(_Unretrieved, concurrent.futures.Future[T]):
         self._unretrieved: BaseException | None = None
 
     def __del__(self) -> None:
-        if self._unretrieved is not None:
-            self._log(self._unretrieved)
+        # A signal handler may have raised before __init__ got anywhere.
+        if (error := getattr(self, "_unretrieved", None)) is not None:
+            self._log(error)
 
     def result(self, timeout: float | None = None) -> T:
         """As the base class.

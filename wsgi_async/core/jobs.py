@@ -11,10 +11,11 @@ if TYPE_CHECKING:
 
     from .seam import Signal
 
-__all__ = ["NEW", "QUEUED", "STARTED", "Job", "JobFuture", "Waiter"]
+__all__ = ["DROPPED", "NEW", "QUEUED", "STARTED", "Job", "JobFuture", "Waiter"]
 
-NEW, QUEUED, STARTED = range(3)
-"""Nobody has seen the job yet; it waits in the baton's queue; its task is made or being made."""
+NEW, QUEUED, STARTED, DROPPED = range(4)
+"""Nobody has seen the job yet; it waits in the baton's queue; its task is made or being made;
+it was cancelled before that, and never will be."""
 
 
 class JobFuture(Protocol):
@@ -58,13 +59,14 @@ class Job:
 class Waiter:
     """A thread that waits for a job, and perhaps for the baton. Lives as long as the wait.
 
-    `granted` is written under the baton's mutex, and followed by the signal.
+    `granted` and `dropped` are written under the baton's mutex, and followed by the signal.
     """
 
-    __slots__ = ("granted", "job", "signal", "thread")
+    __slots__ = ("dropped", "granted", "job", "signal", "thread")
 
     def __init__(self, thread: int, job: Job, signal: Signal) -> None:
         self.thread = thread
         self.job = job
         self.signal = signal
         self.granted = False  # the thread holds the baton now, or has to pass it on
+        self.dropped = False  # the thread will not get it, and its job is somebody else's

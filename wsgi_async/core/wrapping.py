@@ -53,7 +53,7 @@ def async_to_sync_future(
     if driver is not None:
         driver.follow(wrapped)  # a stop() of our manager must not leave its waiter hanging
     # An asyncio future is not thread-safe: what touches it has to run on its loop.
-    _call_on(loop, future.add_done_callback, wrapped.copy)
+    _call_on(loop, future.add_done_callback, wrapped.copy_late)
     return wrapped
 
 
@@ -85,6 +85,17 @@ class WrappedFuture(SyncFuture[T]):
             self._settle(exception=error)
         else:
             self._settle(source.result())
+
+    def copy_late(self, source: asyncio.Future[T]) -> None:
+        """As `copy()`, for a future that its waiters have seen pending.
+
+        If a `stop()` of our manager has cancelled it, they get the error that says so.
+        """
+        driver = driver_of(source.get_loop())
+        if source.cancelled() and driver is not None and driver.baton.closing:
+            self.fail(driver.stopped_error(asyncio.CancelledError()))
+        else:
+            self.copy(source)
 
     def fail(self, error: RuntimeError) -> None:
         """The loop has ended without the source."""
