@@ -203,20 +203,42 @@ def result_with_timeout(world: World) -> None:
     world.thread("other", lambda: world.expect(manager.run(world.steps("2")), "2"))
 
 
-def run_with_timeout_between(world: World) -> None:
-    """Three callers, of which the one in the middle may give up as its turn comes."""
+def run_with_timeout_behind(world: World) -> None:
+    """Two callers, of which the second may give up as its turn comes, and then cleans up."""
     manager = world.start()
     world.patient = True
+    open_: list[str] = []
+
+    async def tidy() -> str:
+        open_.append("2")
+        try:
+            return await world.steps("2")
+        finally:
+            try:
+                await asyncio.sleep(0)
+            finally:
+                open_.clear()
 
     def impatient() -> None:
         try:
-            world.expect(manager.run(world.steps("2"), timeout=0.5), "2")
+            world.expect(manager.run(world.coroutine(tidy()), timeout=0.5), "2")
         except TimeoutError:
             pass
+        world.expect(list(open_), [])
 
     world.thread("owner", lambda: world.expect(manager.run(world.steps("1", own=True)), "1"))
     world.thread("impatient", impatient)
-    world.thread("other", lambda: world.expect(manager.run(world.steps("3")), "3"))
+
+
+def run_with_timeout_between(world: World) -> None:
+    """The same, and a third caller after them."""
+    run_with_timeout_behind(world)
+    run_third(world)
+
+
+def run_third(world: World) -> None:
+    """A thread calls run(). Needs a started manager."""
+    world.thread("other", lambda: world.expect(world.manager.run(world.steps("3")), "3"))
 
 
 def stop(world: World) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 
@@ -67,40 +68,55 @@ def result(scheduler: Scheduler) -> Result:
     )
 
 
-def any_program(seed: int) -> Program:
-    """Three threads that do this and that to two of everything."""
-    chance = random.Random(seed)  # noqa: S311 - the same each time
+def any_plan(seed: int) -> list[list[tuple[str, str]]]:
+    """What each of three threads does: this and that, to two of everything."""
+    chance = random.Random(seed)
     kinds = [*KINDS, "wait a while"] if seed % 2 else KINDS
-    plan = [
+    return [
         [(chance.choice(kinds), chance.choice("ab")) for _ in range(chance.randint(2, 4))]
         for _ in range(3)
     ]
 
+
+class Toys:
+    """What the threads of a program without sense do things to."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.scheduler = scheduler
+        self.mutexes = {name: ControlledMutex(scheduler, f"mutex {name}") for name in "ab"}
+        self.signals = {name: ControlledSignal(scheduler, f"signal {name}") for name in "ab"}
+
+    def do_all(self, acts: list[tuple[str, str]]) -> None:
+        for kind, name in acts:
+            self.do(kind, name)
+
+    def do(self, kind: str, name: str) -> None:
+        if kind in ("read", "write"):
+            self.scheduler.point(READ if kind == "read" else WRITE, name)
+        elif kind == "set":
+            self.signals[name].set()
+        elif kind.startswith("wait"):
+            self.signals[name].wait(None if kind == "wait" else 1.0)
+        else:
+            with self.mutexes[name]:
+                self.inside(kind, name)
+
+    def inside(self, kind: str, name: str) -> None:
+        if kind == "set in a section":
+            self.signals[name].set()
+            return
+        self.scheduler.touch(READ, f"guarded {name}")
+        if kind == "section in steps":
+            self.scheduler.point(WRITE, name)
+        self.scheduler.touch(WRITE, f"guarded {name}")
+
+
+def any_program(seed: int) -> Program:
+    """Three threads that do what the plan of a seed says."""
+
     def program(scheduler: Scheduler) -> list[Body]:
-        mutexes = {name: ControlledMutex(scheduler, f"mutex {name}") for name in "ab"}
-        signals = {name: ControlledSignal(scheduler, f"signal {name}") for name in "ab"}
-
-        def do(kind: str, name: str) -> None:
-            if kind in ("read", "write"):
-                scheduler.point(READ if kind == "read" else WRITE, name)
-            elif kind == "set":
-                signals[name].set()
-            elif kind.startswith("wait"):
-                signals[name].wait(None if kind == "wait" else 1.0)
-            else:
-                with mutexes[name]:
-                    inside(kind, name)
-
-        def inside(kind: str, name: str) -> None:
-            if kind == "set in a section":
-                signals[name].set()
-                return
-            scheduler.touch(READ, f"guarded {name}")
-            if kind == "section in steps":
-                scheduler.point(WRITE, name)
-            scheduler.touch(WRITE, f"guarded {name}")
-
-        return [lambda acts=acts: [do(*act) for act in acts] and None for acts in plan]  # type: ignore[misc]
+        toys = Toys(scheduler)
+        return [partial(toys.do_all, acts) for acts in any_plan(seed)]
 
     return program
 

@@ -169,7 +169,9 @@ class Caller:
             self._driver.cancel_unstarted(job)
             return
         self._driver.post(self._driver.cancel, job)
-        self._block(waiter, self._seam.clock() + self._driver.grace)
+        deadline = self._seam.clock() + self._driver.grace
+        if self._block(waiter, deadline) and not job.done:
+            self._driver.drive(job, self._left(deadline), owned=False)
         if not job.done:
             self._driver.complain(job)
 
