@@ -11,6 +11,8 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 VENV ?= .venv
 TEST_ARGS ?=
+# Processes to test with; a file's tests stay together, as some count threads and descriptors.
+TEST_JOBS ?= 2
 BENCH_ARGS ?=
 # WORKERS and THREADS have their defaults in the example.
 export HOST PORT
@@ -33,14 +35,14 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "  HOST, PORT, WORKERS, THREADS (run), PYTHON, VENV, TEST_ARGS and BENCH_ARGS can be set."
+	@echo "  HOST, PORT, WORKERS, THREADS (run), PYTHON, VENV, TEST_JOBS, TEST_ARGS and BENCH_ARGS can be set."
 
 run: $(VENV)/.extra-example ## Serve the example with gunicorn on http://127.0.0.1:8000
 	@echo "The status board is at http://$(HOST):$(PORT) (Ctrl-C stops it)"
 	@exec $(PY) -m gunicorn --config example_app/gunicorn.conf.py example_app.app:app
 
 test: $(VENV)/.extra-test ## Run all tests
-	$(PY) -X dev -m pytest $(TEST_ARGS)
+	$(PY) -X dev -m pytest -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
 
 test-all: ## Run all tests on each of Python 3.11, 3.12 and 3.13 that is found
 	@MAKE="$(MAKE)" .ci/test-all $(TEST_ARGS)
