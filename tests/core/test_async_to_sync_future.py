@@ -217,7 +217,7 @@ def test_of_a_submitted_task(make_manager: MakeManager) -> None:
     assert async_to_sync_future(manager.submit_task(throw(error))).exception(20) is error
 
 
-@pytest.mark.parametrize("wrong", [None, 7, "future", give], ids=lambda bad: getattr(bad, "__name__", repr(bad)))
+@pytest.mark.parametrize("wrong", [None, 7, "future", give])
 def test_what_is_no_future(wrong: Any) -> None:
     """Anything else is refused, with the two kinds that will do."""
     with pytest.raises(TypeError, match=r"asyncio\.Future"):

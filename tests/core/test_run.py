@@ -118,7 +118,7 @@ def test_the_thread_is_as_it_was(make_manager: MakeManager) -> None:
     assert asyncio.run(give("other loops run")) == "other loops run"
 
 
-@pytest.mark.parametrize("wrong", [None, give, 7, "coroutine"], ids=lambda bad: getattr(bad, "__name__", repr(bad)))
+@pytest.mark.parametrize("wrong", [None, give, 7, "coroutine"])
 @on_worker
 def test_refuses_what_is_no_coroutine(make_manager: MakeManager, wrong: Any) -> None:
     """Who forgets to call the async function is told so."""
@@ -193,7 +193,7 @@ def test_a_loop_of_the_users_choice() -> None:
 @pytest.mark.parametrize(
     "options",
     [{"drive": "sometimes"}, {"linger": -1}, {"grace": -0.5}, {"grace": float("nan")}],
-    ids=lambda bad: getattr(bad, "__name__", repr(bad)),
+    ids=repr,
 )
 def test_options_that_cannot_be_used(options: dict[str, Any]) -> None:
     """A slip in an option is told where it was made, not at the first call."""
