@@ -47,7 +47,8 @@ class Caller:
             self._drive_nested(job, timeout, owned=True)
             return
         try:
-            verdict = baton.take(me, job, drives=self._may_drive(me))
+            drives = not job.on_keeper and self._may_drive(me)
+            verdict = baton.take(me, job, drives=drives)
             if verdict is _DRIVE:
                 self._driver.drive(job, timeout, owned=True)
             else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .caller import Caller
 from .jobs import DROPPED
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .baton import Baton
-    from .jobs import Job
+    from .hosts import TaskHost
+    from .jobs import HostJob, Job
     from .loops import BoundLoop, WatchedSelector
     from .seam import Seam
 
@@ -85,6 +86,9 @@ class Driver:
         self.target: Job | None = None  # the job that the present caller drives for
         # Futures on the loop that threads wait for past us; their waiters must not hang.
         self._followed: weakref.WeakSet[Followed] = weakref.WeakSet()
+        # The hosts whose tasks live. The loop holds its tasks weakly: this keeps the parked ones.
+        # Changed by the thread that holds the baton only.
+        self.hosts: set[TaskHost] = set()
         self.wake_keeper = wake_keeper
         self.arm_timer = arm_timer
         # Bound once: these are looked up in every call.
@@ -144,7 +148,10 @@ class Driver:
             timer.cancel()
 
     def begin(self, job: Job) -> None:
-        """Make the job's task. The caller holds the baton."""
+        """Make the job's task, or have its host go on. The caller holds the baton."""
+        if job.host is not None:
+            job.host.serve(cast("HostJob", job))
+            return
         wrapped = self._follow(job)
         try:
             if job.foreign_context:
@@ -153,7 +160,7 @@ class Driver:
         except BaseException as error:
             # Whatever it is, it is the job's: who makes the task may be somebody else's driver.
             wrapped.close()
-            job.coro.close()
+            job.discard()
             self.finish(job, exception=error)
             return
         if not job.done:  # an eager task factory may have run it to its end already
@@ -171,17 +178,21 @@ class Driver:
         else:
             if job.task is not None:
                 job.task.remove_done_callback(self._on_end)
-            if job is self.target and job.waiter is None and job.future is None:
-                # Nobody but the thread that we are in asks for this outcome, so the mutex can
-                # be spared. A stop() that gives up on us may write its error beside it: this
-                # thread reads them after this, and either is true.
-                job.result = result
-                job.done = True
-                self._stop()
-            else:
-                self.finish(job, result)
+            self.answer(job, result)
         finally:
             del job  # the exception's traceback holds this frame: no cycle
+
+    def answer(self, job: Job, result: Any) -> None:
+        """On the loop: give a job its result, as `finish()` does."""
+        if job is self.target and job.waiter is None and job.future is None:
+            # Nobody but the thread that we are in asks for this outcome, so the mutex can be
+            # spared. A stop() that gives up on us may write its error beside it: this thread
+            # reads them after this, and either is true.
+            job.result = result
+            job.done = True
+            self._stop()
+        else:
+            self.finish(job, result)
 
     def _ended_unseen(self, task: asyncio.Task[Any]) -> None:
         """A task ended, perhaps without a first step: somebody may have cancelled it before.
@@ -191,7 +202,7 @@ class Driver:
         """
         for job in self.in_flight():
             if job.task is task and not job.done:
-                job.coro.close()
+                job.discard()
                 self.finish(job, exception=asyncio.CancelledError(), cancelled=True)
 
     def in_flight(self) -> list[Job]:
@@ -318,7 +329,7 @@ class Driver:
 
     def cancel_unstarted(self, job: Job) -> None:
         """End a job that nobody has started and that is in no queue any more."""
-        job.coro.close()
+        job.discard()
         self.finish(job, exception=asyncio.CancelledError(), cancelled=True)
 
     def finish(

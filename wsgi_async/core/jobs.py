@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from .seam import Signal
 
-__all__ = ["DROPPED", "NEW", "QUEUED", "STARTED", "Job", "JobFuture", "Waiter"]
+__all__ = ["DROPPED", "NEW", "QUEUED", "STARTED", "Host", "HostJob", "Job", "JobFuture", "Waiter"]
 
 NEW, QUEUED, STARTED, DROPPED = range(4)
 """Nobody has seen the job yet; it waits in the baton's queue; its task is made or being made;
@@ -45,6 +45,8 @@ class Job:
     expired = False  # the timeout of run() has passed and its task is being cancelled
     left = False  # the thread that drives for this job goes on without its end
     foreign_context = False  # somebody else's, who may be inside it
+    host: Host | None = None  # who does it, if it is no coroutine of its own
+    on_keeper = False  # only the keeper may do it
 
     def __init__(self, coro: Coroutine[Any, Any, Any], context: contextvars.Context) -> None:
         self.coro = coro
@@ -54,6 +56,41 @@ class Job:
     def name(self) -> str:
         """The coroutine's qualified name, for the log."""
         return getattr(self.coro, "__qualname__", None) or repr(self.coro)
+
+    def discard(self) -> None:
+        """Nobody will ever run it: leave no coroutine behind that was never awaited."""
+        self.coro.close()
+
+
+class Host(Protocol):
+    """A task on the loop that lives on between its jobs, parked."""
+
+    name: str
+
+    def serve(self, job: HostJob) -> None:
+        """Go on for this job. With the baton, perhaps outside of the loop; raises nothing."""
+
+
+class HostJob(Job):
+    """What a thread asks of a host, once. Lives until the host has answered.
+
+    Args:
+        host: Whom it asks.
+        on_keeper: Only the keeper may do it, as it has done the host's earlier ones.
+    """
+
+    def __init__(self, host: Host, *, on_keeper: bool) -> None:
+        self.host = host
+        if on_keeper:
+            self.on_keeper = True
+
+    @property
+    def name(self) -> str:
+        """The host's name."""
+        return "" if self.host is None else self.host.name
+
+    def discard(self) -> None:
+        """It has no coroutine of its own."""
 
 
 class Waiter:

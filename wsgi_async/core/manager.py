@@ -13,15 +13,25 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from . import lineage
 from .baton import Closing
 from .checks import check_timeout, refuse_in_event_loop, running_loop
+from .context_managers import (
+    ContextManagerHost,
+    SyncContextManager,
+    is_async_context_manager,
+    no_async_context_manager,
+)
 from .contexts import copy_changes, warn_of_leftovers
 from .errors import UnknownAsyncTaskError
 from .futures import DrivenFuture, TaskFuture
 from .jobs import NEW, Job
 from .lifecycle import Life
+from .prefetching import PrefetchingPump
 from .settings import Drive, LoopFactory, Settings
+from .streaming import Pump, SyncIterator
 
 if TYPE_CHECKING:
     import concurrent.futures
+    from collections.abc import AsyncIterable, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from .driver import Driver
     from .futures import SyncFuture
@@ -177,10 +187,7 @@ class AsyncioLoopManager:
         Raises:
             RuntimeError: The manager is not started.
         """
-        driver = self.life.driver
-        if driver is None:
-            raise self.life.refusal()
-        return driver.loop.raw
+        return self._started().loop.raw
 
     # -- work --------------------------------------------------------------------------------
 
@@ -316,6 +323,69 @@ class AsyncioLoopManager:
             job.future = None
             raise self._refused(coro, self.life.refusal()) from None
         return future
+
+    def iterate(self, async_iterable: AsyncIterable[T], *, prefetch: int = 0) -> SyncIterator[T]:
+        """Iterate over an async iterable in sync code, in a streamed response for one.
+
+        The whole iterable runs in one task and one context. Without `prefetch` it makes an item
+        when it is asked for one, on the thread that asks where `run()` would run there; from the
+        first item that the keeper had to make, they all come from the keeper. From any thread;
+        nothing runs before the first item is asked for.
+
+        Args:
+            async_iterable: An async generator, or anything that `async for` takes.
+            prefetch: How many items it may run ahead, on the keeper.
+
+        Returns:
+            An iterator that is a context manager too. Close it if it is left early: the
+            generator's `finally` blocks run then.
+
+        Raises:
+            RuntimeError: The manager is not started.
+            TypeError: It is no async iterable, or `prefetch` no integer.
+            ValueError: `prefetch` is negative.
+        """
+        if not hasattr(async_iterable, "__aiter__"):
+            raise TypeError(
+                f"{async_iterable!r} is no async iterable. Call the async generator function, or "
+                "give an object with __aiter__()."
+            )
+        if not isinstance(prefetch, int):
+            raise TypeError(f"prefetch is {prefetch!r}. Give a number of items, from zero.")
+        if prefetch < 0:
+            raise ValueError(f"prefetch is {prefetch!r}. Give a number of items, from zero.")
+        driver = self._started()
+        if prefetch:
+            return SyncIterator(PrefetchingPump(driver, async_iterable, prefetch))
+        return SyncIterator(Pump(driver, async_iterable))
+
+    def wrap_async_context_manager(
+        self,
+        cm: AbstractAsyncContextManager[T, bool | None]
+        | Callable[[], AbstractAsyncContextManager[T, bool | None]],
+    ) -> SyncContextManager[T]:
+        """Use an async context manager in a `with` statement.
+
+        Its enter and exit run in one task, on the keeper, and what it holds stays open for the
+        `run()` calls of the `with` body. From any thread that runs no event loop.
+
+        Args:
+            cm: The async context manager, which is used once. Or a function that makes it on the
+                loop, for one that cannot be made elsewhere: `lambda: asyncio.timeout(5)`.
+
+        Raises:
+            RuntimeError: The manager is not started.
+            TypeError: It is no async context manager.
+        """
+        if not (is_async_context_manager(cm) or callable(cm)):
+            raise no_async_context_manager(cm)
+        return SyncContextManager(ContextManagerHost(self._started(), cm))
+
+    def _started(self) -> Driver:
+        driver = self.life.driver
+        if driver is None:
+            raise self.life.refusal()
+        return driver
 
     def _accept(
         self, coro: Coroutine[Any, Any, T], task_type: Hashable, *, blocks: bool = True

@@ -84,6 +84,7 @@ class Shutdown:
 
     def _end_tasks(self, budget: float) -> None:
         tracked = {job.task for job in self._driver.in_flight() if job.task is not None}
+        tracked |= {host.task for host in self._driver.hosts if host.task is not None}
 
         async def end() -> None:
             # First those that are nobody's child. They cancel their own: a child that is
@@ -113,6 +114,9 @@ class Shutdown:
         for job in self._driver.in_flight():
             if job.task is task:
                 return job.name
+        for host in self._driver.hosts:
+            if host.task is task:
+                return host.name
         return f"the task {task.get_name()} ({task.get_coro()!r})"
 
     def _end_generators(self, budget: float) -> None:

@@ -1,0 +1,10 @@
+"""The core's fixtures: a manager on either loop, and a look at what is left behind."""
+
+from tests.core.conftest import (
+    _collected,
+    _nothing_stays_behind,
+    loop_factory,
+    make_manager,
+)
+
+__all__ = ["_collected", "_nothing_stays_behind", "loop_factory", "make_manager"]

@@ -1,0 +1,415 @@
+"""`manager.iterate()`: async iterables in sync code."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.core.support import (
+    LIMIT,
+    Endless,
+    Stubborn,
+    Worker,
+    give,
+    in_process,
+    on_worker,
+    our_log,
+    reached,
+    say,
+    wait_until,
+)
+from tests.streaming.parts import Numbers, keeper_of, variable
+from wsgi_async import AsyncioLoopManager
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.core.conftest import MakeManager
+
+BOTH = pytest.mark.parametrize("prefetch", [0, 4], ids=["item by item", "prefetch"])
+
+
+@BOTH
+@on_worker
+def test_every_item_in_its_order(make_manager: MakeManager, prefetch: int) -> None:
+    """A for loop gets what an `async for` would, and then the iterator is exhausted."""
+    iterator = make_manager().iterate(Numbers(50).walk(), prefetch=prefetch)
+    assert iter(iterator) is iterator
+    assert list(iterator) == list(range(50))
+    assert list(iterator) == []
+    iterator.close()
+
+
+@BOTH
+@on_worker
+def test_one_task_and_one_context(make_manager: MakeManager, prefetch: int) -> None:
+    """All of the generator runs in one task, and sees the variables of who called iterate()."""
+    manager, numbers = make_manager(), Numbers(20)
+    variable.set("request")
+    iterator = manager.iterate(numbers.walk(), prefetch=prefetch)
+    variable.set("later")
+    for _ in iterator:
+        manager.run(give(1))
+    assert len(numbers.tasks) == 1
+    assert set(numbers.seen) == {"request"}
+    assert variable.get() == "later"
+
+
+@on_worker
+def test_items_are_made_on_the_consumers_thread(make_manager: MakeManager) -> None:
+    """Without prefetch no item crosses a thread, and the loop is free between them."""
+    manager, numbers = make_manager(), Numbers(20)
+    for _ in manager.iterate(numbers.walk()):
+        assert manager.run(ident()) == threading.get_ident()
+    assert set(numbers.threads) == {threading.get_ident()}
+
+
+@on_worker
+def test_with_prefetch_the_keeper_makes_the_items(make_manager: MakeManager) -> None:
+    """A generator that runs ahead stays on one thread as well: the keeper's."""
+    manager, numbers = make_manager(), Numbers(50)
+    for _ in manager.iterate(numbers.walk(), prefetch=4):
+        manager.run(give(1))
+    assert set(numbers.threads) == {keeper_of(manager)}
+
+
+@on_worker
+def test_from_the_keeper_there_is_no_way_back(make_manager: MakeManager) -> None:
+    """A generator that had to move to the keeper, as that was busy, stays there."""
+    manager, numbers, task = make_manager(), Numbers(6), Endless()
+    iterator = manager.iterate(numbers.walk())
+    next(iterator)
+    future = manager.submit_task(task.wait())
+    reached(task.began)
+    next(iterator)
+    future.cancel()
+    reached(task.cleaned)
+    assert list(iterator) == [2, 3, 4, 5]
+    moves = [b for a, b in zip(numbers.threads, numbers.threads[1:], strict=False) if a != b]
+    assert moves == [keeper_of(manager)]
+
+
+@on_worker
+def test_nothing_runs_ahead(make_manager: MakeManager) -> None:
+    """Without prefetch an item is made when it is asked for; and nothing before the first."""
+    numbers = Numbers(10)
+    iterator = make_manager().iterate(numbers.walk())
+    assert numbers.made == 0
+    for made, _ in enumerate(iterator, 1):
+        assert numbers.made == made
+
+
+@on_worker
+def test_prefetch_bounds_how_far_it_runs_ahead(make_manager: MakeManager) -> None:
+    """With prefetch it makes so many items, and goes on when half of them are taken."""
+    numbers = Numbers(100)
+    iterator = make_manager().iterate(numbers.walk(), prefetch=8)
+    next(iterator)
+    wait_until(lambda: numbers.made >= 8, "it did not run ahead")
+    for taken, _ in enumerate(iterator, 2):
+        assert numbers.made - taken <= 8
+    assert taken == 100
+
+
+@on_worker
+def test_an_item_need_not_wait_for_the_others(make_manager: MakeManager) -> None:
+    """With prefetch the first item comes as soon as it is there, before the buffer is full."""
+    numbers = Numbers(10, stall_at=1)
+    iterator = make_manager().iterate(numbers.walk(), prefetch=8)
+    assert next(iterator) == 0
+    reached(numbers.stalled)
+    numbers.go_on()
+    assert list(iterator) == list(range(1, 10))
+
+
+@BOTH
+@on_worker
+def test_an_exception_comes_at_its_place(make_manager: MakeManager, prefetch: int) -> None:
+    """The items before it come first, then the exception, once, and then the end."""
+    error = LookupError("no more pages")
+    iterator = make_manager().iterate(Numbers(3, error=error).walk(), prefetch=prefetch)
+    assert [next(iterator) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(LookupError) as caught:
+        next(iterator)
+    assert caught.value is error
+    assert list(iterator) == []
+
+
+@BOTH
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+@on_worker
+def test_system_exit_goes_to_the_consumer(
+    make_manager: MakeManager, prefetch: int, kind: type[BaseException]
+) -> None:
+    """What would end an event loop reaches who iterates, and the manager lives on."""
+    manager = make_manager()
+    iterator = manager.iterate(Numbers(1, error=kind("over")).walk(), prefetch=prefetch)
+    next(iterator)
+    with pytest.raises(kind, match="over"):
+        next(iterator)
+    assert manager.run(give("alive")) == "alive"
+
+
+@BOTH
+@pytest.mark.parametrize("way", ["close", "with", "with an exception"])
+@on_worker
+def test_leaving_early_runs_the_finally_blocks(
+    make_manager: MakeManager, prefetch: int, way: str
+) -> None:
+    """Whoever leaves early has the generator's finally run when close() returns, in its task."""
+    manager, numbers = make_manager(), Numbers(10)
+    iterator = manager.iterate(numbers.walk(), prefetch=prefetch)
+    if way == "close":
+        next(iterator)
+        iterator.close()
+        iterator.close()
+    else:
+        with suppress(LookupError), iterator:
+            raise LookupError(next(iterator))
+    assert numbers.closed.is_set()
+    assert len(numbers.tasks) == 1
+    assert list(iterator) == []
+    assert in_flight(manager) == 0
+
+
+@on_worker
+def test_closing_what_was_never_begun(make_manager: MakeManager) -> None:
+    """A generator that was never asked for an item never runs, and leaves nothing behind."""
+    numbers = Numbers()
+    with make_manager().iterate(numbers.walk()):
+        pass
+    assert numbers.threads == []
+
+
+@BOTH
+@on_worker
+def test_closing_while_it_waits_ends_it_at_once(make_manager: MakeManager, prefetch: int) -> None:
+    """A client that goes away ends a generator that is waiting for something."""
+    manager, numbers = make_manager(), Numbers(stall_at=1)
+    iterator = manager.iterate(numbers.walk(), prefetch=prefetch)
+    next(iterator)
+    with Worker() as other:
+        waiting = other.begin(next, iterator)
+        reached(numbers.stalled)
+        iterator.close()
+        assert isinstance(waiting.exception(LIMIT), asyncio.CancelledError | StopIteration)
+    assert numbers.closed.is_set()
+    assert isinstance(numbers.ended_by, asyncio.CancelledError)
+
+
+@BOTH
+@on_worker
+def test_what_closing_raises(make_manager: MakeManager, prefetch: int) -> None:
+    """An exception of a finally block comes out of close()."""
+
+    async def broken() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            raise LookupError("in the cleanup")
+
+    iterator = make_manager().iterate(broken(), prefetch=min(prefetch, 1))
+    next(iterator)
+    with pytest.raises(LookupError, match="in the cleanup"):
+        iterator.close()
+
+
+@on_worker
+def test_a_cleanup_that_never_ends(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """close() returns within the grace, twice, and the log names who did not end."""
+    manager, stubborn = make_manager(grace=0.05), Stubborn()
+
+    async def hopeless() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await stubborn.wait()
+
+    iterator = manager.iterate(hopeless())
+    next(iterator)
+    iterator.close()
+    assert any("hopeless" in line and "0.05 s" in line for line in our_log(caplog))
+    stubborn.release()
+    wait_until(lambda: in_flight(manager) == 0, "it did not end when released")
+
+
+@BOTH
+@on_worker
+def test_collected_unclosed(make_manager: MakeManager, prefetch: int) -> None:
+    """One that nobody closes is closed in the background, with a warning that names it."""
+    manager, numbers = make_manager(), Numbers()
+    iterator = manager.iterate(numbers.walk(), prefetch=prefetch)
+    next(iterator)
+    kept = [iterator]
+    del iterator
+    with pytest.warns(ResourceWarning, match=r"Numbers\.walk was iterated and never closed"):
+        kept.clear()
+    reached(numbers.closed)
+
+
+@BOTH
+@on_worker
+def test_a_stop_ends_it(make_manager: MakeManager, prefetch: int) -> None:
+    """A stopped manager has closed the generator, and the next item is a RuntimeError."""
+    manager, numbers = make_manager(), Numbers(100)
+    iterator = manager.iterate(numbers.walk(), prefetch=prefetch)
+    next(iterator)
+    manager.stop()
+    assert numbers.closed.is_set()
+    with pytest.raises(RuntimeError, match="was stopped"):
+        list(iterator)
+    iterator.close()
+
+
+@BOTH
+@on_worker
+def test_a_stop_wakes_who_waits_for_an_item(make_manager: MakeManager, prefetch: int) -> None:
+    """A thread that waits for the next item gets the error, and does not hang."""
+    manager, numbers = make_manager(), Numbers(stall_at=0)
+    iterator = manager.iterate(numbers.walk(), prefetch=prefetch)
+    with Worker() as other:
+        waiting = other.begin(next, iterator)
+        reached(numbers.stalled)
+        manager.stop()
+        error = waiting.exception(LIMIT)
+    assert isinstance(error, RuntimeError)
+    assert "was stopped" in str(error)
+    assert numbers.closed.is_set()
+
+
+@on_worker
+def test_one_thread_at_a_time(make_manager: MakeManager) -> None:
+    """A second thread that asks while the first waits is told so."""
+    manager, numbers = make_manager(), Numbers(2, stall_at=0)
+    iterator = manager.iterate(numbers.walk())
+    with Worker() as other:
+        waiting = other.begin(next, iterator)
+        reached(numbers.stalled)
+        with pytest.raises(RuntimeError, match="is busy with the call of another thread"):
+            next(iterator)
+        numbers.go_on()
+        assert waiting.result(LIMIT) == 0
+    assert list(iterator) == [1]
+
+
+@on_worker
+def test_any_async_iterable(make_manager: MakeManager) -> None:
+    """What has `__aiter__` and `__anext__` only will do, and need not have a close method."""
+
+    class Countdown:
+        def __init__(self) -> None:
+            self.left = 3
+
+        def __aiter__(self) -> Countdown:
+            return self
+
+        async def __anext__(self) -> int:
+            if not self.left:
+                raise StopAsyncIteration
+            self.left -= 1
+            return self.left
+
+    manager = make_manager()
+    assert list(manager.iterate(Countdown())) == [2, 1, 0]
+    with manager.iterate(Countdown(), prefetch=1) as iterator:
+        assert next(iterator) == 2
+
+
+@pytest.mark.parametrize(
+    ("iterable", "prefetch", "error"),
+    [([1], 0, TypeError), (None, 0, TypeError), ("gen", -1, ValueError), ("gen", 1.5, TypeError)],
+)
+@on_worker
+def test_what_cannot_be_iterated(
+    make_manager: MakeManager, iterable: Any, prefetch: Any, error: type[Exception]
+) -> None:
+    """A slip in an argument is told where it was made."""
+    source = Numbers().walk() if iterable == "gen" else iterable
+    with pytest.raises(error):
+        make_manager().iterate(source, prefetch=prefetch)
+
+
+def test_before_the_start() -> None:
+    """A manager that is not started says so."""
+    with pytest.raises(RuntimeError, match="not started"):
+        AsyncioLoopManager().iterate(Numbers().walk())
+
+
+@BOTH
+@on_worker
+def test_in_a_coroutine(make_manager: MakeManager, prefetch: int) -> None:
+    """Where a loop runs, it says what to do instead."""
+    manager = make_manager()
+    iterator = manager.iterate(Numbers(1).walk(), prefetch=prefetch)
+
+    async def blocks() -> None:
+        next(iterator)
+
+    with pytest.raises(RuntimeError, match="async for"):
+        manager.run(blocks())
+    assert list(iterator) == [0]
+
+
+@on_worker
+def test_a_coroutine_that_iterates_in_a_thread(make_manager: MakeManager) -> None:
+    """A sync function in a thread may iterate while the coroutine that waits for it is driven."""
+    manager = make_manager()
+
+    async def outer(prefetch: int) -> list[int]:
+        numbers = Numbers(9)
+        return await asyncio.to_thread(
+            lambda: list(manager.iterate(numbers.walk(), prefetch=prefetch))
+        )
+
+    assert manager.run(outer(0)) == list(range(9))
+    assert manager.run(outer(2)) == list(range(9))
+
+
+def fork_while_streaming() -> None:
+    import os
+
+    def main() -> None:
+        manager = AsyncioLoopManager()
+        manager.start()
+        iterators = [manager.iterate(Numbers(100).walk(), prefetch=n) for n in (0, 1)]
+        for iterator in iterators:
+            next(iterator)
+        pid = os.fork()
+        if pid == 0:
+            for iterator in iterators:
+                try:
+                    list(iterator)
+                except RuntimeError as error:
+                    say(f"child: {'after a fork' in str(error)}")
+            os._exit(0)
+        os.waitpid(pid, 0)
+        for iterator in iterators:
+            say(f"parent: {len(list(iterator))}")
+        manager.stop()
+
+    thread = threading.Thread(target=main)
+    thread.start()
+    thread.join()
+
+
+def test_in_a_forked_child() -> None:
+    """The parent's streams are refused there, and go on in the parent."""
+    lines = in_process(fork_while_streaming).splitlines()
+    assert lines == ["child: True", "child: True", "parent: 99", "parent: 99"]
+
+
+async def ident() -> int:
+    return threading.get_ident()
+
+
+def in_flight(manager: AsyncioLoopManager) -> int:
+    driver = manager.life.driver
+    assert driver is not None
+    return len(driver.in_flight()) + len(driver.hosts)

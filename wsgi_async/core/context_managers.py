@@ -1,0 +1,176 @@
+"""Async context managers as sync ones: what `wrap_async_context_manager()` returns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import warnings
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .hosts import TaskHost
+from .jobs import HostJob
+from .streaming import name_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+    from types import TracebackType
+
+    from .driver import Driver
+
+    Details = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+
+__all__ = [
+    "ContextManagerHost",
+    "SyncContextManager",
+    "is_async_context_manager",
+    "no_async_context_manager",
+]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class SyncContextManager(Generic[T_co]):
+    """A sync context manager around an async one; for one `with` statement.
+
+    The async one's enter and exit run in one task and one context, on the keeper's thread, so an
+    anyio task group or `asyncio.timeout` may be open for any number of `run()` calls in between.
+    An exception in the `with` body reaches `__aexit__`, and can be suppressed there. If the task
+    is cancelled in the meantime (a task group does so when a child fails), `__aexit__` runs at
+    once, and what it raises comes out at the end of the `with` body.
+
+    From any thread that runs no event loop. One that is collected while it is open is closed in
+    the background, with a `ResourceWarning`.
+    """
+
+    __slots__ = ("__weakref__", "_host")
+
+    def __init__(self, host: ContextManagerHost) -> None:
+        self._host = host
+
+    def __enter__(self) -> T_co:
+        """Enter, and return what `__aenter__` does.
+
+        Raises:
+            BaseException: What `__aenter__` raised.
+            RuntimeError: It was entered before, the manager was stopped, the process was forked,
+                or this thread runs an event loop.
+        """
+        host = self._host
+        if host.entered:
+            raise RuntimeError(
+                f"{host.name} has been entered before. Wrap a new context manager each time."
+            )
+        host.entered = True
+        return host.call(HostJob(host, on_keeper=True), _INSTEAD)  # type: ignore[no-any-return]
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        """Exit; True if `__aexit__` suppresses the exception.
+
+        Raises:
+            BaseException: What `__aexit__` raised.
+            RuntimeError: As for `__enter__`.
+        """
+        try:
+            return self._host.leave((kind, error, traceback))
+        except BaseException as raised:
+            if raised is error:
+                return False  # it goes on by itself, with the traceback that it had
+            raise
+
+    def __del__(self) -> None:
+        host = getattr(self, "_host", None)
+        if host is None or host.task is None or host.ended or host.driver.inherited:
+            return
+        host.abandon()
+        warnings.warn(
+            f"{host.name} was entered and never exited. Use it in a with statement.",
+            ResourceWarning,
+            source=self,
+            stacklevel=1,
+        )
+
+
+_INSTEAD = "`async with` the context manager itself"
+
+
+class ContextManagerHost(TaskHost):
+    """Hosts an async context manager from its enter to its exit. Lives as long as its task.
+
+    Args:
+        driver: Whose loop it is on.
+        source: The async context manager, or what makes it on the loop.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        source: AbstractAsyncContextManager[Any, Any]
+        | Callable[[], AbstractAsyncContextManager[Any, Any]],
+    ) -> None:
+        super().__init__(driver, contextvars.copy_context(), name_of(source))
+        self.entered = False  # the user's thread's own
+        self._source: Any = source
+        self._details: Details = (None, None, None)  # written before the job that reads it
+        self._left_with: BaseException | None = None  # raised with nobody to tell
+        self._left_well = False  # exited when the task was cancelled, which was suppressed
+
+    def leave(self, details: Details) -> bool:
+        """Exit with these details of an exception; whether it is suppressed."""
+        error = details[1]
+        self._details = details
+        try:
+            return bool(self.call(HostJob(self, on_keeper=True), _INSTEAD))
+        except BaseException:
+            if self.driver.baton.closing and error is not None:
+                return False  # the stop() has seen to it; what went wrong before says more
+            if self._left_well:
+                return False
+            if self._left_with is not None:
+                raise self._left_with from None
+            raise
+        finally:
+            self._left_with = None
+            self._details = (None, None, None)
+            del details, error
+
+    async def live(self) -> None:
+        """Enter for the first job, and exit for the second, or when the task is cancelled."""
+        source = self._source
+        manager = source if is_async_context_manager(source) else source()
+        if not is_async_context_manager(manager):
+            raise no_async_context_manager(manager)
+        kind = type(manager)
+        self.answer(await kind.__aenter__(manager))
+        try:
+            await self.park()
+        except asyncio.CancelledError as error:
+            if not await kind.__aexit__(manager, type(error), error, error.__traceback__):
+                raise
+            self._left_well = True
+        else:
+            self.answer(await kind.__aexit__(manager, *self._details))
+
+    def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
+        """As the base class; what nobody has asked for is raised at the exit."""
+        if self.job is None and not cancelled:
+            self._left_with = error
+        else:
+            super().fail(error, cancelled=cancelled)
+
+
+def is_async_context_manager(value: object) -> bool:
+    """Whether `async with` takes it."""
+    return hasattr(type(value), "__aenter__") and hasattr(type(value), "__aexit__")
+
+
+def no_async_context_manager(value: object) -> TypeError:
+    """What whoever gives something else gets."""
+    return TypeError(
+        f"{value!r} is no async context manager. Give an object with __aenter__() and __aexit__()."
+    )

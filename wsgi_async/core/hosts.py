@@ -1,0 +1,173 @@
+"""Hosts: tasks of ours on the loop that outlive a call, and go on when a thread asks them to.
+
+What has to happen in one task (all of an async generator, a context manager's enter and exit) and
+is asked for in several calls runs in a host. Between two calls it is parked on a future: nobody
+steps it, and the manager does not count it as work in flight. A call to it is a job like any
+other, so who steps it is decided as for `run()`; a host that the keeper has stepped once stays
+with the keeper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from .baton import Closing
+from .checks import refuse_in_event_loop, refuse_inherited
+from .jobs import HostJob
+from .log import logger
+
+if TYPE_CHECKING:
+    import contextvars
+
+    from .driver import Driver
+
+__all__ = ["TaskHost"]
+
+
+class TaskHost:
+    """One task that serves one job after another. Lives until its task ends.
+
+    The threads that call it take turns. `job`, `task` and what subclasses add is written by the
+    thread that holds the baton, unless they say otherwise.
+
+    Args:
+        driver: Whose loop it is on.
+        context: The context that its task runs in.
+        name: What to call it in the log.
+    """
+
+    def __init__(self, driver: Driver, context: contextvars.Context, name: str) -> None:
+        self.driver = driver
+        self.name = name
+        self.task: asyncio.Task[None] | None = None
+        self.job: HostJob | None = None  # what it is doing right now
+        self.on_keeper = False  # the keeper has stepped it; nobody else will
+        self.ended = False
+        self._context = context
+        self._turn: asyncio.Future[None] | None = None  # pending while it is parked
+
+    # -- in the calling thread ---------------------------------------------------------------
+
+    def call(self, job: HostJob, instead: str, timeout: float | None = None) -> Any:
+        """Have a job done, and return what it brings or raise what it raises.
+
+        Args:
+            job: The job.
+            instead: What a coroutine would do instead.
+            timeout: Seconds until the whole host is cancelled.
+
+        Raises:
+            RuntimeError: The manager was stopped, the process was forked, or this thread runs an
+                event loop.
+        """
+        refuse_in_event_loop(instead)
+        refuse_inherited(self.driver)
+        try:
+            self.driver.caller.execute(job, timeout)
+        except Closing:
+            raise self.driver.stopped_error(None) from None
+        error = job.exception
+        if error is None:
+            return job.result
+        try:
+            raise error
+        finally:
+            job.exception = None
+            del error, job  # the traceback holds this frame: no cycle
+
+    def abandon(self) -> None:
+        """Cancel the task, soon. From any thread, from a destructor too; takes no lock."""
+        task = self.task
+        # In a forked child the loop's sockets are shared with the parent process.
+        if task is not None and not (self.ended or self.driver.inherited):
+            # The guarded method, which has the keeper look.
+            with contextlib.suppress(RuntimeError):  # closed: all has ended
+                self.driver.loop.raw.call_soon_threadsafe(task.cancel)
+
+    # -- with the baton ----------------------------------------------------------------------
+
+    def serve(self, job: HostJob) -> None:
+        """Go on for this job; the task is made for the first."""
+        driver = self.driver
+        if driver.baton.holder == driver.baton.keeper:
+            self.on_keeper = True
+        turn = self._turn
+        if self.task is None and not self.ended:
+            self.job = job
+            self._begin(job)
+        elif turn is not None and not turn.done():
+            self.job = job
+            job.task = self.task
+            turn.set_result(None)
+        else:
+            self.refuse(job)
+
+    def refuse(self, job: HostJob) -> None:
+        """It is at another job, or has ended, or is being cancelled."""
+        if self.job is not None and not self.ended:
+            error = RuntimeError(
+                f"{self.name} is busy with the call of another thread. Let one thread use it at "
+                "a time."
+            )
+            self.driver.finish(job, exception=error)
+        else:
+            self.driver.finish(job, exception=asyncio.CancelledError(), cancelled=True)
+
+    def _begin(self, job: HostJob) -> None:
+        coro = self._host()
+        try:
+            self.task = job.task = self.driver.loop.create_task(coro, context=self._context)
+        except BaseException as error:
+            # A task factory's, for one. Whatever it is, it is the caller's.
+            coro.close()
+            self.ended = True
+            self.driver.finish(job, exception=error)
+            return
+        self.driver.hosts.add(self)
+
+    # -- in the task ---------------------------------------------------------------------------
+
+    async def _host(self) -> None:
+        try:
+            await self.live()
+        except asyncio.CancelledError as error:
+            self.fail(error, cancelled=True)
+            raise
+        except BaseException as error:
+            # Nothing of it goes through the loop: SystemExit would end whoever drives.
+            self.fail(error)
+        finally:
+            self.ended = True
+            self.driver.hosts.discard(self)
+
+    async def live(self) -> None:
+        """Do the jobs; what it raises ends the host, and goes to the job it is doing."""
+        raise NotImplementedError
+
+    async def park(self) -> None:
+        """Wait for the next job.
+
+        Raises:
+            asyncio.CancelledError: The host is to end without one.
+        """
+        self._turn = self.driver.loop.raw.create_future()
+        try:
+            await self._turn
+        finally:
+            self._turn = None
+
+    def answer(self, result: Any = None) -> None:
+        """The job is done."""
+        job, self.job = self.job, None
+        if job is not None:
+            self.driver.answer(job, result)
+
+    def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
+        """The job has failed; where nobody asked for one, the error is logged."""
+        job, self.job = self.job, None
+        if job is not None:
+            self.driver.finish(job, exception=error, cancelled=cancelled)
+        elif not cancelled:
+            logger.error("%s: %s failed", self.driver.label, self.name, exc_info=error)

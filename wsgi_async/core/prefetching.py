@@ -1,0 +1,151 @@
+"""Streams that run ahead of their consumer, on the keeper."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from .baton import Closing
+from .checks import refuse_in_event_loop, refuse_inherited
+from .jobs import HostJob
+from .streaming import END, INSTEAD, Pump
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator
+
+    from .driver import Driver
+    from .jobs import Job
+    from .seam import Signal
+
+__all__ = ["PrefetchingPump"]
+
+_NOTHING = object()
+
+
+class PrefetchingPump(Pump):
+    """Hosts an async iterable that fills a buffer, while the consumer takes from it.
+
+    Each job fills the buffer, and the consumer asks for the next one when half of it is empty: so
+    the threads meet once in many items, and the manager has no work in flight while the buffer is
+    full.
+
+    Args:
+        driver: Whose loop it is on.
+        iterable: The iterable.
+        limit: How many items it may be ahead.
+    """
+
+    def __init__(self, driver: Driver, iterable: AsyncIterable[Any], limit: int) -> None:
+        super().__init__(driver, iterable)
+        self.on_keeper = True
+        self._limit = limit
+        # Guards all below. The consumer takes items, the keeper adds them, and whoever finds that
+        # the other has stopped sets it going: that has to be seen and done in one.
+        self._lock = threading.Lock()
+        self._items: deque[Any] = deque()
+        self._filling = False  # a job is under way that fills the buffer
+        self._outcome: Any = _NOTHING  # END or an exception, after the last item
+        self._waiter: Signal | None = None  # the consumer's, who has found nothing
+
+    # -- in the consumer's thread ----------------------------------------------------------------
+
+    def next(self) -> Any:
+        """The next item, or END."""
+        item = self._take()
+        while item is _NOTHING:
+            self._wait()
+            item = self._take()
+        if isinstance(item, _Failed):
+            try:
+                raise item.error
+            finally:
+                del item
+        return item
+
+    def _take(self) -> Any:
+        with self._lock:
+            if self._items:
+                item = self._items.popleft()
+            else:
+                item = self._outcome
+                if item is not _NOTHING:
+                    self._outcome = END  # a failure is raised once
+            few = len(self._items) <= self._limit // 2
+            ask = few and not self._filling and self._outcome is _NOTHING
+            self._filling = self._filling or ask
+        if ask:
+            self._ask_for_more()
+        return item
+
+    def _ask_for_more(self) -> None:
+        job = HostJob(self, on_keeper=True)
+        job.future = self
+        try:
+            self.driver.submit(job, linger=False)
+        except Closing:
+            self._end(_Failed(self.driver.stopped_error(None)))
+
+    def _wait(self) -> None:
+        refuse_in_event_loop(INSTEAD)
+        refuse_inherited(self.driver)
+        seam = self.driver.seam
+        signal = seam.borrow()
+        try:
+            with self._lock:
+                self._waiter = signal
+            # Looked at after we can be woken, or what came in between would be slept over.
+            while not self._items and self._outcome is _NOTHING:
+                signal.wait()
+        finally:
+            with self._lock:
+                self._waiter = None
+            seam.give_back(signal)
+
+    # -- in the keeper's thread, or where a job ends ---------------------------------------------
+
+    async def pass_on(self, iterator: AsyncIterator[Any]) -> None:
+        """Fill the buffer, for each job once."""
+        following = iterator.__anext__
+        while not self._closing:
+            try:
+                item = await following()
+            except StopAsyncIteration:
+                return
+            if self._put(item):
+                self.answer()
+                await self.park()
+
+    def _put(self, item: Any) -> bool:
+        """Add an item; whether the buffer is full, and the job done with it."""
+        with self._lock:
+            self._items.append(item)
+            full = len(self._items) >= self._limit
+            if full:
+                self._filling = False
+            waiter = self._waiter
+        if waiter is not None:
+            waiter.set()
+        return full
+
+    def settle(self, job: Job) -> None:
+        """A job has ended; perhaps it was the last."""
+        if job.exception is not None:
+            self._end(_Failed(job.exception))
+        elif job.result is END:
+            self._end(END)
+
+    def _end(self, outcome: Any) -> None:
+        with self._lock:
+            if self._outcome is _NOTHING:
+                self._outcome = outcome
+            waiter = self._waiter
+        if waiter is not None:
+            waiter.set()
+
+
+class _Failed:
+    """An exception that comes after the last item."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error

@@ -1,0 +1,194 @@
+"""Async iterables as sync iterators: what `AsyncioLoopManager.iterate()` returns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import warnings
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from .hosts import TaskHost
+from .jobs import HostJob
+from .log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from .driver import Driver
+
+__all__ = ["END", "INSTEAD", "Pump", "SyncIterator", "name_of"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+END = object()
+"""What a pump answers when there are no more items."""
+
+INSTEAD = "`async for` over the iterable itself"
+
+
+class SyncIterator(Generic[T_co]):
+    """A sync iterator over an async iterable, from `AsyncioLoopManager.iterate()`.
+
+    All of the iterable runs in one task and one context, a copy of the one in which `iterate()`
+    was called. Close it if it is not iterated to its end, as a `with` statement and a WSGI server
+    do: the generator's `finally` blocks run then, and are waited for. One that is collected
+    unclosed is closed in the background, with a `ResourceWarning`.
+
+    From any thread that runs no event loop, one at a time. Lives as long as somebody holds it.
+    """
+
+    __slots__ = ("__weakref__", "_pump")
+
+    def __init__(self, pump: Pump) -> None:
+        self._pump: Pump | None = pump
+
+    def __iter__(self) -> Iterator[T_co]:
+        return self
+
+    def __next__(self) -> T_co:
+        """The next item; waits for it.
+
+        Raises:
+            BaseException: What the iterable raised.
+            asyncio.CancelledError: Its task was cancelled.
+            RuntimeError: The manager was stopped, the process was forked, or this thread runs an
+                event loop.
+        """
+        pump = self._pump
+        if pump is None:
+            raise StopIteration
+        try:
+            item = pump.next()
+        except BaseException:
+            if pump.ended:
+                self._pump = None
+            raise
+        if item is END:
+            self._pump = None
+            raise StopIteration
+        return item  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """End the iterable's task, and wait until its `finally` blocks have run.
+
+        They have as long as the manager's grace; then they are cancelled, and what does not end
+        in the same time again is left behind. Either is logged by name. Does nothing the second
+        time. In the middle of another thread's `next()`, it cancels that.
+
+        Raises:
+            BaseException: What the iterable raised while it was being closed.
+            RuntimeError: This thread runs an event loop.
+        """
+        pump = self._pump
+        if pump is not None:
+            self._pump = None
+            pump.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        pump = getattr(self, "_pump", None)
+        if pump is None or pump.task is None or pump.ended or pump.driver.inherited:
+            return
+        pump.abandon()
+        warnings.warn(
+            f"{pump.name} was iterated and never closed. Close the iterator, or use it in a with "
+            "statement.",
+            ResourceWarning,
+            source=self,
+            stacklevel=1,
+        )
+
+
+class Pump(TaskHost):
+    """Hosts an async iterable, which makes one item for each job. Lives as long as its task.
+
+    Args:
+        driver: Whose loop it is on.
+        iterable: The iterable.
+    """
+
+    def __init__(self, driver: Driver, iterable: AsyncIterable[Any]) -> None:
+        super().__init__(driver, contextvars.copy_context(), name_of(iterable))
+        self._iterable = iterable
+        self._closing = False  # set by the consumer before it asks for the last job
+        self._cut_short = False  # closed in the middle of another thread's call
+
+    # -- in the consumer's thread ----------------------------------------------------------------
+
+    def next(self) -> Any:
+        """The next item, or END."""
+        return self.call(HostJob(self, on_keeper=self.on_keeper), INSTEAD)
+
+    def close(self) -> None:
+        """Close the iterable and wait for it, bounded."""
+        self._closing = True
+        if self.task is None or self.ended or self.driver.baton.closing:
+            return  # not begun, or over, or the stop() sees to it
+        job = HostJob(self, on_keeper=self.on_keeper)
+        try:
+            self.call(job, "aclose() of the iterable itself", self.driver.grace)
+        except asyncio.CancelledError:
+            if not (self._cut_short or job.expired):
+                raise
+        if job.expired:
+            logger.warning(
+                "%s: closing %s took longer than %s s, and was cancelled",
+                self.driver.label,
+                self.name,
+                self.driver.grace,
+            )
+
+    # -- with the baton ----------------------------------------------------------------------------
+
+    def serve(self, job: HostJob) -> None:
+        """As the base class; closing may come in the middle of another job, and cancels that."""
+        busy_with, task = self.job, self.task
+        if busy_with is None or task is None or not self._closing:
+            super().serve(job)
+            return
+        self._cut_short = True
+        self.job, job.task = job, task
+        task.cancel()
+        self.driver.finish(busy_with, exception=asyncio.CancelledError(), cancelled=True)
+
+    # -- in the task -------------------------------------------------------------------------------
+
+    async def live(self) -> None:
+        """Make one item after the other, and close the iterable at the end, whatever comes."""
+        iterator = aiter(self._iterable)
+        try:
+            await self.pass_on(iterator)
+        finally:
+            aclose = getattr(iterator, "aclose", None)
+            if aclose is not None:
+                await aclose()
+        self.answer(END)
+
+    async def pass_on(self, iterator: AsyncIterator[Any]) -> None:
+        """Answer each job with an item."""
+        following = iterator.__anext__
+        while not self._closing:
+            try:
+                item = await following()
+            except StopAsyncIteration:
+                return
+            self.answer(item)
+            await self.park()
+
+
+def name_of(iterable: object) -> str:
+    """What to call an iterable, or a context manager, in the log."""
+    name: str | None = getattr(iterable, "__qualname__", None)
+    return name or repr(iterable)
