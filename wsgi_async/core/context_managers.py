@@ -139,6 +139,15 @@ class ContextManagerHost(TaskHost):
             self._details = (None, None, None)
             del details, error
 
+    def serve(self, job: HostJob) -> None:
+        """As the base class; where the task was cancelled and is exiting, that is the answer."""
+        turn = self._turn
+        exiting = self.job is None and (turn is None or turn.done())
+        if self.task is not None and exiting and not self.ended:
+            self.job, job.task = job, self.task
+        else:
+            super().serve(job)
+
     async def live(self) -> None:
         """Enter for the first job, and exit for the second, or when the task is cancelled."""
         source = self._source
@@ -153,6 +162,7 @@ class ContextManagerHost(TaskHost):
             if not await kind.__aexit__(manager, type(error), error, error.__traceback__):
                 raise
             self._left_well = True
+            self.answer(False)
         else:
             self.answer(await kind.__aexit__(manager, *self._details))
 
