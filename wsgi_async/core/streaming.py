@@ -111,6 +111,10 @@ class SyncIterator(Generic[T_co]):
         )
 
 
+class _LastJob(HostJob):
+    """Closes the iterable."""
+
+
 class Pump(TaskHost):
     """Hosts an async iterable, which makes one item for each job. Lives as long as its task.
 
@@ -122,7 +126,7 @@ class Pump(TaskHost):
     def __init__(self, driver: Driver, iterable: AsyncIterable[Any]) -> None:
         super().__init__(driver, contextvars.copy_context(), name_of(iterable))
         self._iterable = iterable
-        self._closing = False  # set by the consumer before it asks for the last job
+        self._closing = False  # the last job has come
         self._cut_short = False  # closed in the middle of another thread's call
 
     # -- in the consumer's thread ----------------------------------------------------------------
@@ -133,10 +137,9 @@ class Pump(TaskHost):
 
     def close(self) -> None:
         """Close the iterable and wait for it, bounded."""
-        self._closing = True
         if self.task is None or self.ended or self.driver.baton.closing:
             return  # not begun, or over, or the stop() sees to it
-        job = HostJob(self, on_keeper=self.on_keeper)
+        job = _LastJob(self, on_keeper=self.on_keeper)
         try:
             self.call(job, "aclose() of the iterable itself", self.driver.grace)
         except asyncio.CancelledError:
@@ -153,15 +156,21 @@ class Pump(TaskHost):
     # -- with the baton ----------------------------------------------------------------------------
 
     def serve(self, job: HostJob) -> None:
-        """As the base class; closing may come in the middle of another job, and cancels that."""
-        busy_with, task = self.job, self.task
-        if busy_with is None or task is None or not self._closing:
+        """As the base class; the last job may come late, or in the middle of another."""
+        if not isinstance(job, _LastJob):
             super().serve(job)
             return
-        self._cut_short = True
-        self.job, job.task = job, task
-        task.cancel()
-        self.driver.finish(busy_with, exception=asyncio.CancelledError(), cancelled=True)
+        self._closing = True
+        busy_with, task = self.job, self.task
+        if self.ended:
+            self.driver.answer(job, END)
+        elif busy_with is None or task is None:
+            super().serve(job)
+        else:
+            self._cut_short = True
+            self.job, job.task = job, task
+            task.cancel()
+            self.driver.finish(busy_with, exception=asyncio.CancelledError(), cancelled=True)
 
     # -- in the task -------------------------------------------------------------------------------
 
