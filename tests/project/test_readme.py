@@ -60,6 +60,21 @@ thread.join()
 assert answers == ["hello"], answers
 """
 
+STREAM = """
+from threading import Thread
+from werkzeug.test import Client
+
+def visit():
+    with Client(app).get("/") as response:
+        answers.append((response.headers["X-Tasks-Done"], response.text))
+
+answers = []
+thread = Thread(target=visit)
+thread.start()
+thread.join()
+assert answers == [("3", "tick 0\\ntick 1\\ntick 2\\n")], answers
+"""
+
 
 @pytest.fixture
 def readme(checkout: Path) -> str:
@@ -101,8 +116,14 @@ def test_first_example_answers(examples: list[str], tmp_path: Path) -> None:
 
 def test_plain_wsgi_example_answers(examples: list[str], tmp_path: Path) -> None:
     """The plain WSGI example works as pasted."""
-    (example,) = (code for code in examples if "start_response" in code)
+    (example,) = (code for code in examples if "greeting()" in code)
     run(example + ANSWER, tmp_path)
+
+
+def test_streaming_example_streams(examples: list[str], tmp_path: Path) -> None:
+    """The example of a stream and a task group works as pasted."""
+    (example,) = (code for code in examples if "iterate(" in code)
+    run(example + STREAM, tmp_path)
 
 
 def test_script_example_prints(examples: list[str], tmp_path: Path) -> None:
@@ -113,7 +134,7 @@ def test_script_example_prints(examples: list[str], tmp_path: Path) -> None:
 
 def test_every_example_is_run(examples: list[str]) -> None:
     """An example that is added gets a test of its own."""
-    assert len(examples) == 3
+    assert len(examples) == 4
 
 
 def test_make_commands_exist(readme: str, checkout: Path) -> None:

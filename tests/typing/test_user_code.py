@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from threading import Thread
 from typing import TYPE_CHECKING, Any, assert_type
 
@@ -27,7 +28,7 @@ from wsgi_async import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 
@@ -69,6 +70,36 @@ def test_submit_task_returns_the_future_that_was_asked_for(manager: AsyncioLoopM
     assert_type(sync.exception(), BaseException | None)
     assert_type(sync.wait(1), bool)
     assert (plain.result(timeout=5), sync.result()) == (5, 4)
+
+
+async def lengths(*texts: str) -> AsyncIterator[int]:
+    for text in texts:
+        yield await length(text)
+
+
+@asynccontextmanager
+async def opened(text: str) -> AsyncGenerator[str, None]:
+    yield text
+
+
+def test_a_stream_knows_the_type_of_its_items(manager: AsyncioLoopManager) -> None:
+    """What the async generator yields is what the loop variable is."""
+    with manager.iterate(lengths("one", "three"), prefetch=2) as iterator:
+        assert_type(next(iterator), int)
+        assert [item + 1 for item in iterator] == [6]
+    with pytest.raises(TypeError):
+        manager.iterate([1, 2])  # type: ignore[arg-type]
+
+
+def test_a_wrapped_context_manager_knows_what_it_enters(manager: AsyncioLoopManager) -> None:
+    """The `as` variable has the type that it has in an `async with`."""
+    with manager.wrap_async_context_manager(opened("page")) as page:
+        assert_type(page, str)
+    with manager.wrap_async_context_manager(lambda: asyncio.timeout(5)) as timeout:
+        assert_type(timeout, asyncio.Timeout)
+    with manager.wrap_async_context_manager(asyncio.TaskGroup) as group:
+        assert_type(group, asyncio.TaskGroup)
+    assert page == "page"
 
 
 def test_submit_task_takes_the_flag_as_a_variable(manager: AsyncioLoopManager) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .driver import Driver
 
 __all__ = [
+    "check_count",
     "check_timeout",
     "inherited_error",
     "refuse_in_event_loop",
@@ -38,6 +39,19 @@ def check_timeout(timeout: float | None) -> float | None:
     if math.isnan(seconds):
         raise ValueError("The timeout is not a number. Give seconds, or None to wait for ever.")
     return None if seconds == math.inf else max(0.0, seconds)
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise unless it is a number of things, from zero.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is negative.
+    """
+    if not isinstance(value, int):
+        raise TypeError(f"{name} is {value!r}. Give a whole number from zero.")
+    if value < 0:
+        raise ValueError(f"{name} is {value!r}. Give a whole number from zero.")
 
 
 def refuse_in_event_loop(instead: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import warnings
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from .hosts import TaskHost
 from .jobs import HostJob
@@ -154,7 +154,7 @@ class ContextManagerHost(TaskHost):
         manager = source if is_async_context_manager(source) else source()
         if not is_async_context_manager(manager):
             raise no_async_context_manager(manager)
-        kind = type(manager)
+        kind = cast("Any", type(manager))
         self.answer(await kind.__aenter__(manager))
         try:
             await self.park()

@@ -118,7 +118,9 @@ class TaskHost:
     def _begin(self, job: HostJob) -> None:
         coro = self._host()
         try:
-            self.task = job.task = self.driver.loop.create_task(coro, context=self._context)
+            self.task = job.task = self.driver.loop.create_task(
+                coro, context=self._context, name=self.name
+            )
         except BaseException as error:
             # A task factory's, for one. Whatever it is, it is the caller's.
             coro.close()

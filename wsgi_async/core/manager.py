@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from . import lineage
 from .baton import Closing
-from .checks import check_timeout, refuse_in_event_loop, running_loop
+from .checks import check_count, check_timeout, refuse_in_event_loop, running_loop
 from .context_managers import (
     ContextManagerHost,
     SyncContextManager,
@@ -350,10 +350,7 @@ class AsyncioLoopManager:
                 f"{async_iterable!r} is no async iterable. Call the async generator function, or "
                 "give an object with __aiter__()."
             )
-        if not isinstance(prefetch, int):
-            raise TypeError(f"prefetch is {prefetch!r}. Give a number of items, from zero.")
-        if prefetch < 0:
-            raise ValueError(f"prefetch is {prefetch!r}. Give a number of items, from zero.")
+        check_count("prefetch", prefetch)
         driver = self._started()
         if prefetch:
             return SyncIterator(PrefetchingPump(driver, async_iterable, prefetch))
