@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .checks import check_timeout, refuse_in_event_loop, refuse_inherited
+from .deadlines import bounded, within
 from .log import logger
 from .seam import Seam
 
@@ -95,7 +96,8 @@ class SyncFuture(_Unretrieved, Generic[T]):
         """Wait for the outcome and return the result, or raise what the coroutine raised.
 
         Args:
-            timeout: How long to wait, in seconds; for ever with None. The task goes on after it.
+            timeout: How long to wait, in seconds; for ever with None, but never past the
+                request's deadline. The task goes on after it.
 
         Raises:
             TimeoutError: The time was over first.
@@ -117,26 +119,28 @@ class SyncFuture(_Unretrieved, Generic[T]):
 
         Args and errors are those of `result()`.
         """
-        if not self._done and not self.wait(timeout):
-            raise TimeoutError(
-                f"There was no result within {timeout} s. "
-                "Wait again: the task goes on; or cancel() it."
-            )
+        if not self._done:
+            seconds = bounded(check_timeout(timeout))
+            if not self._wait(seconds):
+                raise TimeoutError(
+                    f"There was no result {within(timeout, seconds)}. "
+                    "Wait again: the task goes on; or cancel() it."
+                )
         if self._cancelled:
             raise concurrent.futures.CancelledError
         self._unretrieved = False
         return self._exception
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until there is an outcome; False after `timeout` seconds.
+        """Wait until there is an outcome; False after `timeout` seconds, or at the deadline.
 
         Raises:
             RuntimeError: The process was forked, or this thread runs an event loop.
         """
-        if self._done:
-            return True
+        return self._done or self._wait(bounded(check_timeout(timeout)))
+
+    def _wait(self, timeout: float | None) -> bool:
         refuse_in_event_loop("asyncio.wrap_future() makes submit_task()'s default future awaitable")
-        timeout = check_timeout(timeout)
         deadline = None if timeout is None else _seam.clock() + timeout
         self._help(timeout)
         # Looked at again: help may have brought the outcome.
@@ -289,24 +293,40 @@ class TaskFuture(_Unretrieved, concurrent.futures.Future[T]):
             self._log(error)
 
     def result(self, timeout: float | None = None) -> T:
-        """As the base class.
+        """As the base class, but never past the request's deadline.
 
         Raises:
             RuntimeError: The process was forked, or this thread runs an event loop.
         """
         self._check()
+        seconds = bounded(timeout)
         try:
-            return super().result(timeout)
+            return super().result(seconds)
+        except TimeoutError:
+            self._explain(timeout, seconds)
+            raise
         finally:
             self._retrieve()
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """As the base class; errors as `result()`."""
         self._check()
+        seconds = bounded(timeout)
         try:
-            return super().exception(timeout)
+            return super().exception(seconds)
+        except TimeoutError:
+            self._explain(timeout, seconds)
+            raise
         finally:
             self._retrieve()
+
+    def _explain(self, timeout: float | None, seconds: float | None) -> None:
+        # Not where the TimeoutError is the task's own, nor where the base class says it all.
+        if seconds != timeout and not self.done():
+            raise TimeoutError(
+                f"There was no result {within(timeout, seconds)}. "
+                "The task goes on; cancel() it if it must not."
+            ) from None
 
     def _retrieve(self) -> None:
         if self.done():

@@ -14,6 +14,7 @@ from . import lineage
 from .baton import Closing
 from .checks import check_timeout, refuse_in_event_loop, running_loop
 from .contexts import copy_changes, warn_of_leftovers
+from .deadlines import deadline, outliving_context, time_left, within
 from .errors import UnknownAsyncTaskError
 from .futures import DrivenFuture, TaskFuture
 from .jobs import NEW, Job
@@ -201,14 +202,16 @@ class AsyncioLoopManager:
 
         Args:
             coro: The coroutine. If it is refused, it is closed.
-            timeout: Seconds until it is cancelled; its cleanup is waited for, as long as the
-                manager's grace. A `TimeoutError` of the coroutine's own passes through.
+            timeout: Seconds until it is cancelled, or less where the request's deadline comes
+                first; its cleanup is waited for, as long as the manager's grace. A
+                `TimeoutError` of the coroutine's own passes through.
             task_type: The label that the manager was started with.
             context: The context that it runs in; a copy of the caller's with None.
             copy_back: Whether the caller sees the context variables that it set.
 
         Raises:
-            TimeoutError: The time was over.
+            TimeoutError: The time was over. With the request's deadline over from the beginning,
+                nothing was started.
             asyncio.CancelledError: The coroutine was cancelled.
             UnknownAsyncTaskError: The label is another.
             RuntimeError: The manager is not started, or is being stopped, or this thread runs an
@@ -218,6 +221,8 @@ class AsyncioLoopManager:
         driver = self._accept(coro, task_type)
         try:
             seconds = None if timeout is None else check_timeout(timeout)
+            if deadline.get() is not None:
+                seconds = time_left(seconds)
             before = None if context is None else context.copy()
             job = Job(coro, contextvars.copy_context() if context is None else context)
         except BaseException:
@@ -240,16 +245,16 @@ class AsyncioLoopManager:
         if leftovers is not None:
             leftovers()
         if job.exception is not None or job.expired:
-            self._raise(job, timeout)
+            self._raise(job, within(timeout, seconds))
         return job.result  # type: ignore[no-any-return]
 
-    def _raise(self, job: Job, timeout: float | None) -> None:
+    def _raise(self, job: Job, limit: str) -> None:
         error = job.exception
         try:
             if job.expired and not job.stopped and _is_ordinary(error):
                 cause = None if job.cancelled else error
                 raise TimeoutError(
-                    f"{job.name} did not end within {timeout} s and was cancelled. "
+                    f"{job.name} did not end {limit} and was cancelled. "
                     "Give it more time, or submit_task() what may go on."
                 ) from cause
             if error is not None:
@@ -287,8 +292,9 @@ class AsyncioLoopManager:
     ) -> concurrent.futures.Future[T] | SyncFuture[T]:
         """Start a coroutine in the background and return at once.
 
-        It outlives the call, the request too, and the manager holds it until it is done. An
-        exception that nobody retrieves is logged. From any thread, also in a coroutine.
+        It outlives the call, the request too and its deadline, and the manager holds it until it
+        is done. An exception that nobody retrieves is logged. From any thread, also in a
+        coroutine.
 
         Args:
             coro: The coroutine. If it is refused, it is closed. It sees a copy of the caller's
@@ -306,7 +312,7 @@ class AsyncioLoopManager:
             TypeError: `coro` is no coroutine.
         """
         driver = self._accept(coro, task_type, blocks=False)
-        job = Job(coro, contextvars.copy_context())
+        job = Job(coro, outliving_context())
         future: DrivenFuture[T] | TaskFuture[T]
         future = DrivenFuture(driver, job) if return_sync_future else TaskFuture(driver, job)
         job.future = future
