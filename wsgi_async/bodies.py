@@ -1,4 +1,4 @@
-"""Response bodies on their way to the server, which keep the request's context and its loop."""
+"""Response bodies on their way to the server, and the end of the request that comes with theirs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ if TYPE_CHECKING:
     from contextvars import Context
     from wsgiref.types import WSGIEnvironment
 
-__all__ = ["KEY", "hand_on"]
+    from .scopes import RequestScope
+
+__all__ = ["KEY", "SCOPE_KEY", "end_request", "hand_on"]
 
 KEY = "async.loop"
 """Where the manager is in the environ while the request runs."""
+SCOPE_KEY = "async.scope"
+"""Where its scope is."""
 
 _PLAIN_ITERS = (vars(list)["__iter__"], vars(tuple)["__iter__"])
 
@@ -25,12 +29,19 @@ class _Body:
     not reach the inner one.
     """
 
-    __slots__ = ("_body", "_closed", "_context", "_environ", "_next")
+    __slots__ = ("_body", "_closed", "_context", "_environ", "_next", "_scope")
 
-    def __init__(self, body: Iterable[bytes], environ: WSGIEnvironment, context: Context) -> None:
+    def __init__(
+        self,
+        body: Iterable[bytes],
+        environ: WSGIEnvironment,
+        context: Context,
+        scope: RequestScope,
+    ) -> None:
         self._body = body
         self._environ = environ
         self._context = context
+        self._scope = scope
         self._next: Callable[[], bytes] | None = None
         self._closed = False
 
@@ -49,14 +60,19 @@ class _Body:
         return self._next
 
     def close(self) -> None:
-        """Close the inner body if it can be closed, the first time only."""
-        close = None if self._closed else getattr(self._body, "close", None)
+        """Close the inner body if it can be closed, and end the request; the first time only."""
+        if self._closed:
+            return
         self._closed = True
         try:
+            close = getattr(self._body, "close", None)
             if close is not None:
+                # A generator's `finally` may have coroutines to run, also after the deadline,
+                # and may wait for the scope's tasks.
+                self._scope.lift()
                 self._context.run(close)
         finally:
-            self._environ.pop(KEY, None)
+            end_request(self._environ, self._scope)
 
 
 class _SizedBody(_Body):
@@ -68,16 +84,30 @@ class _SizedBody(_Body):
         return self._context.run(len, cast("Sized", self._body))
 
 
-def hand_on(body: Iterable[bytes], environ: WSGIEnvironment, context: Context) -> Iterable[bytes]:
+def end_request(environ: WSGIEnvironment, scope: RequestScope) -> None:
+    """End the request's scope, and leave the environ as it came."""
+    try:
+        scope.end()
+    finally:
+        environ.pop(KEY, None)
+        environ.pop(SCOPE_KEY, None)
+
+
+def hand_on(
+    body: Iterable[bytes], environ: WSGIEnvironment, context: Context, scope: RequestScope
+) -> Iterable[bytes]:
     """The body as the server gets it."""
     kind = type(body)
     # A list or a tuple, or of a subclass that runs no code of its own.
     if getattr(kind, "__iter__", None) in _PLAIN_ITERS and not hasattr(body, "close"):
-        environ.pop(KEY, None)
+        end_request(environ, scope)
         return body
     if _is_file(body, environ.get("wsgi.file_wrapper")):
+        # Nobody tells us when the server has sent it.
+        scope.end()
+        environ.pop(SCOPE_KEY, None)
         return body
-    return (_SizedBody if hasattr(kind, "__len__") else _Body)(body, environ, context)
+    return (_SizedBody if hasattr(kind, "__len__") else _Body)(body, environ, context, scope)
 
 
 def _is_file(body: object, wrapper: object) -> bool:

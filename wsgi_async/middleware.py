@@ -2,8 +2,9 @@
 
 Each worker thread of the server gets a loop of its own, which lives as long as the thread. While
 a request runs, the loop's `AsyncioLoopManager` is in `environ["async.loop"]`; work that was
-submitted to it goes on between the requests, and the loop is closed when the thread ends. Wrap the
-application once, outermost::
+submitted to it goes on between the requests, and the loop is closed when the thread ends. What must
+end with the request is for the `RequestScope` in `environ["async.scope"]`. Wrap the application
+once, outermost::
 
     from wsgi_async import AsyncLoopMiddleware, loop_from
 
@@ -31,12 +32,15 @@ When not to use it:
 What a response body gets:
 
 -   A generator or any other iterable finds the loop while it is iterated, and when it is closed.
-    All of it runs in the one context that the application ran in.
--   A list or a tuple has nothing left to run. It goes to the server as it is, and the loop is
-    taken out of the environ at once.
+    All of it runs in the one context that the application ran in. When the server has closed it,
+    the request's scope ends; a server that never does leaves the scope's tasks to themselves.
+-   A list or a tuple has nothing left to run. It goes to the server as it is; the scope ends, and
+    both are taken out of the environ at once.
 -   So does an instance of `environ["wsgi.file_wrapper"]`, as the server must recognise it. The
     server reads and closes it past the middleware, in a context and often on a thread of its own;
     `environ["async.loop"]` stays for the file's `read()` and `close()`, and goes with the environ.
+    The scope ends here too, as nobody tells of the file's end: what a file's `read()` waits for
+    belongs to the manager, or into a generator.
 """
 
 from __future__ import annotations
@@ -46,10 +50,11 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .bodies import KEY, hand_on
+from .bodies import KEY, SCOPE_KEY, end_request, hand_on
 from .core import AsyncioLoopManager, get_or_create_loop_manager
 from .core.settings import Settings
 from .limits import refuse_greenlets, what_ran_out
+from .scopes import RequestScope
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
@@ -57,7 +62,7 @@ if TYPE_CHECKING:
 
     from .core.settings import Drive, LoopFactory
 
-__all__ = ["AsyncLoopMiddleware", "loop_from"]
+__all__ = ["AsyncLoopMiddleware", "loop_from", "scope_from"]
 
 
 def loop_from(environ: Mapping[str, Any]) -> AsyncioLoopManager:
@@ -72,14 +77,33 @@ def loop_from(environ: Mapping[str, Any]) -> AsyncioLoopManager:
     Raises:
         LookupError: The application is not wrapped, or the response has been closed already.
     """
+    return _look_up(environ, KEY)  # type: ignore[no-any-return]
+
+
+def scope_from(environ: Mapping[str, Any]) -> RequestScope:
+    """The scope of the request that this environ belongs to.
+
+    Args:
+        environ: The WSGI environ; `request.environ` in Flask, Django, Pyramid and others.
+
+    Returns:
+        What is in `environ["async.scope"]`.
+
+    Raises:
+        LookupError: The application is not wrapped, or the response has been closed already.
+    """
+    return _look_up(environ, SCOPE_KEY)  # type: ignore[no-any-return]
+
+
+def _look_up(environ: Mapping[str, Any], key: str) -> Any:
     try:
-        return environ[KEY]  # type: ignore[no-any-return]
+        return environ[key]
     except KeyError:
         raise LookupError(
-            f"This environ has no {KEY!r}: the application is not wrapped, or the response is "
+            f"This environ has no {key!r}: the application is not wrapped, or the response is "
             "over. Wrap it where it is handed to the server, `app = AsyncLoopMiddleware(app)` "
-            "(Flask: `app.wsgi_app = AsyncLoopMiddleware(app.wsgi_app)`), and take the loop out "
-            "of the environ while the request runs."
+            "(Flask: `app.wsgi_app = AsyncLoopMiddleware(app.wsgi_app)`), and take it out of the "
+            "environ while the request runs."
         ) from None
 
 
@@ -152,21 +176,22 @@ class AsyncLoopMiddleware:
         self._local = _Local()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request, with the thread's manager in the environ."""
+        """Answer one request, with the thread's manager and a new scope in the environ."""
         if KEY in environ:
             return self.app(environ, start_response)  # an outer middleware acts
         manager = self._local.manager
         # It may have been stopped by hand, or be the one of the process we were forked from.
         if manager is None or not manager.running:
             manager = self._local.manager = self._first_request()
-        environ[KEY] = manager
         context = copy_context()
+        environ[KEY] = manager
+        environ[SCOPE_KEY] = scope = RequestScope(manager, context)
         try:
             body = context.run(self.app, environ, start_response)
         except BaseException:
-            environ.pop(KEY, None)
+            end_request(environ, scope)
             raise
-        return hand_on(body, environ, context)
+        return hand_on(body, environ, context, scope)
 
     def _first_request(self) -> AsyncioLoopManager:
         """This thread's manager, running; made unless there is one that may be shared."""

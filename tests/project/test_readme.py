@@ -61,6 +61,18 @@ assert answers == ["hello"], answers
 """
 
 
+SEARCH = """
+from threading import Thread
+from werkzeug.test import Client
+
+answers = []
+thread = Thread(target=lambda: answers.append(Client(app).get("/search").json))
+thread.start()
+thread.join()
+assert answers == [["page found", "extras found"]], answers
+"""
+
+
 @pytest.fixture
 def readme(checkout: Path) -> str:
     return (checkout / "README.md").read_text()
@@ -105,6 +117,12 @@ def test_plain_wsgi_example_answers(examples: list[str], tmp_path: Path) -> None
     run(example + ANSWER, tmp_path)
 
 
+def test_scope_example_answers(examples: list[str], tmp_path: Path) -> None:
+    """The request scope's example works as pasted."""
+    (example,) = (code for code in examples if "scope_from" in code)
+    run(example + SEARCH, tmp_path)
+
+
 def test_script_example_prints(examples: list[str], tmp_path: Path) -> None:
     """The example without a web server works as pasted."""
     (example,) = (code for code in examples if "manager.start()" in code)
@@ -113,7 +131,7 @@ def test_script_example_prints(examples: list[str], tmp_path: Path) -> None:
 
 def test_every_example_is_run(examples: list[str]) -> None:
     """An example that is added gets a test of its own."""
-    assert len(examples) == 3
+    assert len(examples) == 4
 
 
 def test_make_commands_exist(readme: str, checkout: Path) -> None:

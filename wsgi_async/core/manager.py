@@ -17,6 +17,7 @@ from .contexts import copy_changes, warn_of_leftovers
 from .deadlines import deadline, outliving_context, time_left, within
 from .errors import UnknownAsyncTaskError
 from .futures import DrivenFuture, TaskFuture
+from .groups import Ended
 from .jobs import NEW, Job
 from .lifecycle import Life
 from .settings import Drive, LoopFactory, Settings
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from .driver import Driver
     from .futures import SyncFuture
+    from .groups import JobGroup
 
 __all__ = ["AsyncioLoopManager", "forget_all"]
 
@@ -311,16 +313,46 @@ class AsyncioLoopManager:
             RuntimeError: The manager is not started, or is being stopped.
             TypeError: `coro` is no coroutine.
         """
+        return self.submit_job(
+            coro, outliving_context(), sync=return_sync_future, task_type=task_type
+        )
+
+    def submit_job(
+        self,
+        coro: Coroutine[Any, Any, T],
+        context: contextvars.Context,
+        *,
+        sync: bool,
+        task_type: Hashable,
+        group: JobGroup | None = None,
+    ) -> DrivenFuture[T] | TaskFuture[T]:
+        """What `submit_task()` does, for the library's own parts.
+
+        Args:
+            coro: The coroutine. If it is refused, it is closed.
+            context: The context that it runs in; nobody else's.
+            sync: Which kind of future it gets.
+            task_type: The label that the manager was started with.
+            group: What the job belongs to, if it ends with others.
+
+        Raises:
+            RuntimeError: The group has ended; the others are those of `submit_task()`.
+        """
         driver = self._accept(coro, task_type, blocks=False)
-        job = Job(coro, outliving_context())
+        job = Job(coro, context)
         future: DrivenFuture[T] | TaskFuture[T]
-        future = DrivenFuture(driver, job) if return_sync_future else TaskFuture(driver, job)
+        future = DrivenFuture(driver, job) if sync else TaskFuture(driver, job)
         job.future = future
         try:
-            driver.submit(job, linger=return_sync_future)
+            if group is None:
+                driver.submit(job, linger=sync)
+            else:
+                group.submit(driver, job, future, linger=sync)
         except Closing:
             job.future = None
             raise self._refused(coro, self.life.refusal()) from None
+        except Ended as error:
+            raise self._refused(coro, error) from None
         return future
 
     def _accept(
