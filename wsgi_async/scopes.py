@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import time
-from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from .core.checks import check_timeout
@@ -104,13 +103,9 @@ class RequestScope:
             TypeError: `coro` is no coroutine.
         """
         driver = self._manager.life.driver
-        return self._manager.submit_job(
-            coro,
-            copy_context(),  # with the deadline
-            sync=return_sync_future,
-            task_type=task_type,
-            group=None if driver is None else self._join(driver),
-        )
+        # Without a driver the manager refuses.
+        group = None if driver is None else self._join(driver)
+        return self._manager.submit_job(coro, return_sync_future, task_type, group)
 
     def _join(self, driver: Driver) -> JobGroup:
         with driver.baton.mutex:

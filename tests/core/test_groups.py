@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 
 
 def submit(manager: AsyncioLoopManager, coro: Any, group: JobGroup, *, sync: bool) -> Any:
-    context = contextvars.copy_context()
-    return manager.submit_job(coro, context, sync=sync, task_type=None, group=group)
+    return manager.submit_job(coro, sync, None, group)
 
 
 def group_of(manager: AsyncioLoopManager) -> JobGroup:

@@ -8,9 +8,9 @@ itself: who does not wait never notices it.
 from __future__ import annotations
 
 import time
-from contextvars import Context, ContextVar, copy_context
+from contextvars import ContextVar
 
-__all__ = ["bounded", "deadline", "outliving_context", "time_left", "within"]
+__all__ = ["bounded", "deadline", "time_left", "within"]
 
 deadline: ContextVar[float | None] = ContextVar("wsgi_async deadline", default=None)
 """As `time.monotonic()` counts; None where there is none."""
@@ -54,11 +54,3 @@ def within(timeout: float | None, waited: float | None) -> str:
     if waited is not None and (timeout is None or waited < timeout):
         return "before the request's deadline"
     return f"within {timeout} s"
-
-
-def outliving_context() -> Context:
-    """A copy of the current context without its deadline, for work that outlives the request."""
-    context = copy_context()
-    if deadline.get() is not None:
-        context.run(deadline.set, None)
-    return context

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .checks import check_timeout, refuse_in_event_loop, refuse_inherited
-from .deadlines import bounded, within
+from .deadlines import bounded, deadline, within
 from .log import logger
 from .seam import Seam
 
@@ -22,6 +22,12 @@ __all__ = ["DrivenFuture", "SyncFuture", "TaskFuture"]
 T = TypeVar("T")
 
 _seam = Seam()
+
+
+def _limit(timeout: float | None) -> float | None:
+    if timeout is None and deadline.get() is None:
+        return None
+    return bounded(check_timeout(timeout))
 
 
 class _Unretrieved:
@@ -120,7 +126,7 @@ class SyncFuture(_Unretrieved, Generic[T]):
         Args and errors are those of `result()`.
         """
         if not self._done:
-            seconds = bounded(check_timeout(timeout))
+            seconds = _limit(timeout)
             if not self._wait(seconds):
                 raise TimeoutError(
                     f"There was no result {within(timeout, seconds)}. "
@@ -137,26 +143,26 @@ class SyncFuture(_Unretrieved, Generic[T]):
         Raises:
             RuntimeError: The process was forked, or this thread runs an event loop.
         """
-        return self._done or self._wait(bounded(check_timeout(timeout)))
+        return self._done or self._wait(_limit(timeout))
 
     def _wait(self, timeout: float | None) -> bool:
         refuse_in_event_loop("asyncio.wrap_future() makes submit_task()'s default future awaitable")
-        deadline = None if timeout is None else _seam.clock() + timeout
+        until = None if timeout is None else _seam.clock() + timeout
         self._help(timeout)
         # Looked at again: help may have brought the outcome.
-        return self.done() or self._block(deadline)
+        return self.done() or self._block(until)
 
     def _help(self, timeout: float | None) -> None:
         """Do something for the outcome while waiting; nothing where it is filled by hand."""
 
-    def _block(self, deadline: float | None) -> bool:
+    def _block(self, until: float | None) -> bool:
         signal = _seam.borrow()
         try:
             with self._mutex:
                 if not self._done:
                     self._waiters.append(signal)
             while not self._done:
-                left = None if deadline is None else deadline - _seam.clock()
+                left = None if until is None else until - _seam.clock()
                 if not signal.wait(left):
                     break
             return self._done

@@ -14,7 +14,7 @@ from . import lineage
 from .baton import Closing
 from .checks import check_timeout, refuse_in_event_loop, running_loop
 from .contexts import copy_changes, warn_of_leftovers
-from .deadlines import deadline, outliving_context, time_left, within
+from .deadlines import deadline, time_left, within
 from .errors import UnknownAsyncTaskError
 from .futures import DrivenFuture, TaskFuture
 from .groups import Ended
@@ -313,41 +313,40 @@ class AsyncioLoopManager:
             RuntimeError: The manager is not started, or is being stopped.
             TypeError: `coro` is no coroutine.
         """
-        return self.submit_job(
-            coro, outliving_context(), sync=return_sync_future, task_type=task_type
-        )
+        return self.submit_job(coro, return_sync_future, task_type, None)
 
     def submit_job(
         self,
         coro: Coroutine[Any, Any, T],
-        context: contextvars.Context,
-        *,
-        sync: bool,
+        return_sync_future: bool,
         task_type: Hashable,
-        group: JobGroup | None = None,
+        group: JobGroup | None,
     ) -> DrivenFuture[T] | TaskFuture[T]:
-        """What `submit_task()` does, for the library's own parts.
+        """What `submit_task()` does, for the library's own parts too.
 
         Args:
-            coro: The coroutine. If it is refused, it is closed.
-            context: The context that it runs in; nobody else's.
-            sync: Which kind of future it gets.
+            coro: As there, as are the next two.
+            return_sync_future: False: a `concurrent.futures.Future`. True: a `SyncFuture`.
             task_type: The label that the manager was started with.
-            group: What the job belongs to, if it ends with others.
+            group: What the job ends with, and whose deadline it keeps; None if it outlives
+                both.
 
         Raises:
             RuntimeError: The group has ended; the others are those of `submit_task()`.
         """
         driver = self._accept(coro, task_type, blocks=False)
+        context = contextvars.copy_context()
+        if group is None and deadline.get() is not None:
+            context.run(deadline.set, None)
         job = Job(coro, context)
         future: DrivenFuture[T] | TaskFuture[T]
-        future = DrivenFuture(driver, job) if sync else TaskFuture(driver, job)
+        future = DrivenFuture(driver, job) if return_sync_future else TaskFuture(driver, job)
         job.future = future
         try:
             if group is None:
-                driver.submit(job, linger=sync)
+                driver.submit(job, linger=return_sync_future)
             else:
-                group.submit(driver, job, future, linger=sync)
+                group.submit(driver, job, future, linger=return_sync_future)
         except Closing:
             job.future = None
             raise self._refused(coro, self.life.refusal()) from None
