@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Endless, give, on_worker, reached
+from tests.core.support import LIMIT, Endless, give, on_worker, reached
 from wsgi_async import SyncFuture, async_to_sync_future
 from wsgi_async.core.deadlines import bounded, deadline
 
@@ -177,7 +177,7 @@ def test_submitted_work_is_not_bound_by_it(make_manager: MakeManager) -> None:
     futures: list[Any] = []
     in_request(view, seconds=0)
     over.set()
-    assert futures[0].result(20) == "late"
+    assert futures[0].result(LIMIT) == "late"
 
 
 @on_worker

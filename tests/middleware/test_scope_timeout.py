@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from flask import Flask, request
 
-from tests.core.support import Endless, give, in_thread, on_worker, reached
+from tests.core.support import LIMIT, Endless, give, in_thread, on_worker, reached
 from tests.middleware.test_scope import app_of
 from tests.middleware.wsgi import ignore_start, make_environ, serve
 from wsgi_async import AsyncLoopMiddleware, RequestScope, SyncFuture, loop_from, scope_from
@@ -249,7 +249,7 @@ def test_work_for_the_manager_outlives_the_deadline() -> None:
         with scope.timeout(1000):
             futures.append(loop.submit_task(seconds(), return_sync_future=True))
             futures.append(scope.submit_task(seconds(), return_sync_future=True))
-            results = [future.result(20) for future in futures]
+            results = [future.result(LIMIT) for future in futures]
         assert results[:2] == [math.inf] * 2
         assert results[2] <= 1000
 
