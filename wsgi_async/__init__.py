@@ -1,7 +1,7 @@
 """An event loop for every WSGI worker thread.
 
 Wrap an app in `AsyncLoopMiddleware`, and find the worker thread's `AsyncioLoopManager` in
-`environ["async.loop"]`.
+`environ["async.loop"]`, and what ends with the request in `environ["async.scope"]`.
 """
 
 from .core import (
@@ -13,7 +13,8 @@ from .core import (
     get_or_create_loop_manager,
     get_parent_thread,
 )
-from .middleware import AsyncLoopMiddleware, loop_from
+from .middleware import AsyncLoopMiddleware, loop_from, scope_from
+from .scopes import RequestScope
 
 __version__ = "0.1.0"
 
@@ -21,10 +22,12 @@ __all__ = [
     "AsyncLoopMiddleware",
     "AsyncioLoopManager",
     "ManagerNotFound",
+    "RequestScope",
     "SyncFuture",
     "UnknownAsyncTaskError",
     "async_to_sync_future",
     "get_or_create_loop_manager",
     "get_parent_thread",
     "loop_from",
+    "scope_from",
 ]

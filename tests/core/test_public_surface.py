@@ -26,7 +26,7 @@ CORE = {
     "get_or_create_loop_manager",
     "get_parent_thread",
 }
-MIDDLEWARE = {"AsyncLoopMiddleware", "loop_from"}
+MIDDLEWARE = {"AsyncLoopMiddleware", "RequestScope", "loop_from", "scope_from"}
 
 MODULES = [
     importlib.import_module(found.name)

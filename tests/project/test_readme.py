@@ -76,6 +76,18 @@ assert answers == [("3", "tick 0\\ntick 1\\ntick 2\\n")], answers
 """
 
 
+SEARCH = """
+from threading import Thread
+from werkzeug.test import Client
+
+answers = []
+thread = Thread(target=lambda: answers.append(Client(app).get("/search").json))
+thread.start()
+thread.join()
+assert answers == [["page found", "extras found"]], answers
+"""
+
+
 @pytest.fixture
 def readme(checkout: Path) -> str:
     return (checkout / "README.md").read_text()
@@ -126,6 +138,12 @@ def test_streaming_example_streams(examples: list[str], tmp_path: Path) -> None:
     run(example + STREAM, tmp_path)
 
 
+def test_scope_example_answers(examples: list[str], tmp_path: Path) -> None:
+    """The request scope's example works as pasted."""
+    (example,) = (code for code in examples if "scope_from" in code)
+    run(example + SEARCH, tmp_path)
+
+
 def test_script_example_prints(examples: list[str], tmp_path: Path) -> None:
     """The example without a web server works as pasted."""
     (example,) = (code for code in examples if "manager.start()" in code)
@@ -134,7 +152,7 @@ def test_script_example_prints(examples: list[str], tmp_path: Path) -> None:
 
 def test_every_example_is_run(examples: list[str]) -> None:
     """An example that is added gets a test of its own."""
-    assert len(examples) == 4
+    assert len(examples) == 5
 
 
 def test_make_commands_exist(readme: str, checkout: Path) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
-from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_from
+from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_from, scope_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -101,6 +101,16 @@ async def _talk(port: int) -> str:
     return heard
 
 
+def late(environ: WSGIEnvironment, _: dict[str, str]) -> dict[str, Any]:
+    """Wait for something that does not come, until the request's deadline."""
+    scope_from(environ).timeout(0.2)
+    try:
+        loop_from(environ).run(asyncio.Event().wait())
+    except TimeoutError as error:
+        return {"error": str(error), "thread": threading.get_ident()}
+    return {}
+
+
 VIEWS: dict[str, View] = {
     "/where": where,
     "/meet": meet,
@@ -108,6 +118,7 @@ VIEWS: dict[str, View] = {
     "/call_back": call_back,
     "/outcome": outcome,
     "/talk_now": talk_now,
+    "/late": late,
 }
 
 
@@ -162,6 +173,16 @@ def stream(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[
         say("stream closed")
 
 
+def scoped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+    """A stream without an end, beside a task without one that belongs to the request."""
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    began: Future[None] = Future()
+    scope_from(environ).submit_task(_never_ends(began, threading.get_ident()))
+    began.result(LIMIT)
+    while True:
+        yield b"piece " * 10_000
+
+
 def running() -> int:
     """How many managers run in this process."""
     return sum(manager.running for manager in AsyncioLoopManager.all_instances())
@@ -170,3 +191,4 @@ def running() -> int:
 app = AsyncLoopMiddleware(plain)
 wrapped_bodies = AsyncLoopMiddleware(bodies)
 wrapped_stream = AsyncLoopMiddleware(stream)
+wrapped_scoped = AsyncLoopMiddleware(scoped)

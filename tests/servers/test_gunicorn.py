@@ -148,3 +148,25 @@ def test_a_streaming_view_uses_the_loop_until_it_is_closed() -> None:
         assert (len(loops), len(set(loops))) == (3, 1)
         server.wait_for("stream closed")
         assert_clean(server)
+
+
+def test_a_client_that_goes_away_ends_the_work_of_its_request() -> None:
+    """The server closes the body of a broken connection, and the request's tasks clean up."""
+    with gunicorn("tests.servers.apps:wrapped_scoped", "--threads", "1") as server:
+        connection = server.send("/")
+        response = connection.getresponse()
+        assert response.read(6) == b"piece "
+        assert not server.find("cleaned up")
+        response.close()
+        connection.close()
+        server.wait_for("cleaned up")
+        assert_clean(server)
+
+
+def test_a_requests_deadline_ends_its_waits_and_no_other_requests() -> None:
+    """The view gets its TimeoutError, and the next request on the thread has all its time."""
+    with gunicorn("tests.servers.apps:app", "--threads", "1") as server:
+        answer = server.get("/late")
+        assert "the request's deadline" in answer["error"]
+        assert server.get("/where")["thread"] == answer["thread"]
+        assert_clean(server)

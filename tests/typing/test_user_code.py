@@ -19,12 +19,14 @@ from wsgi_async import (
     AsyncioLoopManager,
     AsyncLoopMiddleware,
     ManagerNotFound,
+    RequestScope,
     SyncFuture,
     UnknownAsyncTaskError,
     async_to_sync_future,
     get_or_create_loop_manager,
     get_parent_thread,
     loop_from,
+    scope_from,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +44,11 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
     assert_type(loop, AsyncioLoopManager)
     count = loop.run(length("four"), timeout=5)
     assert_type(count, int)
+    scope = scope_from(environ)
+    assert_type(scope, RequestScope)
+    with scope.timeout(5):
+        assert_type(scope.submit_task(length("four")), Future[int])
+        assert_type(scope.submit_task(length("four"), return_sync_future=True), SyncFuture[int])
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"%d" % count]
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .checks import check_timeout, refuse_in_event_loop, refuse_inherited
+from .deadlines import bounded, deadline, within
 from .log import logger
 from .seam import Seam
 
@@ -21,6 +22,12 @@ __all__ = ["DrivenFuture", "SyncFuture", "TaskFuture"]
 T = TypeVar("T")
 
 _seam = Seam()
+
+
+def _limit(timeout: float | None) -> float | None:
+    if timeout is None and deadline.get() is None:
+        return None
+    return bounded(check_timeout(timeout))
 
 
 class _Unretrieved:
@@ -95,7 +102,8 @@ class SyncFuture(_Unretrieved, Generic[T]):
         """Wait for the outcome and return the result, or raise what the coroutine raised.
 
         Args:
-            timeout: How long to wait, in seconds; for ever with None. The task goes on after it.
+            timeout: How long to wait, in seconds; for ever with None, but never past the
+                request's deadline. The task goes on after it.
 
         Raises:
             TimeoutError: The time was over first.
@@ -117,42 +125,44 @@ class SyncFuture(_Unretrieved, Generic[T]):
 
         Args and errors are those of `result()`.
         """
-        if not self._done and not self.wait(timeout):
-            raise TimeoutError(
-                f"There was no result within {timeout} s. "
-                "Wait again: the task goes on; or cancel() it."
-            )
+        if not self._done:
+            seconds = _limit(timeout)
+            if not self._wait(seconds):
+                raise TimeoutError(
+                    f"There was no result {within(timeout, seconds)}. "
+                    "Wait again: the task goes on; or cancel() it."
+                )
         if self._cancelled:
             raise concurrent.futures.CancelledError
         self._unretrieved = False
         return self._exception
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until there is an outcome; False after `timeout` seconds.
+        """Wait until there is an outcome; False after `timeout` seconds, or at the deadline.
 
         Raises:
             RuntimeError: The process was forked, or this thread runs an event loop.
         """
-        if self._done:
-            return True
+        return self._done or self._wait(_limit(timeout))
+
+    def _wait(self, timeout: float | None) -> bool:
         refuse_in_event_loop("asyncio.wrap_future() makes submit_task()'s default future awaitable")
-        timeout = check_timeout(timeout)
-        deadline = None if timeout is None else _seam.clock() + timeout
+        until = None if timeout is None else _seam.clock() + timeout
         self._help(timeout)
         # Looked at again: help may have brought the outcome.
-        return self.done() or self._block(deadline)
+        return self.done() or self._block(until)
 
     def _help(self, timeout: float | None) -> None:
         """Do something for the outcome while waiting; nothing where it is filled by hand."""
 
-    def _block(self, deadline: float | None) -> bool:
+    def _block(self, until: float | None) -> bool:
         signal = _seam.borrow()
         try:
             with self._mutex:
                 if not self._done:
                     self._waiters.append(signal)
             while not self._done:
-                left = None if deadline is None else deadline - _seam.clock()
+                left = None if until is None else until - _seam.clock()
                 if not signal.wait(left):
                     break
             return self._done
@@ -289,24 +299,40 @@ class TaskFuture(_Unretrieved, concurrent.futures.Future[T]):
             self._log(error)
 
     def result(self, timeout: float | None = None) -> T:
-        """As the base class.
+        """As the base class, but never past the request's deadline.
 
         Raises:
             RuntimeError: The process was forked, or this thread runs an event loop.
         """
         self._check()
+        seconds = bounded(timeout)
         try:
-            return super().result(timeout)
+            return super().result(seconds)
+        except TimeoutError:
+            self._explain(timeout, seconds)
+            raise
         finally:
             self._retrieve()
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """As the base class; errors as `result()`."""
         self._check()
+        seconds = bounded(timeout)
         try:
-            return super().exception(timeout)
+            return super().exception(seconds)
+        except TimeoutError:
+            self._explain(timeout, seconds)
+            raise
         finally:
             self._retrieve()
+
+    def _explain(self, timeout: float | None, seconds: float | None) -> None:
+        # Not where the TimeoutError is the task's own, nor where the base class says it all.
+        if seconds != timeout and not self.done():
+            raise TimeoutError(
+                f"There was no result {within(timeout, seconds)}. "
+                "The task goes on; cancel() it if it must not."
+            ) from None
 
     def _retrieve(self) -> None:
         if self.done():

@@ -20,8 +20,10 @@ from .context_managers import (
     no_async_context_manager,
 )
 from .contexts import copy_changes, warn_of_leftovers
+from .deadlines import deadline, time_left, within
 from .errors import UnknownAsyncTaskError
 from .futures import DrivenFuture, TaskFuture
+from .groups import Ended
 from .jobs import NEW, Job
 from .lifecycle import Life
 from .prefetching import PrefetchingPump
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from .driver import Driver
     from .futures import SyncFuture
+    from .groups import JobGroup
 
 __all__ = ["AsyncioLoopManager", "forget_all"]
 
@@ -208,14 +211,16 @@ class AsyncioLoopManager:
 
         Args:
             coro: The coroutine. If it is refused, it is closed.
-            timeout: Seconds until it is cancelled; its cleanup is waited for, as long as the
-                manager's grace. A `TimeoutError` of the coroutine's own passes through.
+            timeout: Seconds until it is cancelled, or less where the request's deadline comes
+                first; its cleanup is waited for, as long as the manager's grace. A
+                `TimeoutError` of the coroutine's own passes through.
             task_type: The label that the manager was started with.
             context: The context that it runs in; a copy of the caller's with None.
             copy_back: Whether the caller sees the context variables that it set.
 
         Raises:
-            TimeoutError: The time was over.
+            TimeoutError: The time was over. With the request's deadline over from the beginning,
+                nothing was started.
             asyncio.CancelledError: The coroutine was cancelled.
             UnknownAsyncTaskError: The label is another.
             RuntimeError: The manager is not started, or is being stopped, or this thread runs an
@@ -225,6 +230,8 @@ class AsyncioLoopManager:
         driver = self._accept(coro, task_type)
         try:
             seconds = None if timeout is None else check_timeout(timeout)
+            if deadline.get() is not None:
+                seconds = time_left(seconds)
             before = None if context is None else context.copy()
             job = Job(coro, contextvars.copy_context() if context is None else context)
         except BaseException:
@@ -247,16 +254,16 @@ class AsyncioLoopManager:
         if leftovers is not None:
             leftovers()
         if job.exception is not None or job.expired:
-            self._raise(job, timeout)
+            self._raise(job, within(timeout, seconds))
         return job.result  # type: ignore[no-any-return]
 
-    def _raise(self, job: Job, timeout: float | None) -> None:
+    def _raise(self, job: Job, limit: str) -> None:
         error = job.exception
         try:
             if job.expired and not job.stopped and _is_ordinary(error):
                 cause = None if job.cancelled else error
                 raise TimeoutError(
-                    f"{job.name} did not end within {timeout} s and was cancelled. "
+                    f"{job.name} did not end {limit} and was cancelled. "
                     "Give it more time, or submit_task() what may go on."
                 ) from cause
             if error is not None:
@@ -294,8 +301,9 @@ class AsyncioLoopManager:
     ) -> concurrent.futures.Future[T] | SyncFuture[T]:
         """Start a coroutine in the background and return at once.
 
-        It outlives the call, the request too, and the manager holds it until it is done. An
-        exception that nobody retrieves is logged. From any thread, also in a coroutine.
+        It outlives the call, the request too and its deadline, and the manager holds it until it
+        is done. An exception that nobody retrieves is logged. From any thread, also in a
+        coroutine.
 
         Args:
             coro: The coroutine. If it is refused, it is closed. It sees a copy of the caller's
@@ -312,16 +320,45 @@ class AsyncioLoopManager:
             RuntimeError: The manager is not started, or is being stopped.
             TypeError: `coro` is no coroutine.
         """
+        return self.submit_job(coro, return_sync_future, task_type, None)
+
+    def submit_job(
+        self,
+        coro: Coroutine[Any, Any, T],
+        return_sync_future: bool,
+        task_type: Hashable,
+        group: JobGroup | None,
+    ) -> DrivenFuture[T] | TaskFuture[T]:
+        """What `submit_task()` does, for the library's own parts too.
+
+        Args:
+            coro: As there, as are the next two.
+            return_sync_future: False: a `concurrent.futures.Future`. True: a `SyncFuture`.
+            task_type: The label that the manager was started with.
+            group: What the job ends with, and whose deadline it keeps; None if it outlives
+                both.
+
+        Raises:
+            RuntimeError: The group has ended; the others are those of `submit_task()`.
+        """
         driver = self._accept(coro, task_type, blocks=False)
-        job = Job(coro, contextvars.copy_context())
+        context = contextvars.copy_context()
+        if group is None and deadline.get() is not None:
+            context.run(deadline.set, None)
+        job = Job(coro, context)
         future: DrivenFuture[T] | TaskFuture[T]
         future = DrivenFuture(driver, job) if return_sync_future else TaskFuture(driver, job)
         job.future = future
         try:
-            driver.submit(job, linger=return_sync_future)
+            if group is None:
+                driver.submit(job, linger=return_sync_future)
+            else:
+                group.submit(driver, job, future, linger=return_sync_future)
         except Closing:
             job.future = None
             raise self._refused(coro, self.life.refusal()) from None
+        except Ended as error:
+            raise self._refused(coro, error) from None
         return future
 
     def iterate(self, async_iterable: AsyncIterable[T], *, prefetch: int = 0) -> SyncIterator[T]:

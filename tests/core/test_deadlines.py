@@ -1,0 +1,199 @@
+"""The deadline of a context: which waits it bounds, and which work it leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.core.support import LIMIT, Endless, give, on_worker, reached
+from wsgi_async import SyncFuture, async_to_sync_future
+from wsgi_async.core.deadlines import bounded, deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.core.conftest import MakeManager
+    from wsgi_async import AsyncioLoopManager
+
+
+def in_request(fn: Callable[[], None], *, seconds: float) -> None:
+    """Run a function in a context of its own, with a deadline."""
+    context = contextvars.copy_context()
+    context.run(deadline.set, time.monotonic() + seconds)
+    context.run(fn)
+
+
+def drives(manager: AsyncioLoopManager) -> None:
+    """Nothing is in flight: the caller drives."""
+
+
+def hops(manager: AsyncioLoopManager) -> None:
+    """A task is in flight: the keeper drives, and the caller waits."""
+    busy = Endless()
+    manager.submit_task(busy.wait())
+    reached(busy.began)
+
+
+@pytest.mark.parametrize("timeout", [None, 1000])
+@pytest.mark.parametrize("way", [drives, hops])
+@on_worker
+def test_run_ends_at_the_deadline(
+    make_manager: MakeManager, way: Callable[[AsyncioLoopManager], None], timeout: float | None
+) -> None:
+    """A call without a timeout, or with a longer one, is cancelled and cleaned up in time."""
+    manager = make_manager()
+    way(manager)
+
+    def view() -> None:
+        slow = Endless()
+        with pytest.raises(TimeoutError, match=r"Endless\.wait .* the request's deadline"):
+            manager.run(slow.wait(), timeout=timeout)
+        assert slow.cleaned.is_set()
+
+    in_request(view, seconds=0.3)  # enough for the call to begin
+    assert manager.run(give("goes on")) == "goes on"
+
+
+@on_worker
+def test_the_shorter_timeout_is_named(make_manager: MakeManager) -> None:
+    """A call's own timeout still counts where it comes first, and its error says so."""
+    manager = make_manager()
+
+    def view() -> None:
+        with pytest.raises(TimeoutError, match=r"within 0\.01 s"):
+            manager.run(Endless().wait(), timeout=0.01)
+        with pytest.raises(TimeoutError, match=r"within 0\.01 s"):
+            SyncFuture[None]().result(0.01)
+        assert manager.run(give("page")) == "page"
+
+    in_request(view, seconds=1000)
+
+
+@on_worker
+def test_nothing_is_started_after_the_deadline(make_manager: MakeManager) -> None:
+    """What comes too late is refused as a whole, not begun and cancelled somewhere."""
+    manager = make_manager()
+
+    def view() -> None:
+        late = Endless()
+        coro = late.wait()
+        with pytest.raises(TimeoutError, match="not started"):
+            manager.run(coro)
+        assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
+        assert not late.began.is_set()
+
+    in_request(view, seconds=0)
+
+
+@on_worker
+def test_an_own_timeout_error_passes_through(make_manager: MakeManager) -> None:
+    """A `TimeoutError` of the task's own is not mistaken for the deadline's."""
+    manager = make_manager()
+    own = TimeoutError("the database's")
+
+    async def fail() -> None:
+        raise own
+
+    def view() -> None:
+        calls: list[Callable[[], object]] = [
+            lambda: manager.run(fail()),
+            manager.submit_task(fail()).result,
+            manager.submit_task(fail(), return_sync_future=True).result,
+        ]
+        for call in calls:
+            with pytest.raises(TimeoutError) as caught:
+                call()
+            assert caught.value is own
+
+    in_request(view, seconds=1000)
+
+
+@pytest.mark.parametrize("sync", [False, True])
+@on_worker
+def test_a_future_is_waited_for_until_the_deadline(make_manager: MakeManager, sync: bool) -> None:
+    """Both kinds say that it was the deadline, and their task goes on after it."""
+    manager = make_manager()
+    task = Endless()
+
+    def view() -> None:
+        future: Any = manager.submit_task(task.wait(), return_sync_future=sync)
+        for ask in (future.result, future.exception):
+            for timeout in (None, 1000):
+                with pytest.raises(TimeoutError, match="the request's deadline"):
+                    ask(timeout)
+        assert not future.done()
+
+    in_request(view, seconds=0.02)
+    reached(task.began)
+    assert not task.cleaned.is_set()
+
+
+def test_a_future_by_hand_is_waited_for_until_the_deadline() -> None:
+    """`wait()` is over at the deadline too, whoever fills the future, and says so by False."""
+
+    def view() -> None:
+        assert SyncFuture[None]().wait() is False
+        wrapped = async_to_sync_future(loop.create_future())
+        assert wrapped.wait(1000) is False
+
+    loop = asyncio.new_event_loop()
+    in_request(view, seconds=0.02)
+    loop.close()
+
+
+def test_an_outcome_that_is_there_can_be_had_after_the_deadline() -> None:
+    """The deadline bounds waits; who need not wait is not stopped."""
+    future = SyncFuture[str]()
+    future.set_result("page")
+
+    def view() -> None:
+        assert future.result() == "page"
+        assert future.wait()
+
+    in_request(view, seconds=0)
+
+
+@on_worker
+def test_submitted_work_is_not_bound_by_it(make_manager: MakeManager) -> None:
+    """What outlives the request may call back into sync code that waits as long as it needs."""
+    manager = make_manager()
+    other = make_manager("other")
+    over = threading.Event()
+
+    def sync_part() -> str:
+        reached(over)
+        return other.run(give("late"))
+
+    def view() -> None:
+        futures.append(manager.submit_task(asyncio.to_thread(sync_part)))
+        assert bounded(None) == 0  # and the view's own context still has it
+
+    futures: list[Any] = []
+    in_request(view, seconds=0)
+    over.set()
+    assert futures[0].result(LIMIT) == "late"
+
+
+@on_worker
+def test_a_coroutines_own_threads_are_bound_by_it(make_manager: MakeManager) -> None:
+    """Sync code that a call hands to a thread waits no longer than the call's request."""
+    manager = make_manager()
+
+    def view() -> None:
+        left = manager.run(asyncio.to_thread(bounded, None))
+        assert left is not None
+        assert 900 < left <= 1000
+
+    in_request(view, seconds=1000)
+
+
+def test_without_a_deadline_a_timeout_is_what_it_was() -> None:
+    """Nothing is computed where there is no deadline."""
+    assert bounded(None) is None
+    assert bounded(5) == 5

@@ -1,0 +1,104 @@
+"""Groups of jobs: the moments at which a job comes in while the group ends."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.core.support import LIMIT, Endless, Worker, give, on_worker, outcome, reached, wait_until
+from wsgi_async.core.groups import Ended, JobGroup
+
+if TYPE_CHECKING:
+    from tests.core.conftest import MakeManager
+    from wsgi_async import AsyncioLoopManager
+
+
+def submit(manager: AsyncioLoopManager, coro: Any, group: JobGroup, *, sync: bool) -> Any:
+    return manager.submit_job(coro, sync, None, group)
+
+
+def group_of(manager: AsyncioLoopManager) -> JobGroup:
+    assert manager.life.driver is not None
+    return JobGroup(manager.life.driver)
+
+
+@pytest.mark.parametrize("sync", [False, True], ids=["Future", "SyncFuture"])
+@on_worker
+def test_a_job_that_is_on_its_way_in_is_ended_too(
+    make_manager: MakeManager, sync: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread that submits as another one ends the request leaves no task behind."""
+    manager = make_manager()
+    group = group_of(manager)
+    driver: Any = manager.life.driver
+    ending: list[Any] = []
+
+    with Worker() as other:
+        real = driver.submit
+
+        def overtaken(*args: Any, **kwargs: Any) -> None:
+            # The group has taken the job in, and ends before the driver knows of it.
+            ending.append(other.begin(group.end))
+            wait_until(lambda: group._ended, "the group ends")
+            real(*args, **kwargs)
+
+        monkeypatch.setattr(driver, "submit", overtaken)
+        work = Endless()
+        future = submit(manager, work.wait(), group, sync=sync)
+        monkeypatch.undo()
+        outcome(ending[0])
+    assert future.cancelled()
+    assert manager.run(give("goes on"), timeout=LIMIT) == "goes on"
+    assert not driver.in_flight()
+
+
+@on_worker
+def test_many_threads_submit_while_it_ends(make_manager: MakeManager) -> None:
+    """Whatever was taken has ended when `end()` returns, and the rest was refused."""
+    manager = make_manager()
+    for _ in range(30):
+        group = group_of(manager)
+        line = threading.Barrier(4)
+        futures: list[Any] = []
+
+        def keep_submitting(
+            line: threading.Barrier = line,
+            group: JobGroup = group,
+            futures: list[Any] = futures,
+        ) -> None:
+            line.wait(LIMIT)
+            for number in range(20):
+                try:
+                    futures.append(submit(manager, Endless().wait(), group, sync=number % 2 == 0))
+                except Ended:
+                    return
+
+        workers = [Worker(f"submitter {number}") for number in range(3)]
+        begun = [worker.begin(keep_submitting) for worker in workers]
+        line.wait(LIMIT)
+        group.end()
+        for one, worker in zip(begun, workers, strict=True):
+            outcome(one)
+            worker.end()
+        assert all(future.cancelled() for future in futures)
+    driver: Any = manager.life.driver
+    assert not driver.in_flight()
+
+
+@on_worker
+def test_a_job_that_is_done_is_kept_no_longer(make_manager: MakeManager) -> None:
+    """A long stream may submit many small tasks; none of them stays in memory."""
+    manager = make_manager()
+    group = group_of(manager)
+    for _ in range(3):
+        assert submit(manager, give("page"), group, sync=True).result(LIMIT) == "page"
+    wait_until(lambda: not group._jobs, "the jobs are out")
+    work = Endless()
+    submit(manager, work.wait(), group, sync=False)
+    reached(work.began)
+    assert len(group._jobs) == 1
+    group.end()
+    assert not group._jobs
+    group.end()  # again does nothing

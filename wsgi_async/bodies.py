@@ -1,0 +1,117 @@
+"""Response bodies on their way to the server, and the end of the request that comes with theirs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sized
+    from contextvars import Context
+    from wsgiref.types import WSGIEnvironment
+
+    from .scopes import RequestScope
+
+__all__ = ["KEY", "SCOPE_KEY", "end_request", "hand_on"]
+
+KEY = "async.loop"
+"""Where the manager is in the environ while the request runs."""
+SCOPE_KEY = "async.scope"
+"""Where its scope is."""
+
+_PLAIN_ITERS = (vars(list)["__iter__"], vars(tuple)["__iter__"])
+
+
+class _Body:
+    """A response body on its way to the server. Lives until the server lets go of it.
+
+    Not werkzeug's ClosingIterator: whatever the body runs has to run in the request's context, the
+    loop has to leave the environ also when the inner `close()` raises, and a second `close()` must
+    not reach the inner one.
+    """
+
+    __slots__ = ("_body", "_closed", "_context", "_environ", "_next", "_scope")
+
+    def __init__(
+        self,
+        body: Iterable[bytes],
+        environ: WSGIEnvironment,
+        context: Context,
+        scope: RequestScope,
+    ) -> None:
+        self._body = body
+        self._environ = environ
+        self._context = context
+        self._scope = scope
+        self._next: Callable[[], bytes] | None = None
+        self._closed = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._iterate()
+        return self
+
+    def __next__(self) -> bytes:
+        return self._context.run(self._next or self._iterate())
+
+    def _iterate(self) -> Callable[[], bytes]:
+        # Not in the middleware's call: what the body's __iter__ raises reaches the server when
+        # that has a body to close.
+        if self._next is None:
+            self._next = self._context.run(iter, self._body).__next__
+        return self._next
+
+    def close(self) -> None:
+        """Close the inner body if it can be closed, and end the request; the first time only."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            close = getattr(self._body, "close", None)
+            if close is not None:
+                # A generator's `finally` may have coroutines to run, also after the deadline,
+                # and may wait for the scope's tasks.
+                self._scope.lift()
+                self._context.run(close)
+        finally:
+            end_request(self._environ, self._scope)
+
+
+class _SizedBody(_Body):
+    """A body that knows its length; servers set Content-Length if that is 1."""
+
+    __slots__ = ()
+
+    def __len__(self) -> int:
+        return self._context.run(len, cast("Sized", self._body))
+
+
+def end_request(environ: WSGIEnvironment, scope: RequestScope) -> None:
+    """End the request's scope, and leave the environ as it came."""
+    try:
+        scope.end()
+    finally:
+        environ.pop(KEY, None)
+        environ.pop(SCOPE_KEY, None)
+
+
+def hand_on(
+    body: Iterable[bytes], environ: WSGIEnvironment, context: Context, scope: RequestScope
+) -> Iterable[bytes]:
+    """The body as the server gets it."""
+    kind = type(body)
+    # A list or a tuple, or of a subclass that runs no code of its own.
+    if getattr(kind, "__iter__", None) in _PLAIN_ITERS and not hasattr(body, "close"):
+        end_request(environ, scope)
+        return body
+    if _is_file(body, environ.get("wsgi.file_wrapper")):
+        # Nobody tells us when the server has sent it.
+        scope.end()
+        environ.pop(SCOPE_KEY, None)
+        return body
+    return (_SizedBody if hasattr(kind, "__len__") else _Body)(body, environ, context, scope)
+
+
+def _is_file(body: object, wrapper: object) -> bool:
+    if isinstance(wrapper, type):
+        return isinstance(body, wrapper)
+    # uWSGI's is a function, which gives the file itself back and must get the same object.
+    return wrapper is not None and hasattr(body, "read")

@@ -1,0 +1,64 @@
+"""What a process may run out of, or not have at all, and what to do about it."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import threading
+
+try:
+    # Here, not where it is used: a process without file descriptors cannot import it any more.
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+__all__ = ["refuse_greenlets", "what_ran_out"]
+
+
+def refuse_greenlets() -> None:
+    """Raise if threads are not threads."""
+    gevent = sys.modules.get("gevent.monkey")
+    eventlet = sys.modules.get("eventlet.patcher")
+    if gevent is not None and gevent.is_module_patched("threading"):
+        name = "gevent"
+    elif eventlet is not None and eventlet.is_monkey_patched("thread"):
+        name = "eventlet"
+    else:
+        return
+    raise RuntimeError(
+        f"{name} has patched threading, so a thread is a greenlet here and cannot have an event "
+        f"loop of its own. Serve the application with threads (gunicorn --worker-class gthread), "
+        f"or keep {name} from patching."
+    )
+
+
+def what_ran_out(error: OSError | RuntimeError) -> str | None:
+    """What the process has no more of, and what to do; None if the error is another."""
+    if isinstance(error, OSError):
+        if error.errno == errno.EMFILE:
+            return (
+                "the process is out of file descriptors"
+                f"{_limit('RLIMIT_NOFILE')}. Raise the limit (ulimit -n), use fewer threads, or "
+                "close what is left open."
+            )
+        if error.errno == errno.ENFILE:
+            return (
+                "the machine is out of file descriptors. Raise its limit (sysctl fs.file-max), or "
+                "close what is left open."
+            )
+        return None
+    if "can't start new thread" in str(error):
+        return (
+            f"the process cannot start a thread beside its {threading.active_count()}"
+            f"{_limit('RLIMIT_NPROC')}. Raise the limit (ulimit -u, or the container's limit of "
+            "processes or memory), or use fewer threads."
+        )
+    return None
+
+
+def _limit(name: str) -> str:
+    """The soft limit as a remark in brackets; nothing where the platform has none."""
+    if resource is None:
+        return ""
+    soft, _ = resource.getrlimit(getattr(resource, name))
+    return f" ({name} is {'unlimited' if soft == resource.RLIM_INFINITY else soft})"
