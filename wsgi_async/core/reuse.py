@@ -138,6 +138,7 @@ class _Member:
         self._pool.add(self)
         # In an empty context: the timer would keep that of the last request.
         driver.post(contextvars.Context().run, self._settle)
+        driver.poke()  # a parked keeper would not notice
         return True
 
     # -- in the new thread -------------------------------------------------------------------
