@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import os
+import socket
 import threading
 import weakref
 from contextlib import contextmanager
@@ -105,37 +106,30 @@ def is_stopped(manager: AsyncioLoopManager) -> None:
 # -- the next thread -----------------------------------------------------------------------------
 
 
-def test_the_next_thread_gets_the_manager_with_its_loop(threads: Threads) -> None:
+def test_the_next_thread_gets_the_manager_with_its_connections(threads: Threads) -> None:
     """What a thread has opened on its loop is open for the next one."""
+    streams: list[Any] = []
 
-    async def connect() -> socketpair:
-        return await asyncio.open_connection("127.0.0.1", port)
+    async def connect() -> None:
+        streams.extend(await asyncio.open_connection(*listener.getsockname()))
 
-    async def ask(streams: socketpair) -> bytes:
-        streams[1].write(b"again\n")
-        return await streams[0].readline()
+    async def read() -> bytes:
+        line: bytes = await streams[0].readline()
+        return line
 
-    socketpair = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+    async def close() -> None:
+        streams[1].close()
+        await streams[1].wait_closed()
 
-    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while line := await reader.readline():
-            writer.write(line)
-        writer.close()
-
-    with Worker() as upstream:
-        server_manager = upstream.call(AsyncioLoopManager)
-        server_manager.start()
-        server = server_manager.run(asyncio.start_server(echo, "127.0.0.1", 0))
-        port = server.sockets[0].getsockname()[1]
-        first, streams = threads.call(lambda manager: (manager, manager.run(connect())))
-        for _ in range(3):
-            assert threads.call(lambda manager: (manager, manager.run(ask(streams)))) == (
-                first,
-                b"again\n",
-            )
-        threads.call(lambda _: streams[1].close())
-        threads.call(lambda manager: manager.run(streams[1].wait_closed()))
-        server.close()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threads.call(lambda manager: manager.run(connect()))
+        peer, _ = listener.accept()
+    with peer:
+        for line in (b"once\n", b"again\n"):
+            peer.sendall(line)
+            assert threads.call(lambda manager: manager.run(read(), timeout=LIMIT)) == line
+        threads.call(lambda manager: manager.run(close()))
+    assert len(threads.made) == 1
 
 
 def test_threads_at_once_have_a_manager_each(threads: Threads) -> None:
