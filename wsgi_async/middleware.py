@@ -25,9 +25,15 @@ When not to use it:
 -   Under an ASGI server: there is a loop already, await on it.
 -   Under gevent or eventlet, once they have patched `threading`: a thread is a greenlet there and
     cannot have a loop of its own. The middleware refuses to work.
--   On a server that starts a thread for each request (Werkzeug's development server) it works,
-    but a new loop for each request keeps nothing open. Make one manager in the main thread and
-    pass `force_create=False`, so that all threads below share it.
+
+On a server that starts a thread for each request (Werkzeug's and Django's development servers,
+Odoo) a loop that ends with its thread keeps nothing open. There are two ways out:
+
+-   `reuse=True`: a manager whose thread has ended waits, with its connections and its background
+    work, for the next thread. Never do two threads have it at once, so there are as many loops
+    as there are requests at the same time.
+-   `force_create=False`, and one manager made in the main thread: all threads below share it.
+    There is one loop, which its keeper drives, so each call hops to that thread and back.
 
 What a response body gets:
 
@@ -52,6 +58,7 @@ from typing import TYPE_CHECKING, Any
 
 from .bodies import KEY, SCOPE_KEY, end_request, hand_on
 from .core import AsyncioLoopManager, get_or_create_loop_manager
+from .core.reuse import ManagerPool
 from .core.settings import Settings
 from .limits import refuse_greenlets, what_ran_out
 from .scopes import RequestScope
@@ -122,6 +129,13 @@ class AsyncLoopMiddleware:
         force_create: Each thread gets a manager of its own. With False, the nearest one of this
             `id` up the thread's lineage is shared, and only where there is none, one is made; the
             arguments below have no effect on a manager that was there.
+        reuse: The manager of a thread that has ended goes on, and is the next new thread's. For
+            servers that start a thread for each request; where threads live long it changes
+            nothing.
+        max_idle: With `reuse`, how many managers may wait for a thread. The default is enough
+            for two browsers, which open six connections each.
+        max_idle_time: Seconds that one may wait, with `reuse`, before it is stopped. Its
+            background work goes on until then.
         loop_factory: Makes the event loops; `uvloop.new_event_loop`, for instance.
         drive: Who drives the loop, `"auto"`, `"keeper"` or `"caller"`; see `AsyncioLoopManager`.
         debug: asyncio's debug mode; None for its default.
@@ -129,8 +143,9 @@ class AsyncLoopMiddleware:
         grace: Seconds; see `AsyncioLoopManager`.
 
     Raises:
-        TypeError: `app` or `loop_factory` cannot be called, or `id` cannot be hashed.
-        ValueError: `drive` is none of the three, or a number of seconds is negative.
+        TypeError: `app` or `loop_factory` cannot be called, `id` cannot be hashed, or `reuse`
+            comes with `force_create=False`.
+        ValueError: `drive` is none of the three, or a number is out of range.
         RuntimeError: gevent or eventlet has patched `threading`. If that happens later, the
             request raises it. A request also raises it when the process has no file descriptor or
             no thread left for a new loop; the next one tries again.
@@ -143,6 +158,9 @@ class AsyncLoopMiddleware:
         id: Hashable = None,
         task_type: Hashable = None,
         force_create: bool = True,
+        reuse: bool = False,
+        max_idle: int = 16,
+        max_idle_time: float = 60.0,
         loop_factory: LoopFactory | None = None,
         drive: Drive = "auto",
         debug: bool | None = None,
@@ -158,8 +176,15 @@ class AsyncLoopMiddleware:
         settings = Settings(
             loop_factory=loop_factory, drive=drive, debug=debug, linger=linger, grace=grace
         )
+        if reuse and not force_create:
+            raise TypeError(
+                "reuse and force_create=False exclude each other. Set one of them: the first gives "
+                "each thread a manager that it has for itself, the second lets threads share one."
+            )
+        pool = ManagerPool(max_idle=max_idle, max_idle_time=max_idle_time)
         refuse_greenlets()
         self.app = app
+        self._pool = pool if reuse else None
         self._task_type = task_type
         self._get_manager = partial(
             get_or_create_loop_manager,
@@ -172,7 +197,8 @@ class AsyncLoopMiddleware:
             grace=grace,
         )
         # With equal ones, a thread's other middlewares share its manager.
-        self._settings = (id, task_type, settings) if force_create else None
+        kept = (max_idle, max_idle_time) if reuse else None
+        self._settings = (id, task_type, settings, kept) if force_create else None
         self._local = _Local()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -211,12 +237,18 @@ class AsyncLoopMiddleware:
 
     def _make(self) -> AsyncioLoopManager:
         """A manager of the thread's own, running; one that cannot start is not left registered."""
+        waiting = None if self._pool is None else self._pool.take()
+        if waiting is not None:
+            return waiting
         manager = self._get_manager()
         try:
-            return _start(manager, self._task_type)
+            _start(manager, self._task_type)
         except BaseException:
             manager.stop()
             raise
+        if self._pool is not None:
+            self._pool.keep(manager)
+        return manager
 
 
 class _Local(threading.local):

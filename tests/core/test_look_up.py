@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -16,11 +16,9 @@ from tests.core.support import (
     on_worker,
     reached,
     wait_until,
+    with_the_ident_of,
 )
 from wsgi_async import AsyncioLoopManager, ManagerNotFound, get_or_create_loop_manager
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def get(id: Any = None) -> AsyncioLoopManager:
@@ -193,20 +191,6 @@ def child_managers_of_the_main_thread() -> None:
 def test_one_manager_per_process() -> None:
     """A manager made in the main thread is the whole process's, where that is wanted."""
     in_process(child_managers_of_the_main_thread)
-
-
-def with_the_ident_of(ended: int, fn: Callable[[], Any]) -> Any:
-    """Run a function in a thread that the system has given an ended thread's ident."""
-    for _ in range(20):
-        # Many at once: the system hands out what is free in an order of its own.
-        workers = [Worker() for _ in range(30)]
-        heirs = [worker for worker in workers if worker.thread.ident == ended]
-        results = [worker.call(fn) for worker in heirs]
-        for worker in workers:
-            worker.end()
-        if results:
-            return results[0]
-    return pytest.skip("the system does not reuse idents")
 
 
 @on_worker

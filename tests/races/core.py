@@ -133,7 +133,7 @@ UNSHARED = {
     "SharedKeeper": (
         "_loop _selector _baton _seam linger _signal thread _idle _next_timer _start_soon"
     ),
-    "SharedLife": "id _node _settings _seam _on_stopped _lock",
+    "SharedLife": "id _node _settings _seam _on_stopped _lock outlive",
     "SharedTimer": "_clock _signal _incoming thread",
     "SharedJob": "coro context foreign_context name",
     "SharedWaiter": "thread job signal",

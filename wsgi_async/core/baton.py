@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from .jobs import Job
     from .seam import Seam
 
-__all__ = ["Baton", "Closing", "KeeperMove", "Leaving", "Verdict"]
+__all__ = ["NOBODY", "Baton", "Closing", "KeeperMove", "Leaving", "Verdict"]
+
+NOBODY = 0
+"""The owner of a baton whose own thread has ended; the name of no thread."""
 
 
 class Closing(Exception):
@@ -87,6 +90,8 @@ class Baton:
         self.mutex = seam.mutex()
         self._borrow = seam.borrow
         self.clock = seam.clock
+        # Read without the mutex: a thread only asks whether it is the owner itself, and none but
+        # the thread itself makes that true or untrue.
         self.owner = owner
         self.every_waiter_drives = every_waiter_drives
         self.keeper_rests = keeper_rests
@@ -258,6 +263,26 @@ class Baton:
         if self.closing:
             return False
         return self.every_waiter_drives or not (self.jobs or self.queue or self.keeper_only)
+
+    # -- the owner -------------------------------------------------------------------------
+
+    def disown(self) -> None:
+        """The owner's thread is ending. Takes no lock; only for the owner, in its last moment.
+
+        The next thread may well be given the same ident, and would be taken for the owner.
+        """
+        self.owner = NOBODY
+
+    def adopt(self, me: int) -> bool:
+        """Make the calling thread the owner; False if there is one, or the manager is stopping.
+
+        That a second thread has used the manager (`keeper_only`) stays true: it may come again.
+        """
+        with self.mutex:
+            if self.closing or self.owner != NOBODY:
+                return False
+            self.owner = me
+            return True
 
     # -- work ------------------------------------------------------------------------------
 

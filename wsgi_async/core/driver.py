@@ -274,6 +274,10 @@ class Driver:
 
     # -- from any thread ----------------------------------------------------------------------
 
+    def rename(self, label: str) -> None:
+        """What to call the manager from now on, in the log and in errors."""
+        self.label = self.visits.label = label
+
     def submit(self, job: Job, *, linger: bool) -> None:
         """Line up a job for the keeper, or with `linger` for a waiter that comes soon.
 

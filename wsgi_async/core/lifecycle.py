@@ -53,6 +53,9 @@ class Life:
         # a call that is overtaken by a stop() is refused by the baton.
         self.driver: Driver | None = None
         self.given_up = False  # a stop has waited as long as it was told, in vain
+        # Called when the owner thread ends, by that thread, so it takes no lock: whether the
+        # manager goes on without an owner. None: it does not.
+        self.outlive: Callable[[], bool] | None = None
         self._node = node
         self._settings = settings
         self._seam = settings.seam
@@ -120,7 +123,7 @@ class Life:
             arm_timer = partial(timer.open().arm, keeper)
             undo.callback(timer.close)
             driver = self._make_driver(loop, selector, baton, keeper.wake, arm_timer)
-            loop.guard(driver.label, driver.poke)
+            loop.guard(lambda: driver.label, driver.poke)
             self._keeper = keeper
             close = partial(self._close, driver, executor)
             keeper.start(driver, close, f"wsgi_async keeper {self.id!r}")
@@ -168,11 +171,28 @@ class Life:
             keeper_rests=keeper_rests,
         )
 
+    def adopt(self, node: lineage.ThreadNode) -> bool:
+        """Make the calling thread the owner of a manager that has outlived its own.
+
+        Returns:
+            False if it has an owner, or is being stopped.
+        """
+        driver = self.driver
+        if driver is None or not driver.baton.adopt(self._seam.current()):
+            return False
+        self._node = node
+        driver.rename(self.label)
+        return True
+
     # -- stop --------------------------------------------------------------------------------
 
     def owner_ended(self) -> None:
-        """The owner thread is ending: have the keeper stop everything. Takes no lock."""
-        self.request_stop()
+        """The owner thread is ending: have the keeper stop everything, unless the manager is kept.
+
+        Takes no lock.
+        """
+        if self.outlive is None or not self.outlive():
+            self.request_stop()
 
     def request_stop(self, timeout: float = STOP_TIMEOUT) -> Driver | None:
         """Have the keeper stop everything; returns at once. Takes no lock, from anywhere."""

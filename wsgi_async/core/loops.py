@@ -147,14 +147,14 @@ class BoundLoop:
         self.call_later = loop.call_later
         self.call_soon_threadsafe = loop.call_soon_threadsafe
 
-    def guard(self, label: str, poke: Callable[[], None]) -> None:
+    def guard(self, label: Callable[[], str], poke: Callable[[], None]) -> None:
         """Put our own in the place of what would break the baton.
 
         On the instance, so no other loop is touched; a loop class without room for that (an
         extension type) goes unguarded.
 
         Args:
-            label: What to call the manager in messages.
+            label: Tells what to call the manager in messages.
             poke: Told after each `call_soon_threadsafe`; takes no lock.
         """
         for name, substitute in _substitutes(self, label, poke).items():
@@ -181,21 +181,23 @@ class BoundLoop:
         self.close()
 
 
-def _substitutes(loop: BoundLoop, label: str, poke: Callable[[], None]) -> dict[str, Any]:
+def _substitutes(
+    loop: BoundLoop, label: Callable[[], str], poke: Callable[[], None]
+) -> dict[str, Any]:
     def refuse_to_run(*args: Any) -> None:
         for arg in args:
             if asyncio.iscoroutine(arg):
                 arg.close()
         raise RuntimeError(
-            f"This event loop is run by {label}. Use the manager's run() or submit_task()."
+            f"This event loop is run by {label()}. Use the manager's run() or submit_task()."
         )
 
     def refuse_to_close() -> None:
-        raise RuntimeError(f"This event loop is closed by {label}. Use the manager's stop().")
+        raise RuntimeError(f"This event loop is closed by {label()}. Use the manager's stop().")
 
     def refuse_signals(*_: Any) -> None:
         raise RuntimeError(
-            f"This event loop, run by {label}, does not always run in the main thread. "
+            f"This event loop, run by {label()}, does not always run in the main thread. "
             "Use signal.signal() there."
         )
 
@@ -207,7 +209,7 @@ def _substitutes(loop: BoundLoop, label: str, poke: Callable[[], None]) -> dict[
             logger.warning(
                 "loop.stop() was called on the event loop of %s and ignored; "
                 "use the manager's stop()",
-                label,
+                label(),
                 stack_info=True,
             )
 

@@ -150,7 +150,8 @@ class AsyncioLoopManager:
         if self._creator_thread is not None:
             lineage.watch_end(self._creator_thread, self.node)
         if self.node.ended:  # it ended just before it owned us, and could not tell us
-            self.life.owner_ended()
+            # Not owner_ended(): perhaps it did tell us, and a manager outlives a thread once.
+            self.life.request_stop()
 
     def stop(self, timeout: float = 10.0) -> None:
         """End everything on the loop and close it. Look-ups do not find the manager any more.

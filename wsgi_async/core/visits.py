@@ -33,7 +33,7 @@ class Visits:
     ) -> None:
         self.stop = loop.stop
         self._selector = selector
-        self._label = label
+        self.label = label
         self._enter = seam.entry(loop.run_forever)
 
     def visit(self) -> None:
@@ -47,7 +47,7 @@ class Visits:
                 raise
             logger.error(
                 "%s: %s escaped from a task that nobody waits for; the loop goes on",
-                self._label,
+                self.label,
                 type(error).__name__,
                 exc_info=error,
             )

@@ -1,0 +1,186 @@
+"""Managers that outlive their thread and go on with the next one.
+
+Some servers start a thread for each request. A manager that ended with its thread would keep
+nothing open there: no connection, no background work. A pool keeps it running, without an owner,
+until the next thread takes it, or until it has waited too long.
+
+No lock is needed, nor could the dying thread take one. The managers that wait stand in a deque,
+whose appends and pops are thread-safe, and each stands there once: whoever pops it has it, a new
+thread to adopt it or a sweep to stop it. Besides, the baton lets nobody adopt what is owned.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import math
+import threading
+import time
+from collections import deque
+from numbers import Integral, Real
+from typing import TYPE_CHECKING
+
+from . import lineage
+from .baton import NOBODY
+
+if TYPE_CHECKING:
+    from .driver import Driver
+    from .manager import AsyncioLoopManager
+
+__all__ = ["ManagerPool"]
+
+
+class ManagerPool:
+    """Keeps the managers of ended threads for the next. Lives as long as its user or its managers.
+
+    Callable from any thread. A forked child finds it empty: what it inherits cannot be adopted.
+
+    Args:
+        max_idle: How many managers may wait for a thread. Each has a loop, with its descriptors,
+            and a keeper, which is asleep. The one that has waited longest is stopped first.
+        max_idle_time: How long one may wait, in seconds.
+
+    Raises:
+        TypeError, ValueError: One of them is no such number.
+    """
+
+    def __init__(self, *, max_idle: int, max_idle_time: float) -> None:
+        _check(max_idle, max_idle_time)
+        self._max_idle = max_idle
+        self.max_idle_time = max_idle_time
+        # In the order in which they came, so those that have waited longest are on the left.
+        self._idle: deque[_Member] = deque()
+
+    def keep(self, manager: AsyncioLoopManager) -> None:
+        """From now on, have the manager wait here when its thread has ended.
+
+        For a manager of the calling thread's own, made without `creator_thread`.
+        """
+        manager.life.outlive = _Member(manager, self).outlive
+
+    def take(self) -> AsyncioLoopManager | None:
+        """A running manager that has no thread, which is the calling thread's from now on.
+
+        Returns:
+            The one that came last, as its connections are the freshest, and the others get the
+            chance to be stopped. None without one, and always in the main thread: it does not
+            end before the process, and nobody drives there.
+        """
+        node = lineage.current_node()
+        if node.ident == threading.main_thread().ident:
+            return None
+        while True:
+            try:
+                member = self._idle.pop()
+            except IndexError:
+                return None
+            # It may have been stopped while it waited, or be the parent process's.
+            if member.adopt(node):
+                return member.manager
+
+    def add(self, member: _Member) -> None:
+        """Let a manager wait. Takes no lock, as the thread that comes here is ending."""
+        self._idle.append(member)
+
+    def sweep(self) -> None:
+        """Stop the oldest while there are too many of them, or while they are too old.
+
+        Called on one of the managers' loops; others may sweep at the same time.
+        """
+        while True:
+            try:
+                # A look first, as a thread that came while all of them are out would make
+                # a manager more than it needs.
+                if len(self._idle) <= self._max_idle and not self._idle[0].overdue():
+                    return
+                oldest = self._idle.popleft()
+            except IndexError:
+                return
+            if len(self._idle) < self._max_idle and not oldest.overdue():
+                # Another sweep or a new thread was faster, and we have got a younger one.
+                self._idle.appendleft(oldest)
+                return
+            oldest.manager.life.request_stop()
+
+
+def _check(max_idle: int, max_idle_time: float) -> None:
+    if not isinstance(max_idle, Integral):
+        raise TypeError(f"max_idle is {max_idle!r}. Give a whole number from one.")
+    if max_idle < 1:
+        raise ValueError(f"max_idle is {max_idle!r}. Give a whole number from one.")
+    if not isinstance(max_idle_time, Real):
+        raise TypeError(f"max_idle_time is {max_idle_time!r}. Give a number of seconds from zero.")
+    if not 0 <= max_idle_time < math.inf:
+        raise ValueError(f"max_idle_time is {max_idle_time!r}. Give a number of seconds from zero.")
+
+
+class _Member:
+    """A manager of a pool. Lives as long as the manager."""
+
+    def __init__(self, manager: AsyncioLoopManager, pool: ManagerPool) -> None:
+        self.manager = manager
+        self._pool = pool
+        # Written by the ending thread, before the pool knows of it.
+        self._since = 0.0
+        # Written on the loop only: the timer of one idle time serves the next ones too, so that
+        # they do not pile up. A manager that is started again has a new driver and no timer.
+        self._timed: Driver | None = None
+
+    # -- in the thread that ends, without a lock ---------------------------------------------
+
+    def outlive(self) -> bool:
+        """Let the manager wait for another thread; False if it is being stopped already."""
+        driver = self.manager.life.driver
+        if driver is None or driver.baton.closing:
+            return False
+        # In this order: once it is in the pool, it may be another thread's at any moment.
+        driver.baton.disown()
+        self._since = time.monotonic()
+        self._pool.add(self)
+        # In an empty context: the timer would keep that of the last request.
+        driver.post(contextvars.Context().run, self._settle)
+        driver.poke()  # a parked keeper would not notice
+        return True
+
+    # -- in the new thread -------------------------------------------------------------------
+
+    def adopt(self, node: lineage.ThreadNode) -> bool:
+        """Give the manager to the calling thread; False if it cannot be used any more."""
+        manager, life = self.manager, self.manager.life
+        # Not under the lineage's lock: a destructor that looks up a manager may come in between
+        # while a thread holds the baton's mutex.
+        if not life.adopt(node):
+            return False
+        with lineage.lock():
+            before = manager.node
+            before.owned.pop(life, None)
+            if before.found.get(manager.id) is manager:
+                del before.found[manager.id]
+            manager.node = node
+            node.owned[life] = None
+            node.found[manager.id] = manager
+        return manager.running
+
+    # -- on the loop -------------------------------------------------------------------------
+
+    def overdue(self) -> bool:
+        """Whether it has waited too long. From any thread that has seen it in the pool."""
+        return self._left() <= 0
+
+    def _left(self) -> float:
+        return self._since + self._pool.max_idle_time - time.monotonic()
+
+    def _settle(self) -> None:
+        self._pool.sweep()
+        self._set_timer()
+
+    def _set_timer(self) -> None:
+        driver = self.manager.life.driver
+        if driver is None or driver.baton.closing or driver.baton.owner != NOBODY:
+            return  # in use, or stopping; the next end of a thread settles it again
+        if self._timed is not driver:
+            self._timed = driver
+            driver.loop.call_later(max(0.0, self._left()), self._time_over)
+
+    def _time_over(self) -> None:
+        self._timed = None
+        self._settle()
