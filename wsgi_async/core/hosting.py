@@ -14,12 +14,13 @@ import contextvars
 import gc
 import sys
 import weakref
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from .log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Generator, Hashable
     from contextlib import AbstractAsyncContextManager
 
     Make = Callable[[], AbstractAsyncContextManager[Any]]
@@ -49,8 +50,11 @@ class Household:
         """What is open, by key. Read from other threads too, one look-up at a time."""
         self.opening: dict[Hashable, Host] = {}
         self.hosts: list[Host] = []  # not opening any more, in the order in which they opened
-        self.waits: list[tuple[Host, Host]] = []  # who is held up by whose opening
-        self.closed = False  # the loop is being closed: nothing is opened any more
+        # Whose opening or closing is held up by the opening of which key, of what name.
+        self.waits: list[tuple[Host, Hashable, str]] = []
+        self.ending = False  # the tasks have ended; what is closed now is not opened again
+        self.closed = False  # nothing is opened any more
+        self._gone: set[Hashable] = set()  # closed since `ending`
 
     async def instance(self, key: Hashable, name: str, make: Make) -> Any:
         """The instance of this loop, opened if it is not; on the loop only.
@@ -66,16 +70,52 @@ class Household:
         """
         while key not in self.instances:
             # Again if the host was cancelled while it opened: that was not meant for us.
-            host = self.opening.get(key)
-            if host is None:
-                if self.closed:
-                    raise RuntimeError(
-                        f"The event loop is being closed and does not open {name} any more. "
-                        "Use it in a task, or open it before."
-                    )
-                host = self.opening[key] = Host(self, key, name, make)
-            await host.opened()
+            with self._waiting_for(key, name):
+                await self._opening_host(key, name, make).opened()
         return self.instances[key]
+
+    def _opening_host(self, key: Hashable, name: str, make: Make) -> Host:
+        host = self.opening.get(key)
+        if host is None:
+            if self.closed or key in self._gone:
+                raise RuntimeError(
+                    f"The event loop is being closed and does not open {name} any more. "
+                    "Use it in a task, or in a resource that is opened after it."
+                )
+            host = self.opening[key] = Host(self, key, name, make)
+        return host
+
+    @contextmanager
+    def _waiting_for(self, key: Hashable, name: str) -> Generator[None, None, None]:
+        waiting = _held_up(self)
+        if waiting is None:
+            yield
+            return
+        way = self._way(key, name, waiting.key)
+        if way:
+            raise RuntimeError(
+                f"Loop resources wait for each other: {' -> '.join([waiting.name, *way])}. "
+                "Take one of these uses out of its opening and closing."
+            )
+        wait = (waiting, key, name)
+        self.waits.append(wait)
+        try:
+            yield
+        finally:
+            self.waits.remove(wait)
+
+    def _way(self, key: Hashable, name: str, goal: Hashable) -> list[str]:
+        """The names on the way from a key to another, over who waits for whom.
+
+        By key, not by host: one that closes must not open itself once more either. It ends, as
+        no cycle is ever let in.
+        """
+        if key == goal:
+            return [name]
+        for waiting, target, its_name in self.waits:
+            if waiting.key == key and (way := self._way(target, its_name, goal)):
+                return [name, *way]
+        return []
 
     def next_to_close(self) -> list[Host]:
         """All that are still opening, else the one that opened last, else none."""
@@ -95,33 +135,13 @@ class Household:
         elif host in self.hosts and not host.withdrawn:
             del self.instances[host.key]
         host.withdrawn = True
+        if self.ending:
+            self._gone.add(host.key)
 
     def leaving_before(self, host: Host) -> list[asyncio.Task[None]]:
         """The tasks of hosts that may use this one's instance and are about to end."""
         later = [*self.opening.values(), *self.hosts[self.hosts.index(host) + 1 :]]
         return [one.task for one in later if one.state is CLOSING or one.task.cancelling()]
-
-    def refuse_cycle(self, waiting: Host, target: Host) -> None:
-        """Raise if the target waits for the waiting host already.
-
-        By key, not by host: one that closes must not open itself once more either.
-        """
-        way = self._way(target, waiting.key)
-        if way:
-            names = " -> ".join(host.name for host in [waiting, *way])
-            raise RuntimeError(
-                f"These loop resources wait for each other: {names}. "
-                "Take one of these uses out of its opening and closing."
-            )
-
-    def _way(self, start: Host, goal: Hashable) -> list[Host]:
-        # Ends, as no cycle is ever let in.
-        if start.key == goal:
-            return [start]
-        for waiting, target in self.waits:
-            if waiting.key == start.key and (way := self._way(target, goal)):
-                return [start, *way]
-        return []
 
 
 class Host:
@@ -150,21 +170,14 @@ class Host:
         """Wait for the end of the opening, whichever; being cancelled does not concern the host.
 
         Raises:
-            RuntimeError: The opening waits for the caller.
             BaseException: What the opening raised.
         """
-        waiting = _held_up(self.household)
-        if waiting is not None:
-            self.household.refuse_cycle(waiting, self)
-            self.household.waits.append((waiting, self))
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:
             await waiter
         finally:
             self._waiters.remove(waiter)
-            if waiting is not None:
-                self.household.waits.remove((waiting, self))
             del waiter  # its exception's traceback holds this frame: no cycle
 
     def end(self) -> None:

@@ -125,14 +125,13 @@ class Shutdown:
 
     def _close_resources(self) -> None:
         household = household_of(self._loop)
+        household.ending = True
         while hosts := household.next_to_close():
             # As many parts as there are resources, and two for the steps after them.
             budget = self._share(max(1, len(household.hosts)) + 2)
             self._drive(_end(hosts), budget, partial(self._leave_hosts, hosts))
             for host in hosts:
                 household.forget(host)
-            # One that is closed may use another, and so open it, again and again.
-            household.closed = self._share(1) == 0
         household.closed = True
 
     def _leave_hosts(self, hosts: list[Host]) -> None:
