@@ -6,12 +6,14 @@ Wrap an app in `AsyncLoopMiddleware`, and find the worker thread's `AsyncioLoopM
 
 from .core import (
     AsyncioLoopManager,
+    LoopResource,
     ManagerNotFound,
     SyncFuture,
     UnknownAsyncTaskError,
     async_to_sync_future,
     get_or_create_loop_manager,
     get_parent_thread,
+    loop_resource,
 )
 from .middleware import AsyncLoopMiddleware, loop_from, scope_from
 from .scopes import RequestScope
@@ -21,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AsyncLoopMiddleware",
     "AsyncioLoopManager",
+    "LoopResource",
     "ManagerNotFound",
     "RequestScope",
     "SyncFuture",
@@ -29,5 +32,6 @@ __all__ = [
     "get_or_create_loop_manager",
     "get_parent_thread",
     "loop_from",
+    "loop_resource",
     "scope_from",
 ]

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 
 CORE = {
     "AsyncioLoopManager",
+    "LoopResource",
     "ManagerNotFound",
     "SyncFuture",
     "UnknownAsyncTaskError",
     "async_to_sync_future",
     "get_or_create_loop_manager",
     "get_parent_thread",
+    "loop_resource",
 }
 MIDDLEWARE = {"AsyncLoopMiddleware", "RequestScope", "loop_from", "scope_from"}
 

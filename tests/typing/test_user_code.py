@@ -18,6 +18,7 @@ import pytest
 from wsgi_async import (
     AsyncioLoopManager,
     AsyncLoopMiddleware,
+    LoopResource,
     ManagerNotFound,
     RequestScope,
     SyncFuture,
@@ -26,11 +27,13 @@ from wsgi_async import (
     get_or_create_loop_manager,
     get_parent_thread,
     loop_from,
+    loop_resource,
     scope_from,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+    from types import TracebackType
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 
@@ -184,6 +187,61 @@ def test_middleware_is_a_wsgi_application() -> None:
     assert answers == ["4"]
 
 
+class Client:
+    def __init__(self, *, timeout: float = 5.0) -> None:
+        self.timeout = timeout
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        trace: TracebackType | None = None,
+    ) -> None: ...
+
+
+@loop_resource
+async def generated() -> AsyncIterator[Client]:
+    async with Client(timeout=1.0) as one:
+        yield one
+
+
+@loop_resource
+async def generator_by_its_name() -> AsyncGenerator[int, None]:
+    yield 1
+
+
+@loop_resource
+@asynccontextmanager
+async def managed() -> AsyncGenerator[str, None]:
+    yield "managed"
+
+
+client = loop_resource(Client)
+
+
+def test_loop_resources_know_what_they_open(manager: AsyncioLoopManager) -> None:
+    """From a class, an async generator function or a context manager's to each use of it."""
+    assert_type(client, LoopResource[Client])
+    assert_type(generated, LoopResource[Client])
+    assert_type(client.get(), Client)
+    assert_type(client.get(manager), Client)
+
+    async def use() -> float:
+        assert_type(await managed(), str)
+        assert_type(await generator_by_its_name(), int)
+        return (await generated()).timeout
+
+    assert manager.run(use()) == 1.0
+    assert_type(manager.run(managed()), str)
+    assert manager.submit_task(client()).result(timeout=5).timeout == 5.0
+    with client.override("fake") as fake:
+        assert_type(fake, str)
+    get_or_create_loop_manager().stop()
+
+
 def test_refusals_are_what_they_say(manager: AsyncioLoopManager) -> None:
     """Errors can be caught by the nearest builtin."""
     missing: type[LookupError] = ManagerNotFound
@@ -200,6 +258,8 @@ def mistakes(manager: AsyncioLoopManager, environ: dict[str, Any]) -> None:
     manager.run(length("a"), 5)  # type: ignore[call-arg]
     manager.run(length("a"), timeout="5")  # type: ignore[arg-type]
     manager.submit_task(42)  # type: ignore[call-overload]
+    loop_resource(length)  # type: ignore[arg-type]
+    loop_resource(Client())  # type: ignore[call-overload]
     AsyncioLoopManager(drive="sometimes")  # type: ignore[arg-type]
     AsyncLoopMiddleware("app")  # type: ignore[arg-type]
     SyncFuture[int]().set_result("1")  # type: ignore[arg-type]

@@ -10,16 +10,19 @@ from .lineage import get_parent_thread, wrap_thread_start
 from .manager import AsyncioLoopManager
 from .process import install_hooks
 from .registry import get_or_create_loop_manager
+from .resources import LoopResource, loop_resource
 from .wrapping import async_to_sync_future
 
 __all__ = [
     "AsyncioLoopManager",
+    "LoopResource",
     "ManagerNotFound",
     "SyncFuture",
     "UnknownAsyncTaskError",
     "async_to_sync_future",
     "get_or_create_loop_manager",
     "get_parent_thread",
+    "loop_resource",
 ]
 
 wrap_thread_start()

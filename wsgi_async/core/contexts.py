@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from .hosting import belongs_to_host
 from .log import logger
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def warn_of_leftovers(driver: Driver) -> Callable[[], None]:
     def warn() -> None:
         tracked = {job.task for job in driver.in_flight()}
         for task in asyncio.all_tasks(driver.loop.raw) - before - tracked:
+            if belongs_to_host(task):
+                continue  # a loop resource, which is there to stay
             logger.warning(
                 "%s: run() left the task %s behind, %r; await it, or submit_task() it",
                 driver.label,

@@ -1,0 +1,22 @@
+"""The core's fixtures, and a diary."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.core.conftest import (
+    _collected,
+    _nothing_stays_behind,
+    loop_factory,
+    make_manager,
+    worker,
+)
+from tests.resources.parts import Diary
+
+__all__ = ["_collected", "_nothing_stays_behind", "loop_factory", "make_manager", "worker"]
+
+
+@pytest.fixture
+def diary() -> Diary:
+    """What was opened and closed, in order."""
+    return Diary()

@@ -1,0 +1,145 @@
+"""Loops that are no manager's: what `asyncio.run()` closes, and what nobody can."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.core.support import our_log
+from wsgi_async import loop_resource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.core.conftest import LoopFactory
+    from tests.resources.parts import Diary
+
+
+@pytest.fixture
+def runner(loop_factory: LoopFactory | None) -> Iterator[asyncio.Runner]:
+    """Does what `asyncio.run()` does, on either loop."""
+    with asyncio.Runner(loop_factory=loop_factory) as one:
+        yield one
+
+
+def test_closed_with_the_loop(runner: asyncio.Runner, diary: Diary) -> None:
+    """`asyncio.run()` closes what was opened, each in its task, the one opened last first."""
+    pool = diary.resource("pool")
+    resources = [diary.resource("a"), diary.resource("b", lambda: pool), diary.resource("c")]
+
+    async def main() -> set[object]:
+        for resource in resources:
+            await resource()
+        return {await resource() for resource in [*resources, pool]}
+
+    instances = runner.run(main())
+    runner.close()
+    assert diary.lines[:4] == ["open a", "open pool", "open b", "open c"]
+    assert diary.lines[4:] == ["close c", "close b", "close pool", "close a"]
+    for instance in instances:
+        assert getattr(instance, "closed_by") is getattr(instance, "task")  # noqa: B009
+
+
+def test_one_that_uses_an_earlier_one_to_the_last(runner: asyncio.Runner, diary: Diary) -> None:
+    """While a later instance is being closed, the earlier ones are still to be had."""
+    pool = diary.resource("pool")
+
+    @loop_resource
+    async def user() -> AsyncIterator[None]:
+        first = await pool()
+        yield
+        await asyncio.sleep(0)
+        assert await pool() is first
+        diary.lines.append("close user")
+
+    runner.run(user())
+    runner.close()
+    assert diary.lines == ["open pool", "close user", "close pool"]
+
+
+def test_one_that_fails(
+    runner: asyncio.Runner, diary: Diary, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged by name, and the next is closed."""
+
+    @loop_resource
+    async def failing() -> AsyncIterator[None]:
+        yield
+        raise ConnectionError("went away")
+
+    runner.run(diary.resource("first")())
+    runner.run(failing())
+    runner.close()
+    assert diary.lines == ["open first", "close first"]
+    [line] = our_log(caplog)
+    assert "failing failed to close" in line
+
+
+def test_a_new_loop(diary: Diary) -> None:
+    """Each `asyncio.run()` has its own instance, though its loop may lie where the last one did."""
+    client = diary.resource("client")
+
+    async def main() -> int:
+        instance = await client()
+        assert instance.loop is asyncio.get_running_loop()
+        return id(instance.loop)
+
+    addresses = [asyncio.run(main()) for _ in range(20)]
+    assert len(set(addresses)) < 20  # or this has tested nothing
+    assert diary.lines == ["open client", "close client"] * 20
+
+
+def test_nothing_keeps_a_loop(loop_factory: LoopFactory | None, diary: Diary) -> None:
+    """A loop that was closed with its instances open is freed with them."""
+    client = diary.resource("client")
+
+    def lose() -> list[weakref.ref[object]]:
+        loop = (loop_factory or asyncio.new_event_loop)()
+        instance = loop.run_until_complete(client())
+        loop.close()
+        return [weakref.ref(loop), weakref.ref(instance)]
+
+    logging.getLogger("asyncio").disabled = True  # it says that a task was lost, and rightly so
+    try:
+        references = lose()
+        gc.collect()
+    finally:
+        logging.getLogger("asyncio").disabled = False
+    assert [reference() for reference in references] == [None, None]
+    assert diary.lines == ["open client"]
+
+
+def test_nothing_stays_on_a_loop(runner: asyncio.Runner, diary: Diary) -> None:
+    """An instance that was closed is not kept by the loop that goes on."""
+    client = diary.resource("client")
+
+    async def close() -> weakref.ref[object]:
+        instance = await client()
+        assert instance.task is not None
+        instance.task.cancel()
+        await asyncio.wait([instance.task])
+        return weakref.ref(instance)
+
+    reference = runner.run(close())
+    gc.collect()
+    assert reference() is None
+
+
+def test_a_loop_without_room(diary: Diary) -> None:
+    """A loop of an extension type, which takes no attributes, has instances all the same."""
+
+    class Narrow(asyncio.SelectorEventLoop):
+        def __setattr__(self, name: str, value: object) -> None:
+            if name.startswith("wsgi_async"):
+                raise AttributeError(name)
+            super().__setattr__(name, value)
+
+    client = diary.resource("client")
+    with asyncio.Runner(loop_factory=Narrow) as runner:
+        assert runner.run(client()) is runner.run(client())
+    assert diary.lines == ["open client", "close client"]

@@ -1,0 +1,254 @@
+"""Loop resources: a client, pool or session that each loop opens once, and closes itself.
+
+Most of what is made for asyncio works on the loop only that it was opened on. A loop resource gives
+each loop its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import threading
+from asyncio import get_running_loop
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from .checks import refuse_in_event_loop
+from .hosting import household_of, known_household
+from .registry import get_or_create_loop_manager
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from .manager import AsyncioLoopManager
+
+    Factory = Callable[[], AbstractAsyncContextManager["T"] | AsyncIterator["T"]]
+
+__all__ = ["LoopResource", "loop_resource"]
+
+T = TypeVar("T")
+F = TypeVar("F")
+
+_MISSING = object()
+
+
+class LoopResource(Generic[T]):
+    """Something that each loop opens once, at its first use. Lives as long as it is referred to.
+
+    `await resource()` in a coroutine, or `resource.get()` in sync code, gives the loop's own
+    instance. It is opened, kept and closed by a task of its own on that loop, in an empty
+    `contextvars.Context`: it outlives the request that used it first and keeps nothing of it, so
+    it sees no context variable of any request either.
+
+    A manager closes its loop's instances when it is stopped, once its tasks have ended: the one
+    opened last first, and each within a fair part of the time. One that fails or does not end in
+    time is logged by name, and the next is closed all the same. What an instance itself has
+    started, tasks for instance, is left to it until it is closed. On a loop that is not a
+    manager's, `asyncio.run()` does the same as it ends: it cancels all tasks, and the instances
+    are closed then. A loop that is closed without that gives no sign, and leaves its instances
+    open. If somebody cancels the task that keeps an instance, the instance is closed; the next
+    use opens another.
+
+    Made by `loop_resource`. From any thread.
+
+    Args:
+        factory: As `loop_resource` takes it.
+
+    Raises:
+        TypeError: `factory` cannot make instances.
+    """
+
+    def __init__(self, factory: Factory[T]) -> None:
+        made_by: object = factory
+        if not callable(made_by) or _makes_something_else(made_by):
+            raise TypeError(
+                f"{factory!r} makes no loop resource. Give an async generator function that "
+                "yields once, or a callable that returns an async context manager."
+            )
+        functools.update_wrapper(self, factory, updated=())  # not what a class has in its __dict__
+        self.name: str = getattr(factory, "__qualname__", None) or repr(factory)
+        """What the log and errors call it: the factory's qualified name."""
+        self._factory = factory
+        # While it is overridden, one that no loop knows: the fast path need not look for that.
+        self._key: object = self
+        # The lock guards the list and the key. It can be taken again by its thread: a destructor
+        # that ends an override may come between any two steps.
+        self._lock = threading.RLock()
+        self._overrides: list[_Override[Any]] = []
+
+    def __repr__(self) -> str:
+        return f"<LoopResource {self.name}>"
+
+    async def __call__(self) -> T:
+        """The running loop's own instance, opened if this is its first use.
+
+        Concurrent first uses open it once. One that is cancelled meanwhile does not cancel the
+        opening. On the loop only, that is in a coroutine.
+
+        Raises:
+            RuntimeError: The loop is being closed, or the instance waits for its own opening: a
+                resource that uses another while it opens must not be used by that one. What it
+                starts while it opens, tasks too, counts as a part of it.
+            BaseException: What the opening raised, in all who wait for it. The next use tries
+                again.
+        """
+        try:
+            # The attribute's name spelt out and no method called: half of the time would go there.
+            return get_running_loop().wsgi_async_household.instances[self._key]  # type: ignore[attr-defined,no-any-return]
+        except (AttributeError, KeyError):
+            pass  # not in here, or it would be the context of what the opening raises
+        return await self._first_use()
+
+    async def _first_use(self) -> T:
+        for override in self._overrides[-1:]:
+            return override.value  # type: ignore[no-any-return]
+        household = household_of(get_running_loop())
+        return await household.instance(self, self.name, self._make)  # type: ignore[no-any-return]
+
+    def get(self, manager: AsyncioLoopManager | None = None) -> T:
+        """The instance of a manager's loop, for sync code; opened if this is its first use.
+
+        If it is open, the loop is not run. From any thread that runs no event loop.
+
+        Args:
+            manager: With None, the one that `get_or_create_loop_manager()` finds or makes for
+                this thread; it is started if it is new.
+
+        Raises:
+            RuntimeError: This thread runs an event loop, or the manager is not started, or is
+                being stopped.
+            BaseException: What the opening raised.
+        """
+        refuse_in_event_loop(f"await {self.name}()")
+        for override in self._overrides[-1:]:
+            return override.value  # type: ignore[no-any-return]
+        if manager is None:
+            manager = _started_manager()
+        household = known_household(manager.get_event_loop())
+        value = _MISSING if household is None else household.instances.get(self, _MISSING)
+        if value is not _MISSING:
+            return value  # type: ignore[return-value]
+        return manager.run(self(), task_type=manager.task_type, copy_back=False)
+
+    def override(self, value: F) -> AbstractContextManager[F]:
+        """For tests: have every use give `value` instead, on all loops and in all threads.
+
+        From entering the returned context manager to leaving it. Overrides nest: the one entered
+        last counts. Instances that are open stay so, unused. From any thread.
+
+        Args:
+            value: What uses give; anything. It is neither opened nor closed.
+        """
+        return _Override(value, self._add, self._remove)
+
+    def _make(self) -> AbstractAsyncContextManager[T]:
+        made: Any = self._factory()
+        if hasattr(made, "__aenter__"):
+            return made  # type: ignore[no-any-return]
+        if hasattr(made, "__anext__"):
+            return _YieldsOnce(made, self.name)
+        if asyncio.iscoroutine(made):
+            made.close()
+        raise TypeError(
+            f"{self.name} returned {made!r}, which cannot be opened. Have it yield what it opens, "
+            "or return an async context manager."
+        )
+
+    def _add(self, override: _Override[Any]) -> None:
+        with self._lock:
+            self._overrides.append(override)
+            self._key = _MISSING
+
+    def _remove(self, override: _Override[Any]) -> None:
+        with self._lock:
+            if override in self._overrides:
+                self._overrides.remove(override)
+            self._key = _MISSING if self._overrides else self
+
+
+@overload
+def loop_resource(factory: Callable[[], AbstractAsyncContextManager[T]], /) -> LoopResource[T]: ...
+
+
+@overload
+def loop_resource(factory: Callable[[], AsyncIterator[T]], /) -> LoopResource[T]: ...
+
+
+def loop_resource(factory: Factory[T], /) -> LoopResource[T]:
+    """Make a `LoopResource`: what each loop opens once, and closes itself. A decorator.
+
+    Args:
+        factory: Called without arguments on each loop, at the first use there. An async generator
+            function that opens something, yields it once, and closes it after that, or a factory
+            of async context managers: a client's class, or an `@asynccontextmanager` function.
+
+    Raises:
+        TypeError: `factory` is neither.
+    """
+    return LoopResource(factory)
+
+
+class _Override(AbstractContextManager[F]):
+    """One value in a resource's place, from `__enter__` to `__exit__`."""
+
+    def __init__(
+        self,
+        value: F,
+        add: Callable[[_Override[Any]], None],
+        remove: Callable[[_Override[Any]], None],
+    ) -> None:
+        self.value = value
+        self._add = add
+        self._remove = remove
+
+    def __enter__(self) -> F:
+        self._add(self)
+        return self.value
+
+    def __exit__(self, *_: object) -> None:
+        self._remove(self)
+
+
+class _YieldsOnce(AbstractAsyncContextManager[T]):
+    """An async generator as a context manager. Lives as long as what it yields is open."""
+
+    def __init__(self, generator: AsyncIterator[T], name: str) -> None:
+        self._generator = generator
+        self._name = name
+
+    async def __aenter__(self) -> T:
+        try:
+            return await anext(self._generator)
+        except StopAsyncIteration:
+            raise RuntimeError(
+                f"{self._name} ended without a yield. Yield once what it has opened."
+            ) from None
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            await anext(self._generator)
+        except StopAsyncIteration:
+            return
+        close = getattr(self._generator, "aclose", None)
+        if close is not None:
+            await close()
+        raise RuntimeError(
+            f"{self._name} yielded twice. A loop resource yields once, and closes after that."
+        )
+
+
+def _makes_something_else(factory: object) -> bool:
+    return inspect.iscoroutinefunction(factory) or inspect.isgeneratorfunction(factory)
+
+
+def _started_manager() -> AsyncioLoopManager:
+    manager = get_or_create_loop_manager()
+    if manager.state == "new":
+        try:
+            manager.start()
+        except RuntimeError:
+            # Threads that share a lineage find the same one, and only one of them starts it.
+            if not manager.running:
+                raise
+    return manager
