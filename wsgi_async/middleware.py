@@ -307,6 +307,7 @@ def _is_file(body: object, wrapper: object) -> bool:
 def _start(manager: AsyncioLoopManager, task_type: Hashable) -> AsyncioLoopManager:
     """Start a manager unless it runs, and return it."""
     if not manager.running:
+        manager.lasting = True
         try:
             manager.start(task_type)
         except RuntimeError:
