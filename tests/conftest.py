@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+# Here, as pytest allows it in no conftest below this one.
+pytest_plugins = ["pytester"]
+
 
 @pytest.fixture(scope="session")
 def checkout() -> Path:
