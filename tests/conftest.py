@@ -12,6 +12,9 @@ import pytest
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Here, as pytest allows it in no conftest below this one.
+pytest_plugins = ["pytester"]
+
 
 @pytest.fixture(scope="session")
 def checkout() -> Path:

@@ -284,6 +284,7 @@ _made = _Made()
 def _start(manager: AsyncioLoopManager, task_type: Hashable) -> AsyncioLoopManager:
     """Start a manager unless it runs, and return it."""
     if not manager.running:
+        manager.lasting = True
         try:
             manager.start(task_type)
         except RuntimeError:

@@ -14,6 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from tests.core.support import without_slowness
 from wsgi_async import AsyncioLoopManager
 
 if TYPE_CHECKING:
@@ -194,5 +195,5 @@ def child(code: str, *args: str, seconds: float = 60) -> str:
         timeout=seconds,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr + done.stdout
+    assert (done.returncode, without_slowness(done.stderr)) == (0, ""), done.stderr + done.stdout
     return done.stdout

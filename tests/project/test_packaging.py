@@ -99,7 +99,7 @@ def test_needs_nothing(metadata: Message) -> None:
 
 def test_has_the_promised_extras(metadata: Message) -> None:
     """Each extra that the documentation names can be asked for."""
-    extras = {"gunicorn", "flask", "django", "uvloop", "example", "test", "bench"}
+    extras = {"gunicorn", "flask", "django", "uvloop", "testing", "example", "test", "bench"}
     assert extras <= set(metadata.get_all("Provides-Extra", []))
 
 
@@ -108,6 +108,12 @@ def test_asks_for_uvloop_only_where_it_exists(metadata: Message) -> None:
     needs = [need for need in metadata.get_all("Requires-Dist", []) if need.startswith("uvloop")]
     assert needs
     assert [need for need in needs if "sys_platform != 'win32'" not in need] == []
+
+
+def test_pytest_finds_the_plugin(wheel: dict[str, bytes]) -> None:
+    """The wheel tells pytest of `wsgi_async.testing`, under the name that `-p no:` takes."""
+    (content,) = (text for name, text in wheel.items() if name.endswith("/entry_points.txt"))
+    assert content.decode().split() == ["[pytest11]", "wsgi_async", "=", "wsgi_async.testing"]
 
 
 def test_has_known_classifiers(project: dict[str, Any]) -> None:

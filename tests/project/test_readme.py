@@ -150,9 +150,21 @@ def test_script_example_prints(examples: list[str], tmp_path: Path) -> None:
     assert run(example, tmp_path) == "first second\n"
 
 
+def test_example_of_a_test_passes(
+    examples: list[str], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example of a test suite passes as pasted."""
+    (example,) = (code for code in examples if "import pytest" in code)
+    pytester.makepyfile(example)
+    # By its module: an editable install may not know of the plugin yet.
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    done = pytester.runpytest_subprocess("-p", "wsgi_async.testing", "-W", "error", timeout=30)
+    done.assert_outcomes(passed=2)
+
+
 def test_every_example_is_run(examples: list[str]) -> None:
     """An example that is added gets a test of its own."""
-    assert len(examples) == 5
+    assert len(examples) == 6
 
 
 def test_make_commands_exist(readme: str, checkout: Path) -> None:

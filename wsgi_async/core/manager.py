@@ -73,6 +73,9 @@ class AsyncioLoopManager:
         RuntimeError: `creator_thread` is not alive.
     """
 
+    lasting = False
+    """Whether it is meant to run until its thread ends, so that a test may leave it running."""
+
     def __init__(
         self,
         id: Hashable = None,

@@ -1,0 +1,277 @@
+"""The leak check by itself: what it takes for a leak, and what it does not."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import weakref
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.core.conftest import loop_factory, make_manager, worker  # noqa: F401 - fixtures
+from tests.core.support import Endless, Worker, give, outcome, reached
+from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware
+from wsgi_async.testing import LeakCheck
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from tests.core.conftest import LoopFactory, MakeManager
+
+SHORT = 0.2
+"""Seconds of grace where something is left: the check waits as long in vain."""
+LONG = 20.0
+"""Seconds of grace where nothing is: the check waits for what ends, and no longer."""
+
+
+def test_a_task_on_a_shared_manager_is_named(make_manager: MakeManager) -> None:  # noqa: F811
+    """A task that a test leaves on a manager older than itself is its own; an older task is not."""
+    manager = make_manager("shared")
+    older, newer = Endless(), Endless()
+    manager.submit_task(older.wait())
+    reached(older.began)
+    check = LeakCheck(grace=SHORT)
+    manager.submit_task(newer.wait())
+    (leak,) = check.leaks()
+    assert "the coroutine Endless.wait" in leak
+    assert "id='shared'" in leak
+
+
+def test_work_that_is_about_to_end_is_waited_for(make_manager: MakeManager) -> None:  # noqa: F811
+    """A task that ends within the grace is no leak, and costs no more than it takes."""
+    manager = make_manager()
+    check = LeakCheck(grace=LONG)
+    manager.submit_task(asyncio.sleep(0.05))
+    manager.submit_task(give(1), return_sync_future=True)
+    assert check.leaks() == []
+
+
+def test_a_task_that_ends_leaves_the_next_one(make_manager: MakeManager) -> None:  # noqa: F811
+    """A task that is begun by one that ends is found too."""
+    manager = make_manager()
+    check = LeakCheck(grace=SHORT)
+    endless = Endless()
+
+    async def begin() -> None:
+        await asyncio.sleep(0.01)
+        manager.submit_task(endless.wait())
+
+    manager.submit_task(begin())
+    (leak,) = check.leaks()
+    assert "Endless.wait" in leak
+
+
+def test_a_blocked_loop_does_not_hang_the_check(make_manager: MakeManager) -> None:  # noqa: F811
+    """A coroutine that blocks its loop is named all the same."""
+    manager = make_manager()
+    check = LeakCheck(grace=SHORT)
+    began, gate = threading.Event(), threading.Event()
+
+    async def block() -> None:
+        began.set()
+        gate.wait()
+
+    manager.submit_task(block())
+    reached(began)
+    try:
+        (leak,) = check.leaks()
+    finally:
+        gate.set()
+    assert "block" in leak
+
+
+def test_the_check_leaves_nothing_on_the_loop(make_manager: MakeManager) -> None:  # noqa: F811
+    """Two checks in a row find the same: the first one's question is gone."""
+    manager = make_manager()
+    check = LeakCheck(grace=SHORT)
+    manager.submit_task(Endless().wait())
+    first, second = check.leaks(), check.leaks()
+    assert first == second
+    assert len(first) == 1
+
+
+def test_a_stop_that_goes_on_is_waited_for(make_manager: MakeManager) -> None:  # noqa: F811
+    """A manager that another thread's end is stopping is none that was left."""
+    check = LeakCheck(grace=LONG)
+    with Worker() as worker:  # noqa: F811
+        manager = worker.call(make_manager)
+        endless = Endless()
+        worker.call(manager.submit_task, endless.wait())
+    assert check.leaks() == []
+    assert endless.cleaned.is_set()
+
+
+class EndsWhenJoined(threading.Thread):
+    """A thread that ends when somebody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._asked = threading.Event()
+
+    def run(self) -> None:
+        self._asked.wait()
+
+    def join(self, timeout: float | None = None) -> None:
+        self._asked.set()
+        super().join(timeout)
+
+
+def test_a_thread_that_is_ending_is_waited_for() -> None:
+    """A thread that ends within the grace is no leak."""
+    check = LeakCheck(grace=LONG)
+    EndsWhenJoined().start()
+    assert check.leaks() == []
+
+
+def test_an_endless_thread_does_not_take_the_others_time() -> None:
+    """One thread that stays is named; another that is ending is not."""
+    check = LeakCheck(grace=SHORT)
+    with Worker("stays") as stays:
+        EndsWhenJoined().start()
+        (leak,) = check.leaks()
+        assert "'stays' in Worker._serve" in leak
+        assert stays.thread.is_alive()
+
+
+def test_threads_of_an_older_pool_are_its_own(make_manager: MakeManager) -> None:  # noqa: F811
+    """A pool that was there before, a manager's too, may start its threads in a test."""
+    manager = make_manager()
+    with ThreadPoolExecutor(2) as pool:
+        check = LeakCheck(grace=SHORT)
+        assert pool.submit(int, "1").result() == 1
+        assert manager.run(asyncio.to_thread(int, "1")) == 1
+        assert check.leaks() == []
+
+
+def test_a_pool_that_is_left_is_named() -> None:
+    """The idle thread of a pool of the test's own is a leak until the pool is shut down."""
+    check = LeakCheck(grace=SHORT)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="mine")
+    pool.submit(int, "1").result()
+    try:
+        (leak,) = check.leaks()
+    finally:
+        pool.shutdown()
+    assert "the thread 'mine_0'" in leak
+    assert "shut its pool down" in leak
+    assert check.leaks() == []
+
+
+def test_a_hung_call_in_a_stopped_managers_pool_is_named(
+    make_manager: MakeManager,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """When a manager is stopped, its pool's threads have to end as well."""
+    check = LeakCheck(grace=SHORT)
+    began, gate = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        began.set()
+        gate.wait()
+
+    manager = make_manager()
+    manager.submit_task(asyncio.to_thread(hang))
+    reached(began)
+    manager.stop(0.1)
+    try:
+        leaks = check.leaks()
+    finally:
+        gate.set()
+    assert [leak for leak in leaks if "the thread 'asyncio_0'" in leak]
+    assert check.leaks() == []
+
+
+def test_a_loop_of_any_make_is_found(loop_factory: LoopFactory | None) -> None:  # noqa: F811
+    """asyncio's loops and uvloop's are named while they are open."""
+    check = LeakCheck(grace=SHORT)
+    loop = (loop_factory or asyncio.new_event_loop)()
+    (leak,) = check.leaks()
+    assert "never closed" in leak
+    loop.close()
+    assert check.leaks() == []
+
+
+def test_a_loop_that_nobody_holds_is_found() -> None:
+    """A loop that is lost unclosed is named, before the collector closes it."""
+    check = LeakCheck(grace=SHORT)
+    gc.disable()
+    try:
+        asyncio.new_event_loop()
+        (leak,) = check.leaks()
+    finally:
+        gc.enable()
+        with pytest.warns(ResourceWarning):
+            gc.collect()
+    assert "never closed" in leak
+
+
+def test_a_loop_in_use_is_its_threads(worker: Worker) -> None:  # noqa: F811
+    """An asyncio.run() in a thread that was there before is none of the test's."""
+    check = LeakCheck(grace=SHORT)
+    began: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def wait() -> None:
+        done = asyncio.Event()
+        began.set_result((asyncio.get_running_loop(), done))
+        await done.wait()
+
+    running = worker.begin(asyncio.run, wait())
+    loop, done = outcome(began)
+    try:
+        assert check.leaks() == []
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        outcome(running)
+
+
+def test_managers_of_the_middleware_live_as_long_as_their_thread(
+    worker: Worker,  # noqa: F811
+) -> None:
+    """A server thread that gets its loop in a test keeps it; work on it is the test's."""
+    endless = Endless()
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
+        if environ["PATH_INFO"] == "/leave":
+            environ["async.loop"].submit_task(endless.wait())
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b""]
+
+    wrapped = AsyncLoopMiddleware(app, id="leaks")
+    check = LeakCheck(grace=SHORT)
+    worker.call(wrapped, {"PATH_INFO": "/"}, lambda *_: None)
+    assert check.leaks() == []
+    worker.call(wrapped, {"PATH_INFO": "/leave"}, lambda *_: None)
+    (leak,) = check.leaks()
+    assert "Endless.wait" in leak
+
+
+def test_objects_that_lie_about_their_class_are_left_alone() -> None:
+    """The look for loops runs no code of lazy objects and proxies."""
+    asked: list[str] = []
+
+    class Lazy:
+        def __getattribute__(self, name: str) -> object:
+            asked.append(name)
+            raise RuntimeError("outside of a request")
+
+    lazy = [Lazy()]
+    assert LeakCheck(grace=SHORT).leaks() == []
+    assert asked == []
+    assert len(lazy) == 1
+
+
+def test_the_check_keeps_nothing_alive() -> None:
+    """A test that looks whether something is collected is not disturbed."""
+    manager = AsyncioLoopManager("short-lived")
+    loop = asyncio.new_event_loop()
+    check = LeakCheck()
+    loop.close()
+    gone: list[weakref.ref[Any]] = [weakref.ref(manager), weakref.ref(loop)]
+    del manager, loop
+    gc.collect()
+    assert [one() for one in gone] == [None, None]
+    assert check.leaks() == []

@@ -1,0 +1,50 @@
+"""A pytest plugin for those who test code that uses this package. Needs pytest.
+
+pytest finds it by itself once the package is installed; `-p no:wsgi_async` switches it off. It
+has these fixtures:
+
+-   `loop_manager`: a started `AsyncioLoopManager` of the test's own thread, stopped after the test.
+-   `wsgi_client`: makes WebTest clients of an app, with the middleware on and `loop_manager` in
+    `environ["async.loop"]`.
+-   `no_async_leaks`: fails a test that leaves tasks, loops or threads behind, and names them.
+
+and these are for a test suite to override:
+
+-   `loop_manager_options`: a dict of what `loop_manager` is made with.
+-   `wsgi_app`: the application that `wsgi_client()` takes when it is given none.
+
+The leak check is switched on by the fixture, by the marker `no_async_leaks`, or for all tests by
+`wsgi_async_leaks = true` in pytest's configuration; the marker `allow_async_leaks` then lets one
+test out. `wsgi_async_leaks_ignore` lists patterns of thread names that are somebody else's, one a
+line. A test that leaves something behind gets an error at its teardown, after the fixtures that
+were set up later than the check have cleaned up.
+
+A test runs in the main thread, where the manager's keeper runs all coroutines. With
+`{"drive": "caller"}` as `loop_manager_options` the test's thread runs them, as a worker's does.
+"""
+
+from .leaks import LeakCheck
+from .plugin import (
+    WsgiClient,
+    loop_manager,
+    loop_manager_options,
+    no_async_leaks,
+    pytest_addoption,
+    pytest_configure,
+    switched_on_leak_check,
+    wsgi_app,
+    wsgi_client,
+)
+
+__all__ = [
+    "LeakCheck",
+    "WsgiClient",
+    "loop_manager",
+    "loop_manager_options",
+    "no_async_leaks",
+    "pytest_addoption",
+    "pytest_configure",
+    "switched_on_leak_check",
+    "wsgi_app",
+    "wsgi_client",
+]

@@ -1,0 +1,105 @@
+"""Finding what is alive in the process, and what to call it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import compress
+from typing import TYPE_CHECKING, Any
+
+from wsgi_async.core.shutdown import LoopExecutor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+__all__ = ["describe", "is_ours", "living", "name_of_loop", "name_of_thread", "threads_of"]
+
+_THREADING = threading.enumerate.__code__.co_filename
+
+
+def living() -> tuple[list[asyncio.AbstractEventLoop], list[ThreadPoolExecutor]]:
+    """The event loops that are not closed, and the thread pools.
+
+    There is no list of them, so the collector is asked for all objects. By the identity of their
+    types: `isinstance` would run the `__class__` of lazy objects and proxies, which is user code.
+    """
+    loops, pools = _with_subclasses(asyncio.AbstractEventLoop), _with_subclasses(ThreadPoolExecutor)
+    wanted = loops | pools
+    objects = gc.get_objects()
+    found = list(compress(objects, map(wanted.__contains__, map(id, map(type, objects)))))
+    return (
+        [one for one in found if id(type(one)) in loops and _is_open(one)],
+        [one for one in found if id(type(one)) in pools],
+    )
+
+
+def _is_open(loop: asyncio.AbstractEventLoop) -> bool:
+    try:
+        return not loop.is_closed()
+    except AttributeError:
+        return False  # another thread is making it right now
+
+
+def _with_subclasses(cls: type[Any]) -> set[int]:
+    """The ids of a class and all of its subclasses, which live as long as they have objects."""
+    classes = [cls]
+    for one in classes:
+        classes += type.__subclasses__(one)
+    return {id(one) for one in classes}
+
+
+def is_ours(pool: ThreadPoolExecutor) -> bool:
+    """Whether the pool is a manager's, and shut down with it."""
+    return type(pool) is LoopExecutor
+
+
+def threads_of(pool: ThreadPoolExecutor) -> list[threading.Thread]:
+    """The threads of a pool; none once it is shut down, since then they have to end."""
+    # There is no public way from a pool to its threads, nor back.
+    return [] if pool._shutdown else list(pool._threads)  # noqa: SLF001
+
+
+def name_of_loop(loop: asyncio.AbstractEventLoop) -> str:
+    """Name a loop that is left unclosed."""
+    tasks = ", ".join(describe(task.get_coro()) for task in asyncio.all_tasks(loop))
+    pending = f" with the pending {tasks}" if tasks else ""
+    return (
+        f"the event loop {loop!r}{pending}, never closed. Call its close(), or have "
+        "asyncio.Runner or asyncio.run make and close it."
+    )
+
+
+def name_of_thread(thread: threading.Thread) -> str:
+    """Name a thread that is left running."""
+    # The outermost frame that is not threading's own is what it was started for.
+    runs = next((one for one in _frames(thread) if one.f_code.co_filename != _THREADING), None)
+    doing = "" if runs is None else f" in {runs.f_code.co_qualname} ({_line(runs)})"
+    return (
+        f"the thread {thread.name!r}{doing}, still alive. End and join() it, or shut its pool down."
+    )
+
+
+def _frames(thread: threading.Thread) -> Iterator[FrameType]:
+    """What a thread is executing, from the outermost frame to the innermost."""
+    # Documented, in spite of its name.
+    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001
+    frames = []
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    return reversed(frames)
+
+
+def describe(coro: object) -> str:
+    """A coroutine's qualified name and where it is, as far as can be told."""
+    frame = getattr(coro, "cr_frame", None)
+    name: str = getattr(coro, "__qualname__", None) or repr(coro)
+    return name if frame is None else f"{name} ({_line(frame)})"
+
+
+def _line(frame: FrameType) -> str:
+    return f"{frame.f_code.co_filename}:{frame.f_lineno or frame.f_code.co_firstlineno}"

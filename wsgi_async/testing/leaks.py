@@ -1,0 +1,142 @@
+"""What a test leaves behind: managers, tasks, event loops and threads that were not there before.
+
+What is about to end gets a moment to do so. Each kind of thing is reported once, as what has to be
+ended: a manager that runs on, but not its loop and its keeper; a thread, but not the loop that it
+runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+import gc
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from wsgi_async.core import AsyncioLoopManager
+
+from .found import is_ours, living, name_of_loop, name_of_thread, threads_of
+from .unfinished import outlast, unfinished
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["LeakCheck"]
+
+_LEAST = 0.05
+"""Seconds that each thread gets to end, though another one has used up the time."""
+
+
+class LeakCheck:
+    """What there was before a test, to compare with what there is after it.
+
+    Lives as long as the test, and keeps nothing alive. Make it and ask it in the thread that runs
+    the test.
+
+    Args:
+        grace: How long that may take which is about to end, in seconds.
+        ignored_threads: Patterns of names of threads that are somebody else's, as for `fnmatch`.
+    """
+
+    def __init__(self, *, grace: float = 1.0, ignored_threads: Iterable[str] = ()) -> None:
+        self._grace = grace
+        self._ignored = tuple(ignored_threads)
+        self._noted: list[str] = []  # left on a manager that has been stopped since
+        loops, pools = living()
+        self._loops = weakref.WeakSet(loops)
+        self._pools = weakref.WeakSet(pools)
+        self._threads = weakref.WeakSet(threading.enumerate())
+        self._managers = weakref.WeakSet(_running())
+        self._work: weakref.WeakSet[object] = weakref.WeakSet()
+        for manager in self._managers:
+            self._work.update(unfinished(manager))
+
+    def look_at(self, manager: AsyncioLoopManager) -> None:
+        """Note the tasks on a manager that is about to be stopped."""
+        self._noted += outlast(manager, self._work, self._deadline())
+
+    def leaks(self) -> list[str]:
+        """Name what is left, each with the way to end it; waits for what is about to end."""
+        deadline = self._deadline()
+        loops, pools = living()
+        loops = [loop for loop in loops if loop not in self._loops]
+        # A loop that nobody holds any more is held here, so that it is still found unclosed when
+        # the collector has been; a pool is not, so that its threads can end.
+        ours = weakref.WeakSet(pool for pool in pools if pool in self._pools or is_ours(pool))
+        del pools
+        self._let_end(ours, deadline)
+        managers = _running()
+        return [
+            *self._noted,
+            *self._left_managers(managers),
+            *(leak for one in managers for leak in outlast(one, self._work, deadline)),
+            *_left_loops(loops),
+            *map(name_of_thread, self._new_threads(ours)),
+        ]
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self._grace
+
+    def _let_end(self, pools: Iterable[ThreadPoolExecutor], deadline: float) -> None:
+        threads = self._new_threads(pools)
+        if threads:
+            gc.collect()  # ends the threads of pools that nobody holds
+        _join(threads, deadline)
+        # Only now: a manager is told to stop when its thread ends.
+        for manager in _running():
+            if manager not in self._managers and manager.state == "stopping":
+                with suppress(RuntimeError):  # this thread runs an event loop
+                    manager.stop(max(0.0, deadline - time.monotonic()))
+        _join(self._new_threads(pools), deadline)
+
+    def _new_threads(self, pools: Iterable[ThreadPoolExecutor]) -> list[threading.Thread]:
+        """Threads that were not there before, but for those that belong to something older."""
+        known = {thread for pool in pools for thread in threads_of(pool)}
+        return [
+            thread
+            for thread in threading.enumerate()
+            if thread not in self._threads and thread not in known and not self._ignores(thread)
+        ]
+
+    def _ignores(self, thread: threading.Thread) -> bool:
+        # A dummy stands for a thread that `threading` has not started, and cannot be joined. Our
+        # own threads live as long as a manager or a thread, which is named instead.
+        return (
+            isinstance(thread, threading._DummyThread)  # noqa: SLF001 - there is no public way
+            or thread.name.startswith("wsgi_async ")
+            or any(fnmatch.fnmatchcase(thread.name, pattern) for pattern in self._ignored)
+        )
+
+    def _left_managers(self, managers: list[AsyncioLoopManager]) -> list[str]:
+        return [
+            f"{manager!r}, started in the test and not stopped. Call its stop(), or use the "
+            "fixture `loop_manager`."
+            for manager in managers
+            if manager not in self._managers and not (manager.lasting and manager.running)
+        ]
+
+
+def _running() -> list[AsyncioLoopManager]:
+    managers = AsyncioLoopManager.all_instances()
+    return [one for one in managers if one.state in ("running", "stopping")]
+
+
+def _join(threads: list[threading.Thread], deadline: float) -> None:
+    for thread in threads:
+        thread.join(max(_LEAST, deadline - time.monotonic()))
+
+
+def _left_loops(loops: list[asyncio.AbstractEventLoop]) -> list[str]:
+    """Those that are not closed, and that nobody runs."""
+    managed = {id(driver.loop.raw) for one in _running() if (driver := one.life.driver)}
+    return [
+        name_of_loop(loop)
+        for loop in loops
+        # A loop that runs belongs to a thread. A new one is named itself, and one that was there
+        # before may be in the midst of an asyncio.run().
+        if not (loop.is_closed() or loop.is_running() or id(loop) in managed)
+    ]

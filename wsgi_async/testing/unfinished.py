@@ -1,0 +1,96 @@
+"""Work that is unfinished on a manager: what it is, and waiting for what is about to end."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import time
+from typing import TYPE_CHECKING, Any
+
+from .found import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from wsgi_async.core import AsyncioLoopManager
+    from wsgi_async.core.driver import Driver
+    from wsgi_async.core.jobs import Job
+
+__all__ = ["outlast", "unfinished"]
+
+_MARGIN = 1.0
+"""Seconds for a loop to come round to the question; one that is blocked does not."""
+
+
+def unfinished(manager: AsyncioLoopManager) -> list[Job | asyncio.Task[Any]]:
+    """The jobs of a manager, started or not, and the tasks on its loop that are nobody's job.
+
+    From any thread.
+    """
+    driver = manager.life.driver
+    return [] if driver is None else _on(driver)
+
+
+def _on(driver: Driver) -> list[Job | asyncio.Task[Any]]:
+    with driver.baton.mutex:
+        jobs = list(driver.baton.queue)
+    jobs += driver.in_flight()
+    tasks = asyncio.all_tasks(driver.loop.raw)
+    return [*jobs, *(tasks - {job.task for job in jobs if job.task is not None})]
+
+
+def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: float) -> list[str]:
+    """Name what is new and unfinished on a manager, and does not end before the deadline.
+
+    Args:
+        manager: A manager that runs; this thread does not run its loop.
+        known: What is not new.
+        deadline: On the monotonic clock, in seconds.
+    """
+    driver = manager.life.driver
+    if driver is None or all(work in known for work in _on(driver)):
+        return []
+    driver.start_soon()  # what lingers in the queue would look like something endless
+    waiting = _until_ended(driver, known, deadline)
+    try:
+        # Past the manager: a call from this thread could mark it as shared, and it may be stopping.
+        future = asyncio.run_coroutine_threadsafe(waiting, driver.loop.raw)
+    except RuntimeError:
+        waiting.close()  # the loop is closed, and nothing is left
+        return []
+    try:
+        left = future.result(max(0.0, deadline - time.monotonic()) + _MARGIN)
+    except concurrent.futures.TimeoutError:
+        future.cancel()
+        left = [work for work in _on(driver) if work not in known]
+    except concurrent.futures.CancelledError:
+        return []  # stopped meanwhile
+    return [_name(work, manager) for work in left]
+
+
+async def _until_ended(
+    driver: Driver, known: Container[object], deadline: float
+) -> list[Job | asyncio.Task[Any]]:
+    me = asyncio.current_task()
+    while True:
+        left = [work for work in _on(driver) if work is not me and work not in known]
+        tasks = [task for task in map(_task_of, left) if task is not None]
+        seconds = deadline - time.monotonic()
+        if not tasks or seconds <= 0:
+            return left
+        await asyncio.wait(tasks, timeout=seconds)
+
+
+def _task_of(work: Job | asyncio.Task[Any]) -> asyncio.Task[Any] | None:
+    return work if isinstance(work, asyncio.Task) else work.task
+
+
+def _name(work: Job | asyncio.Task[Any], manager: AsyncioLoopManager) -> str:
+    owner = manager.life.label
+    if isinstance(work, asyncio.Task):
+        what = f"the task {work.get_name()!r}, {describe(work.get_coro())},"
+        return f"{what} on the loop of {owner}. Await it, or cancel it."
+    return (
+        f"the coroutine {describe(work.coro)}, unfinished on {owner}. Wait for its future, or "
+        "cancel it."
+    )
