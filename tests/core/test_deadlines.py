@@ -7,6 +7,7 @@ import contextvars
 import inspect
 import threading
 import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,7 @@ from wsgi_async import SyncFuture, async_to_sync_future
 from wsgi_async.core.deadlines import bounded, deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from tests.core.conftest import MakeManager
     from wsgi_async import AsyncioLoopManager
@@ -197,3 +198,47 @@ def test_without_a_deadline_a_timeout_is_what_it_was() -> None:
     """Nothing is computed where there is no deadline."""
     assert bounded(None) is None
     assert bounded(5) == 5
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+@on_worker
+def test_a_stream_is_waited_for_until_the_deadline(
+    make_manager: MakeManager, prefetch: int
+) -> None:
+    """The next item is not waited for longer; then the generator can be closed all the same."""
+    manager, ended = make_manager(), threading.Event()
+
+    async def endless() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    def stream() -> None:
+        with manager.iterate(endless(), prefetch=prefetch) as iterator:
+            assert next(iterator) == 1
+            next(iterator)
+
+    with pytest.raises(TimeoutError, match="Give"):
+        in_request(stream, seconds=1)
+    reached(ended)
+
+
+@on_worker
+def test_entering_a_context_manager_ends_at_the_deadline(make_manager: MakeManager) -> None:
+    """What is not entered in time is cancelled; leaving is cleanup, and has the time it needs."""
+    manager, endless = make_manager(), Endless()
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[None, None]:
+        await endless.wait()
+        yield
+
+    def enter() -> None:
+        with manager.wrap_async_context_manager(opened()):
+            pytest.fail("entered")
+
+    with pytest.raises(TimeoutError, match="was cancelled"):
+        in_request(enter, seconds=0.05)
+    assert endless.cleaned.is_set()

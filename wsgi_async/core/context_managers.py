@@ -7,6 +7,7 @@ import contextvars
 import warnings
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from .deadlines import time_left
 from .hosts import TaskHost
 from .jobs import HostJob
 from .streaming import name_of
@@ -53,6 +54,7 @@ class SyncContextManager(Generic[T_co]):
 
         Raises:
             BaseException: What `__aenter__` raised.
+            TimeoutError: The request's deadline is over. The exit is not bound by it.
             RuntimeError: It was entered before, the manager was stopped, the process was forked,
                 or this thread runs an event loop.
         """
@@ -62,7 +64,8 @@ class SyncContextManager(Generic[T_co]):
                 f"{host.name} has been entered before. Wrap a new context manager each time."
             )
         host.entered = True
-        return host.call(HostJob(host, on_keeper=True), _INSTEAD)  # type: ignore[no-any-return]
+        job = HostJob(host, on_keeper=True)
+        return host.call(job, _INSTEAD, time_left(None))  # type: ignore[no-any-return]
 
     def __exit__(
         self,

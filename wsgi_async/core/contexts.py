@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from .hosting import belongs_to_host
+from .households import belongs_to_host
 from .log import logger
 
 if TYPE_CHECKING:

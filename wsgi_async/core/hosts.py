@@ -59,6 +59,7 @@ class TaskHost:
             timeout: Seconds until the whole host is cancelled.
 
         Raises:
+            TimeoutError: The time was over.
             RuntimeError: The manager was stopped, the process was forked, or this thread runs an
                 event loop.
         """
@@ -69,6 +70,10 @@ class TaskHost:
         except Closing:
             raise self.driver.stopped_error(None) from None
         error = job.exception
+        if job.expired and not job.stopped and (error is None or job.cancelled):
+            raise TimeoutError(
+                f"{self.name} was not done in time, and was cancelled. Give it more time."
+            )
         if error is None:
             return job.result
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .baton import Closing
 from .checks import refuse_in_event_loop, refuse_inherited
+from .deadlines import time_left
 from .jobs import HostJob
 from .streaming import END, INSTEAD, Pump
 
@@ -89,14 +90,20 @@ class PrefetchingPump(Pump):
     def _wait(self) -> None:
         refuse_in_event_loop(INSTEAD)
         refuse_inherited(self.driver)
+        limit = time_left(None)
         seam = self.driver.seam
+        until = None if limit is None else seam.clock() + limit
         signal = seam.borrow()
         try:
             with self._lock:
                 self._waiter = signal
             # Looked at after we can be woken, or what came in between would be slept over.
             while not self._items and self._outcome is _NOTHING:
-                signal.wait()
+                if not signal.wait(None if until is None else until - seam.clock()):
+                    raise TimeoutError(
+                        f"{self.name} made no item before the request's deadline. "
+                        "Give the request more time, or close the iterator."
+                    )
         finally:
             with self._lock:
                 self._waiter = None

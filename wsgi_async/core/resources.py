@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .checks import refuse_in_event_loop
-from .hosting import household_of, known_household
+from .households import household_of, known_household
 from .registry import get_or_create_loop_manager
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from functools import partial
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from .hosting import belongs_to_host, household_of
+from .households import belongs_to_host, household_of
 from .log import logger
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from .driver import Driver
-    from .hosting import Host
+    from .households import ResourceHost
 
 __all__ = ["LoopExecutor", "Shutdown"]
 
@@ -135,7 +135,7 @@ class Shutdown:
                 household.forget(host)
         household.closed = True
 
-    def _leave_hosts(self, hosts: list[Host]) -> None:
+    def _leave_hosts(self, hosts: list[ResourceHost]) -> None:
         for host in hosts:
             if not host.task.done():
                 self._left_behind.add(host.task)
@@ -220,7 +220,7 @@ class Shutdown:
             logger.exception("%s: its event loop could not be closed", self._driver.label)
 
 
-async def _end(hosts: list[Host]) -> None:
+async def _end(hosts: list[ResourceHost]) -> None:
     # All at once: one that is opening may wait for another that is, and would try that again.
     for host in hosts:
         host.end()

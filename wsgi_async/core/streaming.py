@@ -7,6 +7,7 @@ import contextvars
 import warnings
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .deadlines import time_left
 from .hosts import TaskHost
 from .jobs import HostJob
 from .log import logger
@@ -53,6 +54,7 @@ class SyncIterator(Generic[T_co]):
         Raises:
             BaseException: What the iterable raised.
             asyncio.CancelledError: Its task was cancelled.
+            TimeoutError: The request's deadline is over.
             RuntimeError: The manager was stopped, the process was forked, or this thread runs an
                 event loop.
         """
@@ -133,7 +135,7 @@ class Pump(TaskHost):
 
     def next(self) -> Any:
         """The next item, or END."""
-        return self.call(HostJob(self, on_keeper=self.on_keeper), INSTEAD)
+        return self.call(HostJob(self, on_keeper=self.on_keeper), INSTEAD, time_left(None))
 
     def close(self) -> None:
         """Close the iterable and wait for it, bounded."""
@@ -142,7 +144,7 @@ class Pump(TaskHost):
         job = _LastJob(self, on_keeper=self.on_keeper)
         try:
             self.call(job, "aclose() of the iterable itself", self.driver.grace)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, TimeoutError):
             if not (self._cut_short or job.expired):
                 raise
         if job.expired:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Make = Callable[[], AbstractAsyncContextManager[Any]]
 
-__all__ = ["Host", "Household", "belongs_to_host", "household_of", "known_household"]
+__all__ = ["Household", "ResourceHost", "belongs_to_host", "household_of", "known_household"]
 
 OPENING, OPEN, CLOSING, ENDED = range(4)
 
@@ -38,7 +38,7 @@ _elsewhere = weakref.WeakKeyDictionary()
 
 # Whose code runs: set in a host's own context, so its child tasks and callbacks have it too. Weak,
 # as a context lives as long as its task.
-_owner: contextvars.ContextVar[weakref.ref[Host] | None]
+_owner: contextvars.ContextVar[weakref.ref[ResourceHost] | None]
 _owner = contextvars.ContextVar("wsgi_async host", default=None)
 
 
@@ -48,10 +48,12 @@ class Household:
     def __init__(self) -> None:
         self.instances: dict[Hashable, Any] = {}
         """What is open, by key. Read from other threads too, one look-up at a time."""
-        self.opening: dict[Hashable, Host] = {}
-        self.hosts: list[Host] = []  # not opening any more, in the order in which they opened
+        self.opening: dict[Hashable, ResourceHost] = {}
+        self.hosts: list[
+            ResourceHost
+        ] = []  # not opening any more, in the order in which they opened
         # Whose opening or closing is held up by the opening of which key, of what name.
-        self.waits: list[tuple[Host, Hashable, str]] = []
+        self.waits: list[tuple[ResourceHost, Hashable, str]] = []
         self.ending = False  # the tasks have ended; what is closed now is not opened again
         self.closed = False  # nothing is opened any more
         self._gone: set[Hashable] = set()  # closed since `ending`
@@ -74,7 +76,7 @@ class Household:
                 await self._opening_host(key, name, make).opened()
         return self.instances[key]
 
-    def _opening_host(self, key: Hashable, name: str, make: Make) -> Host:
+    def _opening_host(self, key: Hashable, name: str, make: Make) -> ResourceHost:
         host = self.opening.get(key)
         if host is None:
             if self.closed or key in self._gone:
@@ -82,7 +84,7 @@ class Household:
                     f"The event loop is being closed and does not open {name} any more. "
                     "Use it in a task, or in a resource that is opened after it."
                 )
-            host = self.opening[key] = Host(self, key, name, make)
+            host = self.opening[key] = ResourceHost(self, key, name, make)
         return host
 
     @contextmanager
@@ -117,18 +119,18 @@ class Household:
                 return [name, *way]
         return []
 
-    def next_to_close(self) -> list[Host]:
+    def next_to_close(self) -> list[ResourceHost]:
         """All that are still opening, else the one that opened last, else none."""
         return list(self.opening.values()) or self.hosts[-1:]
 
-    def forget(self, host: Host) -> None:
+    def forget(self, host: ResourceHost) -> None:
         """The host has ended, or nobody waits for its end any longer."""
         host.state = ENDED
         self.withdraw(host)
         if host in self.hosts:
             self.hosts.remove(host)
 
-    def withdraw(self, host: Host) -> None:
+    def withdraw(self, host: ResourceHost) -> None:
         """From now on the next use opens the instance anew."""
         if self.opening.get(host.key) is host:
             del self.opening[host.key]
@@ -138,13 +140,13 @@ class Household:
         if self.ending:
             self._gone.add(host.key)
 
-    def leaving_before(self, host: Host) -> list[asyncio.Task[None]]:
+    def leaving_before(self, host: ResourceHost) -> list[asyncio.Task[None]]:
         """The tasks of hosts that may use this one's instance and are about to end."""
         later = [*self.opening.values(), *self.hosts[self.hosts.index(host) + 1 :]]
         return [one.task for one in later if one.state is CLOSING or one.task.cancelling()]
 
 
-class Host:
+class ResourceHost:
     """A task that opens, keeps and closes one instance. Lives from its first use to its closing.
 
     The task runs in an empty context, since it outlives whoever used the instance first. It is
@@ -262,7 +264,7 @@ async def _enter(make: Make) -> tuple[AbstractAsyncContextManager[Any], Any]:
     return manager, await manager.__aenter__()
 
 
-def _held_up(household: Household) -> Host | None:
+def _held_up(household: Household) -> ResourceHost | None:
     """The host in whose opening or closing the current code waits, if it does."""
     reference = _owner.get()
     host = None if reference is None else reference()
