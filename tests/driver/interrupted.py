@@ -28,11 +28,17 @@ class Interrupt(BaseException):
 
 
 class AtSafeLine(AtLine):
-    """Leaves out the way out of a `with`, where the interpreter looks for no signal."""
+    """Leaves out the way out of a `with`, where the interpreter looks for no signal.
+
+    And destructors, which the collector runs at any line: what is raised there goes nowhere.
+    """
 
     def __init__(self, line: int, action: Callable[[], None]) -> None:
         super().__init__(line, action)
         self.last: dict[FrameType, int] = {}
+
+    def __call__(self, frame: FrameType, event: str, arg: object) -> Any:
+        return None if frame.f_code.co_name == "__del__" else super().__call__(frame, event, arg)
 
     def line(self, frame: FrameType, event: str, arg: object) -> Any:
         if event == "line":

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.core.support import Endless
 from tests.driver.parts import FAR, LIMIT, Door, Plug, Worker, keeper_of, steps, value
+from wsgi_async.core.groups import JobGroup
 
 if TYPE_CHECKING:
     from tests.driver.conftest import Start
@@ -176,6 +178,38 @@ def test_a_call_between_two_visits_drives_again(start: Start, own: Worker, seam:
     door.open()
     assert outer.result(LIMIT) == [own.ident] * 2
     assert inner == [[own.ident] * 5] * 2
+
+
+def test_a_request_that_ends_between_two_visits_ends_its_tasks(
+    start: Start, own: Worker, seam: SpySeam, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread that ends the request drives its tasks through their cleanup: nobody else can."""
+    manager, door = nested(start, own, seam)
+    cancelled: list[bool] = []
+    done = threading.Event()
+
+    def between_visits() -> None:
+        seam.visited = lambda: None
+        driver = manager.life.driver
+        assert driver is not None
+        group = JobGroup(driver)
+        tasks = [Endless(), Endless()]
+        futures = [manager.submit_job(task.wait(), True, None, group) for task in tasks]
+        manager.run(steps())  # starts them too
+        assert all(task.began.is_set() for task in tasks)
+        group.end()
+        cancelled.extend(future.cancelled() for future in futures)
+        done.set()
+
+    outer = own.submit(manager.run, door.walk())
+    door.await_reached()
+    seam.visited = between_visits
+    cut_visit_short(manager)
+    assert done.wait(LIMIT)
+    door.open()
+    assert outer.result(LIMIT) == [own.ident] * 2
+    assert cancelled == [True, True]
+    assert caplog.records == []
 
 
 def test_the_outer_call_may_end_during_a_call_between_two_visits(
