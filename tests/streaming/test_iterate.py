@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
-from contextlib import suppress
+import time
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,11 +26,13 @@ from tests.core.support import (
 )
 from tests.streaming.parts import Numbers, keeper_of, variable
 from wsgi_async import AsyncioLoopManager
+from wsgi_async.core.deadlines import deadline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.core.conftest import MakeManager
+    from wsgi_async.core.streaming import SyncIterator
 
 BOTH = pytest.mark.parametrize("prefetch", [0, 4], ids=["item by item", "prefetch"])
 
@@ -252,6 +256,45 @@ def test_collected_unclosed(make_manager: MakeManager, prefetch: int) -> None:
     with pytest.warns(ResourceWarning, match=r"Numbers\.walk was iterated and never closed"):
         kept.clear()
     reached(numbers.closed)
+
+
+@pytest.mark.parametrize("way", ["closed", "collected"])
+@on_worker
+def test_leaving_before_the_keeper_has_begun(make_manager: MakeManager, way: str) -> None:
+    """Who gives up on the first item leaves nothing that begins later, and stays."""
+    manager, numbers = make_manager(), Numbers()
+    blocked, go_on = threading.Event(), threading.Event()
+    expectation: dict[str, Any] = {
+        "closed": nullcontext(),
+        "collected": pytest.warns(ResourceWarning, match="never closed"),
+    }
+
+    def block() -> None:
+        blocked.set()
+        go_on.wait(LIMIT)
+
+    manager.get_event_loop().call_soon_threadsafe(block)
+    reached(blocked)
+    iterator = manager.iterate(numbers.walk(), prefetch=2)
+
+    def give_up(iterator: SyncIterator[int]) -> None:
+        deadline.set(time.monotonic() + 0.01)
+        with pytest.raises(TimeoutError):
+            next(iterator)
+
+    contextvars.copy_context().run(give_up, iterator)
+    kept = [iterator]
+    with Worker() as other:
+        if way == "closed":
+            closing = other.begin(iterator.close)
+            go_on.set()
+            closing.result(LIMIT)
+        del iterator
+        with expectation[way]:
+            kept.clear()
+        go_on.set()
+    wait_until(lambda: in_flight(manager) == 0, "it stays")
+    assert not numbers.threads or numbers.closed.is_set()
 
 
 @BOTH

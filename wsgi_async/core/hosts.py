@@ -84,12 +84,17 @@ class TaskHost:
 
     def abandon(self) -> None:
         """Cancel the task, soon. From any thread, from a destructor too; takes no lock."""
-        task = self.task
         # In a forked child the loop's sockets are shared with the parent process.
-        if task is not None and not (self.ended or self.driver.inherited):
+        if not (self.ended or self.driver.inherited):
             # The guarded method, which has the keeper look.
             with contextlib.suppress(RuntimeError):  # closed: all has ended
-                self.driver.loop.raw.call_soon_threadsafe(task.cancel)
+                self.driver.loop.raw.call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self.task is None:
+            self.ended = True  # before its first job has come
+        else:
+            self.task.cancel()
 
     # -- with the baton ----------------------------------------------------------------------
 
@@ -133,6 +138,14 @@ class TaskHost:
             self.driver.finish(job, exception=error)
             return
         self.driver.hosts.add(self)
+        self.task.add_done_callback(self._ended_unseen)
+
+    def _ended_unseen(self, _: object) -> None:
+        """The task has ended, perhaps without a first step: somebody has cancelled it before."""
+        if not self.ended:
+            self.ended = True
+            self.driver.hosts.discard(self)
+            self.fail(asyncio.CancelledError(), cancelled=True)
 
     # -- in the task ---------------------------------------------------------------------------
 

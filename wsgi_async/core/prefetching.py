@@ -80,6 +80,7 @@ class PrefetchingPump(Pump):
         return item
 
     def _ask_for_more(self) -> None:
+        self.begun = True
         job = HostJob(self, on_keeper=True)
         job.future = self
         try:

@@ -101,7 +101,7 @@ class SyncIterator(Generic[T_co]):
 
     def __del__(self) -> None:
         pump = getattr(self, "_pump", None)
-        if pump is None or pump.task is None or pump.ended or pump.driver.inherited:
+        if pump is None or not pump.begun or pump.ended or pump.driver.inherited:
             return
         pump.abandon()
         warnings.warn(
@@ -128,6 +128,7 @@ class Pump(TaskHost):
     def __init__(self, driver: Driver, iterable: AsyncIterable[Any]) -> None:
         super().__init__(driver, contextvars.copy_context(), name_of(iterable))
         self._iterable = iterable
+        self.begun = False  # the consumer has asked for an item; it alone reads it
         self._closing = False  # the last job has come
         self._cut_short = False  # closed in the middle of another thread's call
 
@@ -135,12 +136,13 @@ class Pump(TaskHost):
 
     def next(self) -> Any:
         """The next item, or END."""
+        self.begun = True
         return self.call(HostJob(self, on_keeper=self.on_keeper), INSTEAD, time_left(None))
 
     def close(self) -> None:
         """Close the iterable and wait for it, bounded."""
-        if self.task is None or self.ended or self.driver.baton.closing:
-            return  # not begun, or over, or the stop() sees to it
+        if not self.begun or self.ended or self.driver.baton.closing:
+            return  # or over, or the stop() sees to it
         job = _LastJob(self, on_keeper=self.on_keeper)
         try:
             self.call(job, "aclose() of the iterable itself", self.driver.grace)
@@ -164,9 +166,10 @@ class Pump(TaskHost):
             return
         self._closing = True
         busy_with, task = self.job, self.task
-        if self.ended:
+        if self.ended or task is None:
+            self.ended = True  # nothing begins any more
             self.driver.answer(job, END)
-        elif busy_with is None or task is None:
+        elif busy_with is None:
             super().serve(job)
         else:
             self._cut_short = True
