@@ -98,6 +98,35 @@ def test_no_cycle(make_manager: MakeManager, diary: Diary) -> None:
 
 
 @on_worker
+def test_no_cycle_with_what_is_left_behind(make_manager: MakeManager) -> None:
+    """A task that an instance started does not hold up the next instance of that resource."""
+    manager = make_manager()
+    told: list[asyncio.Future[None]] = []
+
+    @loop_resource
+    async def a() -> AsyncIterator[tuple[Any, asyncio.Task[str]]]:
+        yield asyncio.current_task(), asyncio.create_task(b())
+
+    @loop_resource
+    async def b() -> AsyncIterator[str]:
+        told.append(asyncio.get_running_loop().create_future())
+        await told[0]
+        await a()
+        yield "b"
+
+    async def use() -> str:
+        host, left = await a()
+        while not told:
+            await asyncio.sleep(0)
+        host.cancel()
+        await asyncio.wait([host])
+        told[0].set_result(None)
+        return await left
+
+    assert manager.run(use(), timeout=20) == "b"
+
+
+@on_worker
 def test_again_without_the_cycle(make_manager: MakeManager) -> None:
     """A cycle leaves nothing behind that the next use trips over."""
     manager = make_manager()

@@ -62,6 +62,24 @@ def test_one_that_uses_an_earlier_one_to_the_last(runner: asyncio.Runner, diary:
     assert diary.lines == ["open pool", "close user", "close pool"]
 
 
+def test_closing_is_not_cancelled(runner: asyncio.Runner) -> None:
+    """The cancelling by which `asyncio.run()` ends is over when an instance is closed."""
+    pending: list[int] = []
+
+    @loop_resource
+    async def client() -> AsyncIterator[None]:
+        yield
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(0))
+        task = asyncio.current_task()
+        assert task is not None
+        pending.append(task.cancelling())
+
+    runner.run(client())
+    runner.close()
+    assert pending == [0]
+
+
 def test_one_that_fails(
     runner: asyncio.Runner, diary: Diary, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -35,11 +35,13 @@ def test_nested(make_manager: MakeManager, diary: Diary) -> None:
     """The one entered last counts, and leaving brings back the one before."""
     manager = make_manager()
     client = diary.resource("client")
+    real = manager.run(client())
     with client.override(1):
         with client.override(None):
             assert manager.run(client()) is None
         assert manager.run(client()) == 1  # type: ignore[comparison-overlap]
-    assert manager.run(client()).name == "client"
+        assert client.get(manager) == 1  # type: ignore[comparison-overlap]
+    assert manager.run(client()) is real
 
 
 @on_worker

@@ -115,7 +115,11 @@ class Household:
         if key == goal:
             return [name]
         for waiting, target, its_name in self.waits:
-            if waiting.key == key and (way := self._way(target, its_name, goal)):
+            if (
+                waiting.held_up
+                and waiting.key == key
+                and (way := self._way(target, its_name, goal))
+            ):
                 return [name, *way]
         return []
 
@@ -167,6 +171,11 @@ class ResourceHost:
         self.task = asyncio.Task(
             self._live(make), loop=loop, name=f"loop resource {name}", context=context
         )
+
+    @property
+    def held_up(self) -> bool:
+        """Whether what its code and its child tasks wait for may hold up the host itself."""
+        return self.state in (OPENING, CLOSING)
 
     async def opened(self) -> None:
         """Wait for the end of the opening, whichever; being cancelled does not concern the host.
@@ -268,7 +277,7 @@ def _held_up(household: Household) -> ResourceHost | None:
     """The host in whose opening or closing the current code waits, if it does."""
     reference = _owner.get()
     host = None if reference is None else reference()
-    if host is None or host.household is not household or host.state in (OPEN, ENDED):
+    if host is None or host.household is not household or not host.held_up:
         return None
     return host
 
