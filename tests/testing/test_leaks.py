@@ -101,6 +101,7 @@ def test_a_stop_that_goes_on_is_waited_for(make_manager: MakeManager) -> None:  
         manager = worker.call(make_manager)
         endless = Endless()
         worker.call(manager.submit_task, endless.wait())
+        reached(endless.began)
     assert check.leaks() == []
     assert endless.cleaned.is_set()
 
