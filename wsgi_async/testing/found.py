@@ -87,8 +87,9 @@ def name_of_thread(thread: threading.Thread) -> str:
 def _frames(thread: threading.Thread) -> Iterator[FrameType]:
     """What a thread is executing, from the outermost frame to the innermost."""
     # Documented, in spite of its name.
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001
-    frames = []
+    threads = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    frame = threads.get(thread.ident or 0)
+    frames: list[FrameType] = []
     while frame is not None:
         frames.append(frame)
         frame = frame.f_back
