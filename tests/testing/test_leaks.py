@@ -50,6 +50,20 @@ def test_work_that_is_about_to_end_is_waited_for(make_manager: MakeManager) -> N
     assert check.leaks() == []
 
 
+def test_work_that_waits_for_a_waiter_is_started(
+    make_manager: MakeManager,  # noqa: F811
+    worker: Worker,  # noqa: F811
+) -> None:
+    """A SyncFuture that nobody waits for is no leak, however long it may linger unstarted."""
+    manager = worker.call(make_manager, linger=60.0)
+    # From now on uvloop's keeper rests in the loop, and looks at the queue when it is told to.
+    outcome(asyncio.run_coroutine_threadsafe(give(0), manager.get_event_loop()))
+    check = LeakCheck(grace=LONG)
+    future = worker.call(manager.submit_task, give(1), return_sync_future=True)
+    assert check.leaks() == []
+    assert future.done()
+
+
 def test_a_task_that_ends_leaves_the_next_one(make_manager: MakeManager) -> None:  # noqa: F811
     """A task that is begun by one that ends is found too."""
     manager = make_manager()
@@ -101,6 +115,7 @@ def test_a_stop_that_goes_on_is_waited_for(make_manager: MakeManager) -> None:  
         manager = worker.call(make_manager)
         endless = Endless()
         worker.call(manager.submit_task, endless.wait())
+        reached(endless.began)
     assert check.leaks() == []
     assert endless.cleaned.is_set()
 

@@ -7,7 +7,6 @@ import gc
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.shutdown import LoopExecutor
@@ -24,16 +23,19 @@ _THREADING = threading.enumerate.__code__.co_filename
 def living() -> tuple[list[asyncio.AbstractEventLoop], list[ThreadPoolExecutor]]:
     """The event loops that are not closed, and the thread pools.
 
-    There is no list of them, so the collector is asked for all objects. By the identity of their
-    types: `isinstance` would run the `__class__` of lazy objects and proxies, which is user code.
+    There is no list of them. But an object refers to its class, so the collector is asked who
+    refers to one of these. What that finds is told by its type: `isinstance` would run the
+    `__class__` of lazy objects and proxies, which is user code.
     """
     loops, pools = _with_subclasses(asyncio.AbstractEventLoop), _with_subclasses(ThreadPoolExecutor)
-    wanted = loops | pools
-    objects = gc.get_objects()
-    found = list(compress(objects, map(wanted.__contains__, map(id, map(type, objects)))))
+    found = gc.get_referrers(*loops, *pools)
     return (
-        [one for one in found if id(type(one)) in loops and _is_open(one)],
-        [one for one in found if id(type(one)) in pools],
+        [
+            one
+            for one in found
+            if issubclass(type(one), asyncio.AbstractEventLoop) and _is_open(one)
+        ],
+        [one for one in found if issubclass(type(one), ThreadPoolExecutor)],
     )
 
 
@@ -44,12 +46,11 @@ def _is_open(loop: asyncio.AbstractEventLoop) -> bool:
         return False  # another thread is making it right now
 
 
-def _with_subclasses(cls: type[Any]) -> set[int]:
-    """The ids of a class and all of its subclasses, which live as long as they have objects."""
+def _with_subclasses(cls: type[Any]) -> list[type[Any]]:
     classes = [cls]
     for one in classes:
         classes += type.__subclasses__(one)
-    return {id(one) for one in classes}
+    return classes
 
 
 def is_ours(pool: ThreadPoolExecutor) -> bool:
@@ -86,8 +87,9 @@ def name_of_thread(thread: threading.Thread) -> str:
 def _frames(thread: threading.Thread) -> Iterator[FrameType]:
     """What a thread is executing, from the outermost frame to the innermost."""
     # Documented, in spite of its name.
-    frame = sys._current_frames().get(thread.ident or 0)  # noqa: SLF001
-    frames = []
+    threads = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    frame = threads.get(thread.ident or 0)
+    frames: list[FrameType] = []
     while frame is not None:
         frames.append(frame)
         frame = frame.f_back

@@ -103,10 +103,14 @@ class LeakCheck:
         ]
 
     def _ignores(self, thread: threading.Thread) -> bool:
-        # A dummy stands for a thread that `threading` has not started, and cannot be joined. Our
-        # own threads live as long as a manager or a thread, which is named instead.
+        # A dummy stands for a thread that `threading` has not started, and cannot be joined; there
+        # is no public way to tell. Our own threads live as long as a manager or a thread, which is
+        # named instead.
         return (
-            isinstance(thread, threading._DummyThread)  # noqa: SLF001 - there is no public way
+            isinstance(
+                thread,
+                threading._DummyThread,  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            )
             or thread.name.startswith("wsgi_async ")
             or any(fnmatch.fnmatchcase(thread.name, pattern) for pattern in self._ignored)
         )

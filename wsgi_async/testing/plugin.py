@@ -14,7 +14,7 @@ from wsgi_async.middleware import AsyncLoopMiddleware
 from .leaks import LeakCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from wsgiref.types import WSGIApplication
 
 __all__ = [
@@ -110,7 +110,7 @@ def loop_manager(
 @contextmanager
 def _manager_of_a_test(
     *, id: Any = None, task_type: Any = None, **options: Any
-) -> Iterator[AsyncioLoopManager]:
+) -> Generator[AsyncioLoopManager]:
     node = lineage.current_node()
     with lineage.lock():
         displaced = node.found.get(id)  # a manager of the whole session, for one
