@@ -128,7 +128,7 @@ def test_first_example_answers(examples: list[str], tmp_path: Path) -> None:
 
 def test_plain_wsgi_example_answers(examples: list[str], tmp_path: Path) -> None:
     """The plain WSGI example works as pasted."""
-    (example,) = (code for code in examples if "greeting()" in code)
+    (example,) = (code for code in examples if "].run(greeting())" in code)
     run(example + ANSWER, tmp_path)
 
 
