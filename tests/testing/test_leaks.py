@@ -13,11 +13,11 @@ import pytest
 
 from tests.core.conftest import loop_factory, make_manager, worker  # noqa: F401 - fixtures
 from tests.core.support import Endless, Worker, give, outcome, reached
-from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware
+from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_resource
 from wsgi_async.testing import LeakCheck
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from typing import Any
 
     from tests.core.conftest import LoopFactory, MakeManager
@@ -77,6 +77,39 @@ def test_a_task_that_ends_leaves_the_next_one(make_manager: MakeManager) -> None
     manager.submit_task(begin())
     (leak,) = check.leaks()
     assert "Endless.wait" in leak
+
+
+def test_an_open_stream_is_named(make_manager: MakeManager) -> None:  # noqa: F811
+    """A generator that a test has not iterated to its end, nor closed, is its own leak."""
+    manager = make_manager()
+
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+        yield 2
+
+    check = LeakCheck(grace=SHORT)
+    iterator = manager.iterate(numbers())
+    next(iterator)
+    (leak,) = check.leaks()
+    assert "numbers, iterated over" in leak
+    iterator.close()
+
+
+def test_an_open_resource_is_no_leak(make_manager: MakeManager) -> None:  # noqa: F811
+    """What a loop keeps open until its manager stops is not left behind, nor what it runs on."""
+    manager, endless = make_manager(), Endless()
+
+    @loop_resource
+    async def client() -> AsyncIterator[asyncio.Task[Any]]:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(endless.wait())
+            yield task
+            task.cancel()
+
+    check = LeakCheck(grace=LONG)
+    client.get(manager)
+    reached(endless.began)
+    assert check.leaks() == []
 
 
 def test_a_blocked_loop_does_not_hang_the_check(make_manager: MakeManager) -> None:  # noqa: F811

@@ -7,6 +7,8 @@ import concurrent.futures
 import time
 from typing import TYPE_CHECKING, Any
 
+from wsgi_async.core.households import belongs_to_host
+
 from .found import describe
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from wsgi_async.core import AsyncioLoopManager
     from wsgi_async.core.driver import Driver
+    from wsgi_async.core.hosts import TaskHost
     from wsgi_async.core.jobs import Job
 
 __all__ = ["outlast", "unfinished"]
@@ -35,8 +38,9 @@ def _on(driver: Driver) -> list[Job | asyncio.Task[Any]]:
     with driver.baton.mutex:
         jobs = list(driver.baton.queue)
     jobs += driver.in_flight()
-    tasks = asyncio.all_tasks(driver.loop.raw)
-    return [*jobs, *(tasks - {job.task for job in jobs if job.task is not None})]
+    tasks = asyncio.all_tasks(driver.loop.raw) - {job.task for job in jobs if job.task is not None}
+    # What a loop resource keeps open stays open until the manager is stopped, as it is meant to.
+    return [*jobs, *(task for task in tasks if not belongs_to_host(task))]
 
 
 def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: float) -> list[str]:
@@ -85,12 +89,21 @@ def _task_of(work: Job | asyncio.Task[Any]) -> asyncio.Task[Any] | None:
     return work if isinstance(work, asyncio.Task) else work.task
 
 
+def _hosts(manager: AsyncioLoopManager) -> set[TaskHost]:
+    driver = manager.life.driver
+    return set() if driver is None else driver.hosts.copy()
+
+
 def _name(work: Job | asyncio.Task[Any], manager: AsyncioLoopManager) -> str:
     owner = manager.life.label
+    host = next((host for host in _hosts(manager) if host.task is _task_of(work)), None)
+    if host is not None:
+        return (
+            f"{host.name}, iterated over or entered and still open on {owner}. Use the iterator or "
+            "the context manager in a with statement."
+        )
     if isinstance(work, asyncio.Task):
         what = f"the task {work.get_name()!r}, {describe(work.get_coro())},"
         return f"{what} on the loop of {owner}. Await it, or cancel it."
-    return (
-        f"the coroutine {describe(work.coro)}, unfinished on {owner}. Wait for its future, or "
-        "cancel it."
-    )
+    what = describe(work.coro) if work.host is None else work.name
+    return f"the coroutine {what}, unfinished on {owner}. Wait for its future, or cancel it."
