@@ -17,7 +17,7 @@ from wsgi_async import loop_resource
 
 @loop_resource
 async def http_client() -> AsyncGenerator[httpx.AsyncClient, None]:
-    """The client: `await http_client()` gives the running loop's own."""
+    """What each loop opens; a coroutine awaits its loop's own."""
     async with httpx.AsyncClient(
         headers={"User-Agent": "wsgi_async-status-board"},
         # Each check has one time limit for all of it (see checks.py).

@@ -125,8 +125,8 @@ async def _history(db: aiosqlite.Connection, checks: int) -> Mapping[int, Sequen
 
 
 async def _version(db: aiosqlite.Connection) -> str:
-    # A check that is kept has a higher id than those before it, and no address gets the id of
-    # another: so what was there before does not come back.
+    # No address gets the id of another, and a new check has a higher id than all others of the same
+    # addresses. So two boards that differ have two versions.
     rows = await db.execute_fetchall(
         "SELECT (SELECT max(id) FROM checks), (SELECT max(id) FROM urls),"
         " (SELECT count(*) FROM urls)"
