@@ -1,5 +1,7 @@
 """A status board: a sync Flask app whose views call async code through `wsgi_async`.
 
-Start with `app.py` (the factory) and `views.py`; `checks.py` is the async code that they call, and
-`checker.py` the background task. `django_app.py` is the same check as a single-file Django app.
+Start with `app.py` (the factory) and `views.py`; `checks.py` is the async code that they call,
+`checker.py` the background task, and `events.py` what keeps open pages up to date. `clients.py` and
+`database.py` have what each loop opens once. `django_app.py` is the same check as a single-file
+Django app.
 """

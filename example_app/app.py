@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 from example_app import guards
 from example_app.chart import latency_chart
 from example_app.database import set_up
+from example_app.events import Streams
 from example_app.settings import Settings
 from example_app.views import views
 from example_app.words import ago, in_ms, iso, status_line
@@ -35,6 +36,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.wsgi_app = AsyncLoopMiddleware(app.wsgi_app)  # type: ignore[method-assign]
     app.config.update(
         BOARD=settings,
+        STREAMS=Streams(settings.max_streams),
         SECRET_KEY=set_up(settings),
         SESSION_COOKIE_NAME="status_board",  # cookies do not keep ports apart
         SESSION_COOKIE_SAMESITE="Lax",

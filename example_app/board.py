@@ -57,12 +57,14 @@ class Row:
 class Board:
     """All rows, with the sums above them.
 
+    `version` is the snapshot's.
     `took_ms` is how long a live check of all took; None if the results come from the database.
     `checker` names who checks in the background, None if nobody does.
     """
 
     rows: Sequence[Row]
     checker: str | None
+    version: str
     took_ms: float | None = None
     now: float = field(default_factory=time.time)
 
@@ -114,13 +116,13 @@ class Board:
 def board_from(snapshot: Snapshot) -> Board:
     """The board as the background checker left it."""
     last = {url_id: checks[-1] for url_id, checks in snapshot.history.items() if checks}
-    return Board(_rows(snapshot, last), snapshot.checker)
+    return Board(_rows(snapshot, last), snapshot.checker, snapshot.version)
 
 
 def live_board(snapshot: Snapshot, results: Sequence[CheckResult], took_ms: float) -> Board:
     """The board with results that have just come in."""
     rows = _rows(snapshot, {one.url_id: one for one in results})
-    return Board(rows, snapshot.checker, round(took_ms, 2))
+    return Board(rows, snapshot.checker, snapshot.version, round(took_ms, 2))
 
 
 def _rows(snapshot: Snapshot, latest: Mapping[int, CheckResult]) -> list[Row]:

@@ -14,7 +14,7 @@ from typing import cast
 
 import httpx
 
-from example_app.clients import client_of_this_loop
+from example_app.clients import http_client
 from example_app.models import CheckResult, Watched
 
 # An answer larger than this is not read to its end; its connection is then closed, not reused.
@@ -31,7 +31,7 @@ async def check_all(watched: Iterable[Watched], *, timeout: float) -> list[Check
         watched: what to check.
         timeout: the limit for each address, in seconds, and so the limit for all of them.
     """
-    client = await client_of_this_loop()
+    client = await http_client()
     return await asyncio.gather(*(_check(client, one, timeout) for one in watched))
 
 

@@ -1,11 +1,12 @@
 """The SQLite database: its tables, made before the service starts, and how to connect to it.
 
 `set_up` runs where no event loop is, so it uses the `sqlite3` module; whatever a request or a task
-does goes through `aiosqlite`. A connection lives for one operation: SQLite opens a file in well
-under a millisecond, and two coroutines can never meet in one transaction.
+does goes through `aiosqlite`. Each loop keeps one connection open, a loop resource; its coroutines
+take turns, so that no two of them meet in one transaction.
 """
 
 import asyncio
+import functools
 import secrets
 import sqlite3
 import time
@@ -17,6 +18,7 @@ import aiosqlite
 
 from example_app.demo import DEMO_PATHS
 from example_app.settings import Settings, SettingsError
+from wsgi_async import LoopResource, loop_resource
 
 # How long a writer waits for another one (seconds): all worker processes share the file.
 BUSY_SECONDS = 5.0
@@ -99,33 +101,45 @@ def seed(path: Path, base_url: str) -> None:
 
 
 @asynccontextmanager
-async def connect(path: Path) -> AsyncGenerator[aiosqlite.Connection, None]:
-    """Open the database for one operation, on the running loop."""
-    # In a task of its own: of an opening that is cancelled, aiosqlite drops the connection.
-    opening = asyncio.ensure_future(_connected(path))
-    try:
-        db = await asyncio.shield(opening)
-        await db.execute("PRAGMA foreign_keys = ON")
+async def reading(path: Path) -> AsyncGenerator[aiosqlite.Connection, None]:
+    """Read from the database, all of it as it is at one moment."""
+    async with _turn(path, "BEGIN") as db:
         yield db
-    finally:
-        await (await opening).close()
-
-
-async def _connected(path: Path) -> aiosqlite.Connection:
-    return await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
 
 
 @asynccontextmanager
 async def transaction(path: Path) -> AsyncGenerator[aiosqlite.Connection, None]:
-    """Open the database and write to it, all or nothing; one writer at a time."""
-    async with connect(path) as db:
-        await db.execute("BEGIN IMMEDIATE")
+    """Write to the database, all or nothing; one writer at a time."""
+    async with _turn(path, "BEGIN IMMEDIATE") as db:
+        yield db
+
+
+@asynccontextmanager
+async def _turn(path: Path, begin: str) -> AsyncGenerator[aiosqlite.Connection, None]:
+    db, turn = await _connection(path)()
+    async with turn:
         try:
+            await db.execute(begin)
             yield db
+            await db.commit()
         except BaseException:
+            # aiosqlite does one thing after the other, also those whose caller has been
+            # cancelled: a BEGIN that nobody waits for any more is undone here all the same.
             await db.rollback()
             raise
-        await db.commit()
+
+
+@functools.cache
+def _connection(path: Path) -> LoopResource[tuple[aiosqlite.Connection, asyncio.Lock]]:
+    """The loop resource of one file: a connection, and whose turn it is to use it."""
+
+    @loop_resource
+    async def database() -> AsyncGenerator[tuple[aiosqlite.Connection, asyncio.Lock], None]:
+        async with aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None) as db:
+            await db.execute("PRAGMA foreign_keys = ON")
+            yield db, asyncio.Lock()
+
+    return database
 
 
 def _open(path: Path) -> sqlite3.Connection:

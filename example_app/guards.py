@@ -1,7 +1,8 @@
 """Keeps other web sites from using a visitor's browser against the board.
 
 Forms carry a token that only a page of ours can know (CSRF); requests must be addressed to a host
-name that is ours (DNS rebinding); and a page may load nothing but our own style sheet and images.
+name that is ours (DNS rebinding); and a page may load nothing but our own style sheet, script and
+images.
 """
 
 import hmac
@@ -11,7 +12,8 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, abort, request, session
 
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self';"
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
+    " img-src 'self'; connect-src 'self';"
     " form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",

@@ -57,10 +57,11 @@ def post_worker_init(worker: Any) -> None:
     # In the worker, after the fork: threads and loops do not survive one.
     if _settings.port == 0:
         seed(_settings.database, _url(worker.sockets[0]))
+    worker.wsgi.config["STREAMS"].keep_going = lambda: worker.alive
     start_checker(_settings, keep_going=lambda: worker.alive)
 
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
     # The manager would stop at the interpreter's exit too, but from Python 3.12 on no thread can be
-    # started then, and aiosqlite needs one to give the lease back.
+    # started then, and a first look into the database, to give the lease back, needs one.
     stop_checker()

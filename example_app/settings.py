@@ -18,7 +18,8 @@ class Settings:
     """The board's settings; all times are in seconds.
 
     `from_environ` reads those that have a variable: HOST, PORT, WORKERS, THREADS, CHECK_INTERVAL,
-    CHECK_TIMEOUT, STATUS_BOARD_DB (the database file) and TRUSTED_HOSTS (host names, by commas).
+    CHECK_TIMEOUT, STREAM_SECONDS, STATUS_BOARD_DB (the database file) and TRUSTED_HOSTS (host
+    names, by commas).
     """
 
     host: str = "127.0.0.1"
@@ -28,6 +29,7 @@ class Settings:
     database: Path = DEFAULT_DATABASE
     check_interval: float = 5.0
     check_timeout: float = 3.0
+    stream_seconds: float = 45.0
     trusted_hosts: tuple[str, ...] = ()
     kept_checks: int = 120
     charted_checks: int = 60
@@ -65,6 +67,11 @@ class Settings:
     def longest_request(self) -> float:
         """How long a view waits for its async code: a check, and a database that is locked."""
         return self.check_timeout + 15.0
+
+    @property
+    def max_streams(self) -> int:
+        """How many live pages a worker process has at once: half of its threads serve the rest."""
+        return self.threads // 2
 
     @property
     def allowed_hosts(self) -> frozenset[str]:
@@ -147,6 +154,7 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "THREADS": ("threads", _whole(1, 256)),
     "CHECK_INTERVAL": ("check_interval", _seconds(0.1, 3600)),
     "CHECK_TIMEOUT": ("check_timeout", _seconds(0.1, 60)),
+    "STREAM_SECONDS": ("stream_seconds", _seconds(0.5, 3600)),
     "STATUS_BOARD_DB": ("database", _path),
     "TRUSTED_HOSTS": ("trusted_hosts", _hosts),
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiosqlite
 
-from example_app.database import connect, transaction
+from example_app.database import reading, transaction
 from example_app.models import CheckResult, Watched
 
 
@@ -22,16 +22,20 @@ class FullError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The board at one moment: all addresses, their last checks (oldest first), the checker."""
+    """The board at one moment: all addresses, their last checks (oldest first), the checker.
+
+    `version` is another one whenever the addresses or their checks are others.
+    """
 
     watched: Sequence[Watched]
     history: Mapping[int, Sequence[CheckResult]]
     checker: str | None
+    version: str
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """Reads and writes the board's data; lives as long as you like, it holds nothing open.
+    """Reads and writes the board's data; lives as long as you like, the loops keep what is open.
 
     Safe to share between threads. Any method may raise `sqlite3.Error`.
     """
@@ -40,14 +44,23 @@ class Store:
 
     async def watched(self) -> list[Watched]:
         """All addresses, oldest first."""
-        async with connect(self.path) as db:
+        async with reading(self.path) as db:
             return await _watched(db)
 
     async def snapshot(self, *, checks: int) -> Snapshot:
         """Everything that the page shows, with at most `checks` checks of each address."""
-        async with connect(self.path) as db:
-            await db.execute("BEGIN")  # one view of the data for all three
-            return Snapshot(await _watched(db), await _history(db, checks), await _checker(db))
+        async with reading(self.path) as db:
+            return Snapshot(
+                await _watched(db),
+                await _history(db, checks),
+                await _checker(db),
+                await _version(db),
+            )
+
+    async def version(self) -> str:
+        """The snapshot's `version` alone, which costs next to nothing."""
+        async with reading(self.path) as db:
+            return await _version(db)
 
     async def add(self, url: str, *, limit: int) -> Watched:
         """Put an address on the board.
@@ -109,6 +122,16 @@ async def _history(db: aiosqlite.Connection, checks: int) -> Mapping[int, Sequen
     for url_id, at, status, error, latency_ms, reused in rows:
         history[url_id].append(CheckResult(url_id, at, status, error, latency_ms, bool(reused)))
     return history
+
+
+async def _version(db: aiosqlite.Connection) -> str:
+    # No address gets the id of another, and a new check has a higher id than all others of the same
+    # addresses. So two boards that differ have two versions.
+    rows = await db.execute_fetchall(
+        "SELECT (SELECT max(id) FROM checks), (SELECT max(id) FROM urls),"
+        " (SELECT count(*) FROM urls)"
+    )
+    return "-".join(str(number or 0) for row in rows for number in row)
 
 
 async def _checker(db: aiosqlite.Connection) -> str | None:

@@ -20,6 +20,7 @@ from flask import (
     redirect,
     render_template,
     request,
+    stream_with_context,
     url_for,
 )
 from werkzeug.exceptions import NotFound
@@ -28,10 +29,11 @@ from werkzeug.wrappers import Response
 from example_app.board import Board, board_from, live_board
 from example_app.checks import check_all
 from example_app.demo import demo
+from example_app.events import Streams, board_events
 from example_app.forms import FormError, clean_url
 from example_app.guards import is_own_form
 from example_app.settings import Settings
-from example_app.store import DuplicateError, FullError, Store
+from example_app.store import DuplicateError, FullError, Snapshot, Store
 from wsgi_async import loop_from
 
 views = Blueprint("board", __name__)
@@ -50,6 +52,33 @@ def index() -> _Page:
 def check_now() -> _Page:
     """The board, with all addresses checked at the same time in this very request."""
     return _page(run(_checked_now()))
+
+
+@views.get("/events")
+def events() -> Response:
+    """What changes on the board, as Server-Sent Events.
+
+    The server iterates over the stream on this worker thread, whose loop runs the generator; when
+    the client has gone, it closes the stream, and the generator ends.
+    """
+    streams: Streams = current_app.config["STREAMS"]
+    # No body of the answer to HEAD is ever closed, and a place never given back.
+    if request.method == "HEAD" or not streams.begin():
+        return Response(status=204)  # tells an EventSource not to come back by itself
+    stream = loop_from(request.environ).iterate(
+        board_events(
+            _store(),
+            _event,
+            seen=request.headers.get("Last-Event-ID") or request.args.get("seen"),
+            checks=_settings().charted_checks,
+            seconds=_settings().stream_seconds,
+            keep_going=streams.keep_going,
+        )
+    )
+    response = Response(stream_with_context(stream), mimetype="text/event-stream")
+    response.call_on_close(streams.end)
+    response.headers["X-Accel-Buffering"] = "no"  # a proxy is to hand on each event at once
+    return response
 
 
 @views.get("/api/status")
@@ -143,6 +172,10 @@ def _page(board: Board, *, error: str | None = None, entered: str = "") -> _Page
         served_by=served_by,
     )
     return page, 400 if error else 200
+
+
+def _event(snapshot: Snapshot) -> str:
+    return render_template("event.html", board=board_from(snapshot), settings=_settings())
 
 
 def _to_the_board() -> Response:

@@ -19,7 +19,8 @@ class LocalServer:
 
     `/404` and the like answer with that status, `/hang` answers when `release` is set, `/cut`
     closes the connection instead of answering, `/large` answers with eight megabytes, and all else
-    with 200. `connections` counts those that were accepted, `asked` has the path of each request.
+    with `status`. `connections` counts those that were accepted, `asked` has the path of each
+    request.
     """
 
     def __init__(self) -> None:
@@ -28,6 +29,7 @@ class LocalServer:
         self.headers: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
         self.release = threading.Event()
         self.cut_next = False
+        self.status = 200
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         # Threads of connections that the client keeps open end with it, not before.
         self._server.daemon_threads = True
@@ -77,7 +79,7 @@ class LocalServer:
                     local.cut_next = False
                     self.close_connection = True
                     return
-                status = int(self.path[1:]) if self.path[1:].isdigit() else 200
+                status = int(self.path[1:]) if self.path[1:].isdigit() else local.status
                 self._answer(status, 8_000_000 if self.path == "/large" else 2)
 
             def _answer(self, status: int, size: int) -> None:

@@ -5,7 +5,7 @@ import socket
 import threading
 
 from example_app.checks import check_all
-from example_app.clients import client_of_this_loop
+from example_app.clients import http_client
 from example_app.models import CheckResult, Watched
 from tests.example.local import LIMIT, LocalServer
 from wsgi_async import AsyncioLoopManager
@@ -120,9 +120,9 @@ def test_one_client_for_a_loop_closed_with_its_manager() -> None:
     first.start()
     second.start()
     try:
-        client = first.run(client_of_this_loop())
-        assert first.run(client_of_this_loop()) is client
-        assert second.run(client_of_this_loop()) is not client
+        client = first.run(http_client())
+        assert first.run(http_client()) is client
+        assert second.run(http_client()) is not client
         assert not client.is_closed
     finally:
         first.stop()
@@ -134,7 +134,7 @@ def test_two_coroutines_that_come_first_get_the_same_client(manager: AsyncioLoop
     """A race for the first use opens one client, not two."""
 
     async def both() -> bool:
-        one, other = await asyncio.gather(client_of_this_loop(), client_of_this_loop())
+        one, other = await asyncio.gather(http_client(), http_client())
         return one is other
 
     assert manager.run(both())

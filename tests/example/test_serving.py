@@ -5,46 +5,20 @@ import os
 import re
 import signal
 import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.example.board import READY, board, watch_only
 from tests.servers.process import LIMIT, Server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.example.local import LocalServer
 
 pytestmark = pytest.mark.gunicorn
-
-READY = r"Listening: the status board is at http://127\.0\.0\.1:(\d+)/$"
-
-
-@contextmanager
-def board(checkout: Path, database: Path, **environment: str) -> Iterator[Server]:
-    """The example as `make run` serves it, on a free port."""
-    given = {
-        "HOST": "127.0.0.1",
-        "PORT": "0",
-        "WORKERS": "2",
-        "THREADS": "4",
-        "CHECK_INTERVAL": "0.2",
-        "CHECK_TIMEOUT": "2",
-        "STATUS_BOARD_DB": str(database),
-    }
-    config = str(checkout / "example_app" / "gunicorn.conf.py")
-    with Server("-m", "gunicorn", "--config", config, **(given | environment)) as server:
-        yield server
-
-
-def watch_only(database: Path, url: str) -> None:
-    with closing(sqlite3.connect(database)) as db:
-        db.execute("DELETE FROM urls")
-        db.execute("INSERT INTO urls (url) VALUES (?)", (url,))
-        db.commit()
 
 
 def wait_for_rounds(local: LocalServer, rounds: int) -> None:

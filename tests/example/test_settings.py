@@ -35,6 +35,7 @@ def test_settings_come_from_the_environment() -> None:
         ("CHECK_INTERVAL", "0", "CHECK_INTERVAL must be a number of seconds"),
         ("CHECK_TIMEOUT", "nan", "CHECK_TIMEOUT must be"),
         ("CHECK_TIMEOUT", "long", "CHECK_TIMEOUT must be"),
+        ("STREAM_SECONDS", "0", "STREAM_SECONDS must be a number of seconds from 0.5 to 3600"),
         ("STATUS_BOARD_DB", "", "STATUS_BOARD_DB must be"),
     ],
 )

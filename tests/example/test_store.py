@@ -108,6 +108,38 @@ def test_what_fails_half_way_writes_nothing(
     manager.run(write(store, results(one.id, 1), keep=9))  # and holds no lock
 
 
+def test_a_cancelled_writer_holds_no_lock(manager: AsyncioLoopManager, store: Store) -> None:
+    """One that gives up while it waits for another leaves nothing behind on its connection."""
+
+    async def give_up(other: sqlite3.Connection) -> object:
+        await store.version()  # opens the connection, so that the writer waits for the lock only
+        writer = asyncio.ensure_future(store.add("http://a/", limit=5))
+        await asyncio.sleep(0)
+        writer.cancel()
+        other.rollback()
+        return (await asyncio.gather(writer, return_exceptions=True))[0]
+
+    # The coroutine ends the other one's transaction, wherever it runs.
+    another = sqlite3.connect(store.path, timeout=0, isolation_level=None, check_same_thread=False)
+    with closing(another) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert isinstance(manager.run(give_up(other)), asyncio.CancelledError)
+        other.execute("BEGIN IMMEDIATE")
+        other.rollback()
+    assert manager.run(store.watched()) == []
+
+
+def test_a_loop_keeps_its_connection_and_closes_it(
+    manager: AsyncioLoopManager, store: Store
+) -> None:
+    """The file stays open between two requests, and is closed with its manager."""
+    log = store.path.with_name(store.path.name + "-wal")  # SQLite's, while the file is open
+    manager.run(store.add("http://a/", limit=5))
+    assert log.exists()
+    manager.stop()
+    assert not log.exists()
+
+
 def test_processes_that_set_up_at_once_agree(settings: Settings) -> None:
     """Workers that start at the same moment make one database with one key."""
     with ThreadPoolExecutor(8) as starters:
