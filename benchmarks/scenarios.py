@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from benchmarks import calls, contenders
+from benchmarks import calls, contenders, streams
 from benchmarks.effort import Effort
 from benchmarks.middleware import middleware
 from benchmarks.requests import requests
+from benchmarks.resource import open_resource
 from benchmarks.rest import rest
 from benchmarks.threads import WORKERS, eight_threads
 from benchmarks.timing import Scenario
@@ -46,6 +47,13 @@ LABELS = {
 }
 """Contender's key: its name for people."""
 
+STREAMS = {
+    "limit": "loop.run_until_complete(anext()) (limit)",
+    "iterate": "manager.iterate",
+    "prefetch": f"manager.iterate, prefetch={streams.AHEAD}",
+}
+"""Ways to take the items of an async generator: their names for people."""
+
 SUBJECTS = {
     "alone": Subject("one worker thread, alone: us per call", calls.alone),
     "await": Subject("a coroutine that awaits once: us per call", calls.giving_way),
@@ -65,6 +73,16 @@ SUBJECTS = {
         f"{WORKERS} worker threads: calls per second",
         eight_threads,
         labels={"threadsafe_shared": "run_coroutine_threadsafe().result, one loop for all"},
+    ),
+    "stream": Subject("items of an async generator: us per item", streams.stream, labels=STREAMS),
+    "stream_await": Subject(
+        "items that are awaited once: us per item", streams.stream_await, labels=STREAMS
+    ),
+    "resource": Subject(
+        "a loop resource that is open: ns per await",
+        open_resource,
+        baseline="look_up",
+        labels={"look_up": "await of a dictionary look-up", "resource": "await resource()"},
     ),
     "rest": Subject(
         "a manager at rest",

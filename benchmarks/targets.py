@@ -132,6 +132,24 @@ TARGETS = (
         at_most=0.3,
     ),
     Target(
+        "iterate",
+        "iterate() / limit, 10,000 items",
+        _ratio("stream", "iterate", "limit"),
+        at_most=1,
+    ),
+    Target(
+        "prefetch",
+        "the same with prefetch=16",
+        _ratio("stream", "prefetch", "limit"),
+        at_most=0.5,
+    ),
+    Target(
+        "resource",
+        "await resource() once open / await of a dictionary look-up",
+        _ratio("resource", "resource", "look_up"),
+        at_most=3,
+    ),
+    Target(
         "requests",
         "our Flask view / Flask async def view, requests per second",
         _ratio("requests", "ours", "flask_async"),

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from benchmarks import calls, contenders, requests, threads
+from benchmarks import calls, contenders, requests, resource, streams, threads
 from benchmarks.contenders import Contender
 from benchmarks.effort import QUICK, Effort
 from benchmarks.middleware import middleware
@@ -29,6 +29,9 @@ TINY = Effort(
     pauses=1,
     windows=2,
     window=0.01,
+    stream_rounds=2,
+    stream_items=40,
+    awaits=3,
     managers=3,
     idle=0.05,
     request_rounds=1,
@@ -112,6 +115,31 @@ def test_middleware() -> None:
     """The app is measured with the middleware and without."""
     scenario = middleware(TINY)
     check(scenario, {"limit", "bare", "wrapped"}, values=2)
+
+
+def test_streams() -> None:
+    """The same items go every way, those that are there at once and those that are awaited."""
+    for scenario in (streams.stream(TINY), streams.stream_await(TINY)):
+        check(scenario, {"limit", "iterate", "prefetch"}, values=2)
+
+
+@pytest.mark.parametrize("source", [streams.ready, streams.giving_way])
+def test_every_item_comes_through(source: streams.Source) -> None:
+    """Equal work: each way takes every item; one that lost some would not be timed."""
+    with streams.ways() as ways:
+        for consume in ways.values():
+            assert consume(source(40)) == 40
+
+    def lose(_: object) -> int:
+        return 39
+
+    with pytest.raises(RuntimeError, match="39 of 40 items"):
+        streams.streamed(lose, source, 40)()
+
+
+def test_resource() -> None:
+    """A resource that is open is measured beside a look-up by hand."""
+    check(resource.open_resource(TINY), {"look_up", "resource"}, values=2)
 
 
 @pytest.mark.slow
