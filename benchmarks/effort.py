@@ -27,6 +27,8 @@ class Effort:
         idle: seconds for which their CPU time is watched.
         request_rounds: rounds of requests through gunicorn.
         request_seconds: whole seconds that one route gets in such a round.
+        event_rounds: rounds of Server-Sent Events through gunicorn.
+        events: events that one route sends in such a round.
     """
 
     rounds: int
@@ -45,6 +47,8 @@ class Effort:
     idle: float
     request_rounds: int
     request_seconds: int
+    event_rounds: int
+    events: int
 
 
 FULL = Effort(
@@ -64,6 +68,8 @@ FULL = Effort(
     idle=5.0,
     request_rounds=11,
     request_seconds=1,
+    event_rounds=10,
+    events=100,
 )
 """About five minutes: what the published figures are taken with."""
 
@@ -84,5 +90,7 @@ QUICK = Effort(
     idle=1.0,
     request_rounds=2,
     request_seconds=1,
+    event_rounds=2,
+    events=100,
 )
 """Under a minute: to see whether a change matters at all."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 from benchmarks import calls, contenders, streams
 from benchmarks.effort import Effort
+from benchmarks.events import sent_events
 from benchmarks.middleware import middleware
 from benchmarks.requests import requests
 from benchmarks.resource import open_resource
 from benchmarks.rest import rest
 from benchmarks.threads import WORKERS, eight_threads
 from benchmarks.timing import Scenario
+from benchmarks.upstream import http_calls
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,14 @@ class Subject:
         measure: measures all its contenders side by side.
         baseline: the contender that the table compares the others with; none for rest.
         labels: names for contenders that `LABELS` does not have, or that mean something else here.
+        served: whether gunicorn is needed.
     """
 
     title: str
     measure: Callable[[Effort], Scenario]
     baseline: str | None = "limit"
     labels: dict[str, str] = field(default_factory=dict)
+    served: bool = False
 
     def label(self, key: str) -> str:
         """Return a contender's name for people."""
@@ -107,6 +111,29 @@ SUBJECTS = {
             "flask_async": "Flask async def view",
             "asyncio_run": "sync view, asyncio.run",
         },
+        served=True,
+    ),
+    "upstream": Subject(
+        "gunicorn gthread, 5 HTTP calls a view: requests per second",
+        http_calls,
+        baseline="asyncio_run",
+        labels={
+            "ours": "sync view, client kept as a loop resource",
+            "asyncio_run": "sync view, asyncio.run, a client per request (shared TLS context)",
+            "flask_async": "Flask async def view, async with httpx.AsyncClient()",
+        },
+        served=True,
+    ),
+    "events": Subject(
+        "gunicorn gthread, a Server-Sent Event under way: ms",
+        sent_events,
+        baseline="plain",
+        labels={
+            "plain": "sync generator, time.sleep",
+            "iterate": "manager.iterate",
+            "prefetch": "manager.iterate, prefetch=16",
+        },
+        served=True,
     ),
 }
 """Scenario's name: what it is."""

@@ -156,6 +156,19 @@ TARGETS = (
         at_least=2,
     ),
     Target(
+        "upstream",
+        "5 HTTP calls: client kept / client per request, requests per second",
+        _ratio("upstream", "ours", "asyncio_run"),
+        at_least=3,
+    ),
+    Target(
+        "events",
+        "a Server-Sent Event from its making to its arrival, median",
+        _median("events", "iterate"),
+        at_most=5,
+        unit="ms",
+    ),
+    Target(
         "descriptors",
         "a manager at rest: file descriptors",
         _median("rest", "descriptors"),

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from benchmarks import calls, contenders, requests, resource, streams, threads
+from benchmarks import calls, contenders, events, requests, resource, streams, threads, upstream
 from benchmarks.contenders import Contender
 from benchmarks.effort import QUICK, Effort
 from benchmarks.middleware import middleware
@@ -36,6 +36,8 @@ TINY = Effort(
     idle=0.05,
     request_rounds=1,
     request_seconds=1,
+    event_rounds=1,
+    events=3,
 )
 """Enough to see that everything is set up, measured and taken down."""
 
@@ -156,6 +158,20 @@ def test_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four views are measured through a real gunicorn, with the client of this package."""
     monkeypatch.setattr("shutil.which", lambda _: None)
     check(requests.requests(TINY), {"plain", "ours", "flask_async", "asyncio_run"}, values=1)
+
+
+@pytest.mark.gunicorn
+@pytest.mark.slow
+def test_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three views that call another server are measured through a real gunicorn."""
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    check(upstream.http_calls(TINY), {"ours", "asyncio_run", "flask_async"}, values=1)
+
+
+@pytest.mark.gunicorn
+def test_events() -> None:
+    """Each event of each view is a value, and one that is lost ends the benchmark."""
+    check(events.sent_events(TINY), {"plain", "iterate", "prefetch"}, values=3)
 
 
 def test_every_scenario_has_names_for_its_contenders() -> None:
