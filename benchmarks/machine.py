@@ -21,6 +21,7 @@ PACKAGES = (
     "werkzeug",
     "gunicorn",
     "httpx",
+    "sniffio",
     "uvloop",
 )
 """Packages whose versions matter."""

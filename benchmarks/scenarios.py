@@ -86,7 +86,11 @@ SUBJECTS = {
         "a loop resource that is open: ns per await",
         open_resource,
         baseline="look_up",
-        labels={"look_up": "await of a dictionary look-up", "resource": "await resource()"},
+        labels={
+            "look_up": "await of a dictionary look-up",
+            "by_loop": "await of a dictionary look-up by running loop",
+            "resource": "await resource()",
+        },
     ),
     "rest": Subject(
         "a manager at rest",
@@ -118,9 +122,9 @@ SUBJECTS = {
         http_calls,
         baseline="asyncio_run",
         labels={
-            "ours": "sync view, client kept as a loop resource",
-            "asyncio_run": "sync view, asyncio.run, a client per request (shared TLS context)",
-            "flask_async": "Flask async def view, async with httpx.AsyncClient()",
+            "ours": "loop_from(environ).run, client kept as a loop resource",
+            "asyncio_run": "asyncio.run, a client per request",
+            "shared_tls": "the same, all clients with one TLS context",
         },
         served=True,
     ),

@@ -8,7 +8,7 @@ from benchmarks.server import gunicorn
 from benchmarks.timing import Scenario
 from benchmarks.upstream_server import upstream
 
-ROUTES = {"ours": "/ours", "asyncio_run": "/asyncio-run", "flask_async": "/flask-async"}
+ROUTES = {"ours": "/ours", "asyncio_run": "/asyncio-run", "shared_tls": "/shared-tls"}
 """Contender's key: its path in the app."""
 
 

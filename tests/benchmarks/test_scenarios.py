@@ -140,8 +140,8 @@ def test_every_item_comes_through(source: streams.Source) -> None:
 
 
 def test_resource() -> None:
-    """A resource that is open is measured beside a look-up by hand."""
-    check(resource.open_resource(TINY), {"look_up", "resource"}, values=2)
+    """A resource that is open is measured beside look-ups by hand."""
+    check(resource.open_resource(TINY), {"look_up", "by_loop", "resource"}, values=2)
 
 
 @pytest.mark.slow
@@ -165,7 +165,7 @@ def test_requests(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three views that call another server are measured through a real gunicorn."""
     monkeypatch.setattr("shutil.which", lambda _: None)
-    check(upstream.http_calls(TINY), {"ours", "asyncio_run", "flask_async"}, values=1)
+    check(upstream.http_calls(TINY), {"ours", "asyncio_run", "shared_tls"}, values=1)
 
 
 @pytest.mark.gunicorn
