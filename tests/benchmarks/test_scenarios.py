@@ -170,7 +170,7 @@ def test_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.gunicorn
 def test_events() -> None:
-    """Each event of each view is a value, and one that is lost ends the benchmark."""
+    """The way of each event of each view is a value of its own."""
     check(events.sent_events(TINY), {"plain", "iterate", "prefetch"}, values=3)
 
 
