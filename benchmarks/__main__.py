@@ -44,7 +44,7 @@ def arguments() -> argparse.ArgumentParser:
 def chosen(options: argparse.Namespace) -> list[str]:
     """Return the names of the scenarios to measure, in their order."""
     names = [name for name in SUBJECTS if not options.only or name in options.only]
-    return [name for name in names if not (options.no_gunicorn and name == "requests")]
+    return [name for name in names if not (options.no_gunicorn and SUBJECTS[name].served)]
 
 
 def measure(names: Sequence[str], effort: Effort) -> Results:

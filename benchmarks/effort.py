@@ -20,10 +20,15 @@ class Effort:
         pauses: how often first calls are measured, after a pause and after work.
         windows: rounds of the scenario with many threads.
         window: seconds that one contender gets in such a round.
+        stream_rounds: rounds in which each way takes a whole stream.
+        stream_items: items of such a stream.
+        awaits: how often a coroutine asks for a loop resource in one round.
         managers: how many managers rest side by side.
         idle: seconds for which their CPU time is watched.
         request_rounds: rounds of requests through gunicorn.
         request_seconds: whole seconds that one route gets in such a round.
+        event_rounds: rounds of Server-Sent Events through gunicorn.
+        events: events that one route sends in such a round.
     """
 
     rounds: int
@@ -35,10 +40,15 @@ class Effort:
     pauses: int
     windows: int
     window: float
+    stream_rounds: int
+    stream_items: int
+    awaits: int
     managers: int
     idle: float
     request_rounds: int
     request_seconds: int
+    event_rounds: int
+    events: int
 
 
 FULL = Effort(
@@ -51,12 +61,17 @@ FULL = Effort(
     pauses=100,
     windows=40,
     window=0.1,
+    stream_rounds=12,
+    stream_items=10_000,
+    awaits=10_000,
     managers=100,
     idle=5.0,
     request_rounds=11,
     request_seconds=1,
+    event_rounds=10,
+    events=100,
 )
-"""About four minutes: what the published figures are taken with."""
+"""About five minutes: what the published figures are taken with."""
 
 QUICK = Effort(
     rounds=60,
@@ -68,9 +83,14 @@ QUICK = Effort(
     pauses=20,
     windows=8,
     window=0.1,
+    stream_rounds=3,
+    stream_items=2_000,
+    awaits=2_000,
     managers=40,
     idle=1.0,
     request_rounds=2,
     request_seconds=1,
+    event_rounds=2,
+    events=100,
 )
 """Under a minute: to see whether a change matters at all."""

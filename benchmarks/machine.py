@@ -13,7 +13,17 @@ from pathlib import Path
 
 from benchmarks.requests import CONNECTIONS, THREADS, WORKERS, client
 
-PACKAGES = ("wsgi_async", "anyio", "asgiref", "flask", "werkzeug", "gunicorn", "uvloop")
+PACKAGES = (
+    "wsgi_async",
+    "anyio",
+    "asgiref",
+    "flask",
+    "werkzeug",
+    "gunicorn",
+    "httpx",
+    "sniffio",
+    "uvloop",
+)
 """Packages whose versions matter."""
 
 Facts = dict[str, str | int | float | list[int] | dict[str, str] | None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from benchmarks.child import environment, module
@@ -33,15 +33,26 @@ ROUTES = {
 
 def requests(effort: Effort) -> Scenario:
     """Requests per second of four views that do the same in four ways."""
-    with gunicorn(workers=WORKERS, threads=THREADS) as port:
-        for path in ROUTES.values():
-            if get(port, path) != "ok":
-                raise RuntimeError(f"{path} does not give the answer that all must give.")
-        load = with_wrk if client() == "wrk" else with_own_client
-        measures: dict[str, Measure] = {
-            key: partial(load, port, path, effort.request_seconds) for key, path in ROUTES.items()
-        }
-        return interleave(measures, "1/s", rounds=effort.request_rounds)
+    with gunicorn("benchmarks.flask_app", workers=WORKERS, threads=THREADS) as port:
+        return side_by_side(port, ROUTES, effort)
+
+
+def side_by_side(port: int, routes: Mapping[str, str], effort: Effort) -> Scenario:
+    """Measure views of one app: requests per second.
+
+    Args:
+        port: where the app is served.
+        routes: contender's key: its path; every path must answer "ok".
+        effort: how long to measure.
+    """
+    for path in routes.values():
+        if get(port, path) != "ok":
+            raise RuntimeError(f"{path} does not give the answer that all must give.")
+    load = with_wrk if client() == "wrk" else with_own_client
+    measures: dict[str, Measure] = {
+        key: partial(load, port, path, effort.request_seconds) for key, path in routes.items()
+    }
+    return interleave(measures, "1/s", rounds=effort.request_rounds)
 
 
 def client() -> str:

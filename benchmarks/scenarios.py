@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from benchmarks import calls, contenders
+from benchmarks import calls, contenders, streams
 from benchmarks.effort import Effort
+from benchmarks.events import sent_events
 from benchmarks.middleware import middleware
 from benchmarks.requests import requests
+from benchmarks.resource import open_resource
 from benchmarks.rest import rest
 from benchmarks.threads import WORKERS, eight_threads
 from benchmarks.timing import Scenario
+from benchmarks.upstream import http_calls
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,14 @@ class Subject:
         measure: measures all its contenders side by side.
         baseline: the contender that the table compares the others with; none for rest.
         labels: names for contenders that `LABELS` does not have, or that mean something else here.
+        served: whether gunicorn is needed.
     """
 
     title: str
     measure: Callable[[Effort], Scenario]
     baseline: str | None = "limit"
     labels: dict[str, str] = field(default_factory=dict)
+    served: bool = False
 
     def label(self, key: str) -> str:
         """Return a contender's name for people."""
@@ -45,6 +50,13 @@ LABELS = {
     )
 }
 """Contender's key: its name for people."""
+
+STREAMS = {
+    "limit": "loop.run_until_complete(anext()) (limit)",
+    "iterate": "manager.iterate",
+    "prefetch": f"manager.iterate, prefetch={streams.AHEAD}",
+}
+"""Ways to take the items of an async generator: their names for people."""
 
 SUBJECTS = {
     "alone": Subject("one worker thread, alone: us per call", calls.alone),
@@ -65,6 +77,20 @@ SUBJECTS = {
         f"{WORKERS} worker threads: calls per second",
         eight_threads,
         labels={"threadsafe_shared": "run_coroutine_threadsafe().result, one loop for all"},
+    ),
+    "stream": Subject("items of an async generator: us per item", streams.stream, labels=STREAMS),
+    "stream_await": Subject(
+        "items that are awaited once: us per item", streams.stream_await, labels=STREAMS
+    ),
+    "resource": Subject(
+        "a loop resource that is open: ns per await",
+        open_resource,
+        baseline="look_up",
+        labels={
+            "look_up": "await of a dictionary look-up",
+            "by_loop": "await of a dictionary look-up by running loop",
+            "resource": "await resource()",
+        },
     ),
     "rest": Subject(
         "a manager at rest",
@@ -89,6 +115,29 @@ SUBJECTS = {
             "flask_async": "Flask async def view",
             "asyncio_run": "sync view, asyncio.run",
         },
+        served=True,
+    ),
+    "upstream": Subject(
+        "gunicorn gthread, 5 HTTP calls a view: requests per second",
+        http_calls,
+        baseline="asyncio_run",
+        labels={
+            "ours": "loop_from(environ).run, client kept as a loop resource",
+            "asyncio_run": "asyncio.run, a client per request",
+            "shared_tls": "the same, all clients with one TLS context",
+        },
+        served=True,
+    ),
+    "events": Subject(
+        "gunicorn gthread, a Server-Sent Event under way: ms",
+        sent_events,
+        baseline="plain",
+        labels={
+            "plain": "sync generator, time.sleep",
+            "iterate": "manager.iterate",
+            "prefetch": "manager.iterate, prefetch=16",
+        },
+        served=True,
     ),
 }
 """Scenario's name: what it is."""

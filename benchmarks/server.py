@@ -1,4 +1,4 @@
-"""A real gunicorn for the app of this benchmark."""
+"""A real gunicorn for the apps of this benchmark."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from typing import IO
 
@@ -17,8 +17,8 @@ GRACE = 15
 
 
 @contextmanager
-def gunicorn(*, workers: int, threads: int) -> Iterator[int]:
-    """Serve with `workers` processes of `threads` threads on loopback; gives the port.
+def gunicorn(app: str, *, workers: int, threads: int) -> Iterator[int]:
+    """Serve the module `app` with `workers` processes of `threads` threads; gives the port.
 
     Raises:
         RuntimeError: it did not start; the error holds what gunicorn wrote.
@@ -26,7 +26,7 @@ def gunicorn(*, workers: int, threads: int) -> Iterator[int]:
     # The socket is bound here and inherited, so no port can be lost to somebody else.
     with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryFile("w+") as log:
         port: int = listener.getsockname()[1]
-        command = module("gunicorn", "benchmarks.flask_app:application")
+        command = module("gunicorn", f"{app}:application")
         command += ["--config", "python:benchmarks.gunicorn_conf"]
         command += ["--workers", str(workers), "--threads", str(threads)]
         command += ["--bind", f"fd://{listener.fileno()}"]
@@ -58,7 +58,10 @@ def get(port: int, path: str) -> str:
 
 def _wait_for(port: int, log: IO[str]) -> None:
     try:
-        get(port, "/plain")  # Waits in the socket's backlog until a worker is there.
+        with closing(HTTPConnection("127.0.0.1", port, timeout=GRACE)) as connection:
+            # Waits in the socket's backlog until a worker is there, and answers, whatever it is.
+            connection.request("GET", "/")
+            connection.getresponse().read()
     except OSError as error:
         log.seek(0)
         raise RuntimeError(f"gunicorn did not start: {log.read()}") from error

@@ -132,10 +132,41 @@ TARGETS = (
         at_most=0.3,
     ),
     Target(
+        "iterate",
+        "iterate() / limit, 10,000 items",
+        _ratio("stream", "iterate", "limit"),
+        at_most=1,
+    ),
+    Target(
+        "prefetch",
+        "the same with prefetch=16",
+        _ratio("stream", "prefetch", "limit"),
+        at_most=0.5,
+    ),
+    Target(
+        "resource",
+        "await resource() once open / await of a dictionary look-up",
+        _ratio("resource", "resource", "look_up"),
+        at_most=3,
+    ),
+    Target(
         "requests",
         "our Flask view / Flask async def view, requests per second",
         _ratio("requests", "ours", "flask_async"),
         at_least=2,
+    ),
+    Target(
+        "upstream",
+        "5 HTTP calls: client kept / client per request, requests per second",
+        _ratio("upstream", "ours", "asyncio_run"),
+        at_least=3,
+    ),
+    Target(
+        "events",
+        "a Server-Sent Event from its making to its arrival, median",
+        _median("events", "iterate"),
+        at_most=5,
+        unit="ms",
     ),
     Target(
         "descriptors",

@@ -66,9 +66,10 @@ def test_everything_is_measured_by_default() -> None:
     assert command.chosen(options()) == list(SUBJECTS)
 
 
-def test_whole_requests_can_be_left_out() -> None:
+def test_what_needs_a_server_can_be_left_out() -> None:
     """Where no server can be started, the rest can be measured."""
-    assert set(SUBJECTS) - set(command.chosen(options("--no-gunicorn"))) == {"requests"}
+    left_out = set(SUBJECTS) - set(command.chosen(options("--no-gunicorn")))
+    assert left_out == {"requests", "upstream", "events"}
 
 
 def test_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from benchmarks import calls, contenders, requests, threads
+from benchmarks import calls, contenders, events, requests, resource, streams, threads, upstream
 from benchmarks.contenders import Contender
 from benchmarks.effort import QUICK, Effort
 from benchmarks.middleware import middleware
@@ -29,10 +29,15 @@ TINY = Effort(
     pauses=1,
     windows=2,
     window=0.01,
+    stream_rounds=2,
+    stream_items=40,
+    awaits=3,
     managers=3,
     idle=0.05,
     request_rounds=1,
     request_seconds=1,
+    event_rounds=1,
+    events=3,
 )
 """Enough to see that everything is set up, measured and taken down."""
 
@@ -114,6 +119,31 @@ def test_middleware() -> None:
     check(scenario, {"limit", "bare", "wrapped"}, values=2)
 
 
+def test_streams() -> None:
+    """The same items go every way, those that are there at once and those that are awaited."""
+    for scenario in (streams.stream(TINY), streams.stream_await(TINY)):
+        check(scenario, {"limit", "iterate", "prefetch"}, values=2)
+
+
+@pytest.mark.parametrize("source", [streams.ready, streams.giving_way])
+def test_every_item_comes_through(source: streams.Source) -> None:
+    """Equal work: each way takes every item; one that lost some would not be timed."""
+    with streams.ways() as ways:
+        for consume in ways.values():
+            assert consume(source(40)) == 40
+
+    def lose(_: object) -> int:
+        return 39
+
+    with pytest.raises(RuntimeError, match="39 of 40 items"):
+        streams.streamed(lose, source, 40)()
+
+
+def test_resource() -> None:
+    """A resource that is open is measured beside look-ups by hand."""
+    check(resource.open_resource(TINY), {"look_up", "by_loop", "resource"}, values=2)
+
+
 @pytest.mark.slow
 def test_rest() -> None:
     """Managers at rest are measured in a process of their own."""
@@ -128,6 +158,20 @@ def test_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four views are measured through a real gunicorn, with the client of this package."""
     monkeypatch.setattr("shutil.which", lambda _: None)
     check(requests.requests(TINY), {"plain", "ours", "flask_async", "asyncio_run"}, values=1)
+
+
+@pytest.mark.gunicorn
+@pytest.mark.slow
+def test_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three views that call another server are measured through a real gunicorn."""
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    check(upstream.http_calls(TINY), {"ours", "asyncio_run", "shared_tls"}, values=1)
+
+
+@pytest.mark.gunicorn
+def test_events() -> None:
+    """The way of each event of each view is a value of its own."""
+    check(events.sent_events(TINY), {"plain", "iterate", "prefetch"}, values=3)
 
 
 def test_every_scenario_has_names_for_its_contenders() -> None:
