@@ -61,8 +61,8 @@ class LeakCheck:
 
     def leaks(self) -> list[str]:
         """Name what is left, each with the way to end it; waits for what is about to end."""
-        deadline = self._deadline()
         loops, pools = living()
+        deadline = self._deadline()  # not before the look, which takes time in a large process
         loops = [loop for loop in loops if loop not in self._loops]
         # A loop that nobody holds any more is held here, so that it is still found unclosed when
         # the collector has been; a pool is not, so that its threads can end.
