@@ -182,13 +182,20 @@ class Baton:
             return self._queue_unseen(waiter.job)
 
     def withdraw(self, job: Job) -> bool:
-        """Take a job out of the queue; True if nobody had started it, and nobody will."""
+        """Take a job out of the queue; True if nobody had started it, and nobody will.
+
+        True as well for one that was taken out before and has no outcome: a signal handler may
+        have raised in between.
+        """
         with self.mutex:
-            if job.state not in (NEW, QUEUED):
+            if job.state is DROPPED:
+                return not job.done
+            if job.state is STARTED:
                 return False
             if job in self.queue:
                 self.queue.remove(job)
             job.state = DROPPED
+            self.jobs.add(job)  # until it has its outcome, to be seen by a stop()
             return True
 
     def own_nested(self, job: Job) -> None:
