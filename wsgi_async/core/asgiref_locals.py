@@ -12,7 +12,7 @@ import sys
 import threading
 from typing import Any
 
-__all__ = ["differ", "is_local", "moved_here", "move_here"]
+__all__ = ["differ", "is_local", "move_here", "moved_here"]
 
 
 def is_local(value: object) -> bool:
