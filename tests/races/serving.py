@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wsgi_async.core import running, sync_calls
 
 from .scenarios import submit
+from .world import MAX_PAUSE, OWNER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -41,7 +42,7 @@ def function(world: World, name: str) -> Callable[[], str]:
     """A sync function that is to run on the thread that waits, with no running loop."""
 
     def sync() -> str:
-        world.expect(world.seam.current(), 1000)
+        world.expect(world.seam.current(), OWNER)
         world.expect(asyncio._get_running_loop(), None)
         return name
 
@@ -103,8 +104,6 @@ def take_over(world: World) -> None:
 
 def take_over_as_it_returns(world: World) -> None:
     """A function ends by itself in the moment in which it has lasted too long."""
-    from .world import MAX_PAUSE
-
     world.start()
     world.patient = True
     signal = world.seam.signal()
@@ -118,8 +117,6 @@ def take_over_as_it_returns(world: World) -> None:
 
 def take_over_before_a_nested_run(world: World) -> None:
     """A function calls run() in the moment in which it has lasted too long."""
-    from .world import MAX_PAUSE
-
     world.start()
     world.patient = True
     signal = world.seam.signal()
@@ -149,7 +146,7 @@ def stop_beside_a_pause(world: World) -> None:
     def owner() -> None:
         try:
             world.expect(run(world, work()), "served")
-        except Exception as error:  # noqa: BLE001 - refused, or stopped: it has an end
+        except Exception as error:
             world.expect(type(error).__name__, "RuntimeError", "Closing")
 
     world.thread("owner", owner)
