@@ -85,24 +85,11 @@ def _resumes_without_a_look(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SharedBaton, "resume", resume)
 
 
-def _pauses_unseen(patch: pytest.MonkeyPatch) -> None:
-    pause = SharedBaton.pause
-
-    def alone(self: Any, job: Any) -> bool:
-        watch: bool = pause(self, job)
-        with self.mutex:
-            self.jobs.discard(job)
-        return watch
-
-    patch.setattr(SharedBaton, "pause", alone)
-
-
 @pytest.mark.parametrize(
     ("mutate", "scenario"),
     [
         (_nested_does_not_look_again, serving.serve_nested),
         (_resumes_without_a_look, serving.serve),
-        (_pauses_unseen, serving.serve),
     ],
 )
 # A broken world leaves coroutines behind.
