@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,3 +102,4 @@ def test_a_broken_rule_is_found(
     """The enumeration has teeth: a core with one rule broken fails in some order."""
     with pytest.raises(BadOrder):
         orders(scenario, preemptions=1, timeouts=1, mutate=mutate)
+    gc.collect()
