@@ -12,7 +12,7 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-__all__ = ["refuse_greenlets", "what_ran_out"]
+__all__ = ["refuse_greenlets", "refuse_uwsgi_without_threads", "what_ran_out"]
 
 
 def refuse_greenlets() -> None:
@@ -29,6 +29,17 @@ def refuse_greenlets() -> None:
         f"{name} has patched threading, so a thread is a greenlet here and cannot have an event "
         f"loop of its own. Serve the application with threads (gunicorn --worker-class gthread), "
         f"or keep {name} from patching."
+    )
+
+
+def refuse_uwsgi_without_threads() -> None:
+    """Raise if the server keeps Python's lock between the requests."""
+    # The module is there in uWSGI alone. Not its `opt`: since 2.0.27 threads are on without one.
+    if getattr(sys.modules.get("uwsgi"), "has_threads", True):
+        return
+    raise RuntimeError(
+        "uWSGI runs without Python threads, so background work would stand still between the "
+        "requests. Start it with --enable-threads (enable-threads = true), or with --threads."
     )
 
 

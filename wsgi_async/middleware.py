@@ -60,7 +60,7 @@ from .bodies import KEY, SCOPE_KEY, end_request, hand_on
 from .core import AsyncioLoopManager, get_or_create_loop_manager
 from .core.reuse import ManagerPool
 from .core.settings import Settings
-from .limits import refuse_greenlets, what_ran_out
+from .limits import refuse_greenlets, refuse_uwsgi_without_threads, what_ran_out
 from .scopes import RequestScope
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class AsyncLoopMiddleware:
             comes with `force_create=False`.
         ValueError: `drive` is none of the three, or a number is out of range.
         RuntimeError: gevent or eventlet has patched `threading`. If that happens later, the
-            request raises it. A request also raises it when the process has no file descriptor or
+            request raises it. Or uWSGI runs without threads. A request also raises it when the process has no file descriptor or
             no thread left for a new loop; the next one tries again.
     """
 
@@ -183,6 +183,7 @@ class AsyncLoopMiddleware:
             )
         pool = ManagerPool(max_idle=max_idle, max_idle_time=max_idle_time)
         refuse_greenlets()
+        refuse_uwsgi_without_threads()
         self.app = app
         self._pool = pool if reuse else None
         self._task_type = task_type
