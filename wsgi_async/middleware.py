@@ -60,7 +60,12 @@ from .bodies import KEY, SCOPE_KEY, end_request, hand_on
 from .core import AsyncioLoopManager, get_or_create_loop_manager
 from .core.reuse import ManagerPool
 from .core.settings import Settings
-from .limits import refuse_greenlets, refuse_uwsgi_without_threads, what_ran_out
+from .limits import (
+    refuse_greenlets,
+    refuse_uwsgi_without_threads,
+    warn_of_subinterpreter,
+    what_ran_out,
+)
 from .scopes import RequestScope
 
 if TYPE_CHECKING:
@@ -209,7 +214,7 @@ class AsyncLoopMiddleware:
         manager = self._local.manager
         # It may have been stopped by hand, or be the one of the process we were forked from.
         if manager is None or not manager.running:
-            manager = self._local.manager = self._first_request()
+            manager = self._local.manager = self._first_request(environ)
         context = copy_context()
         environ[KEY] = manager
         environ[SCOPE_KEY] = scope = RequestScope(manager, context)
@@ -220,9 +225,10 @@ class AsyncLoopMiddleware:
             raise
         return hand_on(body, environ, context, scope)
 
-    def _first_request(self) -> AsyncioLoopManager:
+    def _first_request(self, environ: WSGIEnvironment) -> AsyncioLoopManager:
         """This thread's manager, running; made unless there is one that may be shared."""
         refuse_greenlets()
+        warn_of_subinterpreter(environ)
         try:
             if self._settings is None:
                 return _start(self._get_manager(), self._task_type)
