@@ -152,8 +152,9 @@ class AsyncLoopMiddleware:
             comes with `force_create=False`.
         ValueError: `drive` is none of the three, or a number is out of range.
         RuntimeError: gevent or eventlet has patched `threading`. If that happens later, the
-            request raises it. Or uWSGI runs without threads. A request also raises it when the process has no file descriptor or
-            no thread left for a new loop; the next one tries again.
+            request raises it. uWSGI runs without Python threads. A request also raises it when
+            the process has no file descriptor or no thread left for a new loop; the next one
+            tries again.
     """
 
     def __init__(

@@ -7,7 +7,12 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from tests.servers import apps
-from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, get_or_create_loop_manager
+from wsgi_async import (
+    AsyncioLoopManager,
+    AsyncLoopMiddleware,
+    get_or_create_loop_manager,
+    loop_from,
+)
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIEnvironment
@@ -36,7 +41,7 @@ def managers(environ: WSGIEnvironment, query: dict[str, str]) -> dict[str, Any]:
     return {
         "refusal": refusal,
         "at_start": [one.run(process(), timeout=apps.LIMIT) for one in of_worker],
-        "own": apps.loop_from(environ).run(process(), timeout=apps.LIMIT),
+        "own": loop_from(environ).run(process(), timeout=apps.LIMIT),
         "pid": os.getpid(),
     }
 
