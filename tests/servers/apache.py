@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import wsgi_async
-from tests.servers.process import Server
+from tests.servers.process import Server, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,8 +66,7 @@ def readable_copy(folder: Path) -> Iterator[Path]:
 
 def apache(folder: Path, *, group: str = "%{GLOBAL}", threads: int = 3) -> Server:
     """An Apache with one mod_wsgi process, and ready; `folder` is a readable copy."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]  # Apache does not tell which one it has got for a 0
+    port = free_port()
     text = _CONFIGURATION.format(
         folder=folder,
         port=port,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import shutil
+import socket
 import sys
 from dataclasses import dataclass
 from functools import partial
@@ -11,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.servers.apache import apache, apache_missing
-from tests.servers.process import Server, gunicorn
+from tests.servers.process import Server, free_port, gunicorn, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["KINDS", "Kind", "uwsgi", "uwsgi_without_threads"]
+__all__ = ["KINDS", "Kind", "uwsgi", "uwsgi_without_threads", "wait_idle"]
 
 APP = "tests.servers.apps:app"
 
@@ -48,10 +50,27 @@ def uwsgi_without_threads(module: str, *options: str) -> Server:
 
 
 def _uwsgi(program: str | None, module: str, *options: str) -> Server:
-    always = ["--http-socket=127.0.0.1:0", "--master", "--disable-logging", f"--module={module}"]
-    server = Server(*always, *options, program=program)
+    stats = f"--stats=127.0.0.1:{free_port()}"
+    always = ["--http-socket=127.0.0.1:0", "--master", "--disable-logging", stats]
+    server = Server(*always, f"--module={module}", *options, program=program)
     server.ready(r"bound to TCP address 127\.0\.0\.1:(\d+)")
     return server.ready("spawned uWSGI worker 1", port=server.port)
+
+
+def wait_idle(server: Server) -> None:
+    """Wait until no worker is in a request, as uWSGI runs no exit hook in one that is.
+
+    A client may have the whole answer a moment before the worker is done with the request. Other
+    servers wait for it themselves.
+    """
+    for found in server.find(r"Stats server enabled on 127\.0\.0\.1:(\d+)"):
+        wait_until(lambda port=int(found[1]): _idle(port), what="the workers are idle")
+
+
+def _idle(port: int) -> bool:
+    with socket.create_connection(("127.0.0.1", port)) as stats, stats.makefile() as text:
+        workers = json.load(text)["workers"]
+    return not any(core["in_request"] for worker in workers for core in worker["cores"])
 
 
 def _uwsgi_missing() -> str:

@@ -185,6 +185,12 @@ class Server:
         return connection
 
 
+def free_port() -> int:
+    """For servers that do not tell which port they have got for a 0."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 def assert_clean(server: Server) -> None:
     """Fail if the log tells of an error, or of a loop's leftovers."""
     # Not of every ResourceWarning: gunicorn leaves sockets of its own open.

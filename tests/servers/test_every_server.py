@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.servers.apache import readable_copy
-from tests.servers.kinds import KINDS, Kind
+from tests.servers.kinds import KINDS, Kind, wait_idle
 from tests.servers.process import Caller, Server, assert_clean, wait_until
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def test_the_cleanup_of_background_work_runs_when_the_server_is_ended(
     """The signal that ends the server in order runs the `finally` blocks before it is gone."""
     with installed(name).start(folder) as server:
         pid = server.get("/keep")["pid"]
+        wait_idle(server)
         server.signal(number)
         assert server.wait() == 0
         assert server.find(rf"cleaned up pid={pid} ")
