@@ -20,11 +20,14 @@ from wsgi_async.core import (
     baton,
     driver,
     futures,
+    hosts,
     jobs,
     keeper,
     lifecycle,
     loops,
     manager,
+    running,
+    sync_calls,
     timer,
 )
 
@@ -80,8 +83,8 @@ def _life() -> Guard:
 _baton = share(
     baton.Baton,
     _by_baton,
-    guarded="holder jobs last_use armed _last_seen due",
-    free="keeper keeper_only poked closing",
+    guarded="holder jobs last_use armed _last_seen due _last_pause _pauses_watched",
+    free="keeper keeper_only poked closing paused",
 )
 _job_base = share(
     jobs.Job,
@@ -93,6 +96,7 @@ _future_base = share(futures.DrivenFuture, _future, guarded="_done _waiters")
 _timer = share(timer.TimerThread, _by_baton, free="_ended _asleep_until")
 _driver = share(driver.Driver, _by_baton, free="target")
 _keeper = share(keeper.Keeper, _by_baton, free="_watching")
+_calls = share(sync_calls.SyncCalls, _by_baton, guarded="closed", free="job")
 _waiter_class = share(jobs.Waiter, _waiter, guarded="granted")
 SharedLife = share(
     lifecycle.Life, _life, free="driver task_type given_up _state _ended _keeper _deadline"
@@ -112,6 +116,12 @@ class SharedJob(_job_base):  # type: ignore[misc, valid-type]
         return hash(self.guard.prefix)  # so that a set of them is in the same order each time
 
 
+class SharedCalls(_calls):  # type: ignore[misc, valid-type]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.queue = SharedDeque(self.guard, "calls", guarded=True)
+
+
 class SharedFuture(_future_base):  # type: ignore[misc, valid-type]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -128,14 +138,16 @@ UNSHARED = {
     "SharedBaton": "mutex _borrow clock owner every_waiter_drives keeper_rests queue claims",
     "SharedDriver": (
         "loop visits baton seam grace label inherited wake_keeper arm_timer caller _followed"
-        " _current _stop _post _create_task _on_end _start_queued _selector"
+        " _current _stop _post _create_task _on_end _start_queued _selector _watch_pauses"
+        " serves_sync_calls"
     ),
     "SharedKeeper": (
         "_loop _selector _baton _seam linger _signal thread _idle _next_timer _start_soon"
     ),
     "SharedLife": "id _node _settings _seam _on_stopped _lock outlive",
+    "SharedCalls": "driver outer calls_back queue _wake",
     "SharedTimer": "_clock _signal _incoming thread",
-    "SharedJob": "coro context foreign_context name",
+    "SharedJob": "coro context foreign_context name calls calls_back",
     "SharedWaiter": "thread job signal",
     "SharedFuture": (
         "_mutex _driver _job _callbacks _cancelled _exception _result _unretrieved __weakref__"
@@ -171,6 +183,9 @@ def controlled() -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(timer, "_shared", {})
         patch.setattr(baton, "Waiter", _waiter_class)
         patch.setattr(manager, "Job", SharedJob)
+        patch.setattr(running, "Job", SharedJob)
+        patch.setattr(sync_calls, "SyncCalls", SharedCalls)
+        patch.setattr(hosts, "SyncCalls", SharedCalls)
         patch.setattr(manager, "DrivenFuture", SharedFuture)
         patch.setattr(futures, "_seam", futures._seam)  # each world puts its own here
         clock = SimpleNamespace(monotonic=lambda: present.world.moment())  # noqa: PLW0108 - of the time

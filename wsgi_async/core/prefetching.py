@@ -48,6 +48,7 @@ class PrefetchingPump(Pump):
         self._filling = False  # a job is under way that fills the buffer
         self._outcome: Any = _NOTHING  # END or an exception, after the last item
         self._waiter: Signal | None = None  # the consumer's, who has found nothing
+        self._wake_due = False  # it will be woken in the loop's next turn
 
     # -- in the consumer's thread ----------------------------------------------------------------
 
@@ -100,7 +101,9 @@ class PrefetchingPump(Pump):
                 self._waiter = signal
             # Looked at after we can be woken, or what came in between would be slept over.
             while not self._items and self._outcome is _NOTHING:
-                if not signal.wait(None if until is None else until - seam.clock()):
+                if self.calls.queue:
+                    self.calls.serve()
+                elif not signal.wait(None if until is None else until - seam.clock()):
                     raise TimeoutError(
                         f"{self.name} made no item before the request's deadline. "
                         "Give the request more time, or close the iterator."
@@ -111,6 +114,13 @@ class PrefetchingPump(Pump):
             seam.give_back(signal)
 
     # -- in the keeper's thread, or where a job ends ---------------------------------------------
+
+    def call_for(self) -> None:
+        """As the base class: the consumer may wait for an item."""
+        with self._lock:
+            waiter = self._waiter
+        if waiter is not None:
+            waiter.set()
 
     async def pass_on(self, iterator: AsyncIterator[Any]) -> None:
         """Fill the buffer, for each job once."""
@@ -131,10 +141,18 @@ class PrefetchingPump(Pump):
             full = len(self._items) >= self._limit
             if full:
                 self._filling = False
+            elif self._waiter is None or self._wake_due:
+                return False
+            self._wake_due = True
+        self.driver.loop.raw.call_soon(self._wake)
+        return full
+
+    def _wake(self) -> None:
+        with self._lock:
+            self._wake_due = False
             waiter = self._waiter
         if waiter is not None:
             waiter.set()
-        return full
 
     def settle(self, job: Job) -> None:
         """A job has ended; perhaps it was the last."""
