@@ -30,13 +30,19 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where an empty SQLite database is, for the project's settings."""
+    return f"sqlite::{tmp_path_factory.mktemp('database') / 'db.sqlite3'}"
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Where an empty database is, for the project's settings."""
+def database(request: pytest.FixtureRequest, sqlite: str) -> str:
+    """An empty database of each kind."""
     if request.param == "sqlite":
-        return f"sqlite::{tmp_path_factory.mktemp('database') / 'db.sqlite3'}"
-    url: str = request.getfixturevalue("postgres").create_database()
-    return url
+        return sqlite
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.create_database()
 
 
 @pytest.fixture(scope="module")
