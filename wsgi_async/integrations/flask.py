@@ -27,9 +27,8 @@ thread's own loop.
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterable
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 
 from flask import Flask, current_app, got_request_exception, has_request_context, request
 from werkzeug.local import LocalProxy
@@ -40,7 +39,7 @@ from wsgi_async.middleware import AsyncLoopMiddleware, loop_from
 from .flask_contexts import KeptContexts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterable, Callable, Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from wsgi_async.core import AsyncioLoopManager
@@ -168,8 +167,8 @@ def stream(
         TypeError: `source` is neither an async iterable nor a function, or `prefetch` no integer.
         ValueError: `prefetch` is negative.
     """
-    if isinstance(source, AsyncIterable):
-        return _stream(source, prefetch)
+    if hasattr(source, "__aiter__"):
+        return _stream(cast("AsyncIterable[T]", source), prefetch)
     if not callable(source):
         raise TypeError(
             f"{source!r} is no async iterable. Pass an async generator, or the function that "
