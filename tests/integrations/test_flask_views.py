@@ -132,7 +132,7 @@ def test_a_task_left_behind_survives_the_view(app: Flask, worker: Worker) -> Non
         submitted, task = left
         assert not submitted.done()
         go_on[0].set()
-        return [await asyncio.wrap_future(submitted), await task]  # type: ignore[arg-type, misc]
+        return [await asyncio.wrap_future(submitted), await task]  # type: ignore[misc]
 
     assert worker.call(get, app, "/leave").text == "left"
     assert worker.call(get, app, "/collect").json == ["/leave", "/leave"]
@@ -169,7 +169,7 @@ def test_class_based_views_are_async(app: Flask) -> None:
     """View.dispatch_request, and each method of a MethodView, may be `async def`."""
 
     class Plain(View):
-        async def dispatch_request(self) -> str:
+        async def dispatch_request(self) -> str:  # type: ignore[override]
             await asyncio.sleep(0)
             return "plain"
 
@@ -337,7 +337,7 @@ def test_an_exception_reaches_a_test_as_it_was_raised(app: Flask, worker: Worker
     async def fail_here() -> str:
         raise ValueError("mine")
 
-    with pytest.raises(ValueError, match="^mine$") as caught:
+    with pytest.raises(ValueError, match=r"^mine$") as caught:
         worker.call(get, app)
     assert caught.traceback[-1].name == "fail_here"
 
