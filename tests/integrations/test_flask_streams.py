@@ -267,6 +267,24 @@ def test_a_stream_may_be_begun_in_the_body_of_another(app: Application, worker: 
     assert worker.call(text, app) == "first;1 ann 7;1 ann 7;"
 
 
+def test_flasks_own_streams_work_in_the_test_client_too(app: Application) -> None:
+    """`with client:` and stream_with_context() in an async view, read piece by piece."""
+
+    @app.get("/")
+    async def index() -> Any:
+        sit_down()
+
+        def body() -> Iterator[str]:
+            for number in range(2):
+                yield f"{number} {session['user']};"
+
+        return stream_with_context(body())
+
+    with app.test_client() as client:
+        assert client.get("/").text == "0 ann;1 ann;"
+        assert session["user"] == "ann"
+
+
 def test_flasks_debugger_gets_its_contexts(app: Application, worker: Worker) -> None:
     """Who else has asked for the contexts of a request is given some, and they can be entered."""
     given: list[Any] = []

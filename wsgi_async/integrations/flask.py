@@ -200,7 +200,7 @@ def _serve(
     wsgi_app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
 ) -> Iterable[bytes]:
     """The layer between the middleware and Flask, for the contexts of streamed responses."""
-    kept = KeptContexts()
+    kept = KeptContexts(environ)
     token = _kept.set(kept)
     try:
         body = wsgi_app(environ, start_response)

@@ -39,31 +39,34 @@ class KeptContexts:
     """One request's contexts, if they are to be kept. Lives as long as the request.
 
     In the thread of the request, but for `keep()`, which may be called in its coroutines.
+
+    Args:
+        environ: The request's.
     """
 
-    __slots__ = ("_contexts", "_kept", "error")
+    __slots__ = ("_contexts", "_kept", "_others", "error")
 
-    def __init__(self) -> None:
+    def __init__(self, environ: WSGIEnvironment) -> None:
         self.error: BaseException | None = None  # for the teardown functions
         self._contexts: list[_Context] = []
         self._kept = False
+        self._others: Callable[[_Context], object] | None = environ.get(_OFFER)
+        if self._others is not None:
+            environ[_OFFER] = self._accept
 
     def keep(self, environ: WSGIEnvironment) -> None:
         """Keep the contexts of the request that this environ belongs to, until `end()`."""
-        if self._kept:
-            return
         self._kept = True
-        others: Callable[[_Context], object] | None = environ.get(_OFFER)
+        environ[_OFFER] = self._accept
 
-        def accept(context: _Context) -> None:
+    def _accept(self, context: _Context) -> None:
+        if self._kept:
             context.push()
             self._contexts.append(context)
-            if others is not None:
-                # Flask's test client pushes what it gets in a Context of its own, and the last
-                # push has to be the first to be popped.
-                others(_copy(context))
-
-        environ[_OFFER] = accept
+        if self._others is not None:
+            # Flask's test client pushes what it gets in a Context of its own, while a body may
+            # still push and pop in the request's: not what has been pushed last, then.
+            self._others(_copy(context))
 
     def hand_on(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """The body; at its end the contexts end, if they were kept."""
