@@ -2,12 +2,8 @@
 
 import os
 
-from django.core.wsgi import get_wsgi_application
-
-from wsgi_async import AsyncLoopMiddleware
-from wsgi_async.integrations import asgiref
+from wsgi_async.integrations.django import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "board.settings")
 
-asgiref.install()
-application = AsyncLoopMiddleware(get_wsgi_application(), reuse=True)
+application = get_wsgi_application()

@@ -40,7 +40,7 @@ class Address(models.Model):
         unique=True,
         error_messages={"unique": "This address is on the board already."},
     )
-    demo = models.CharField("path", max_length=50, null=True, unique=True, editable=False)  # noqa: DJ001 - unique
+    demo = models.CharField("path", max_length=50, null=True, unique=True, editable=False)
 
     objects = AddressManager()
 

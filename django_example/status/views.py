@@ -27,7 +27,6 @@ from example_app.events import Streams, board_events
 from example_app.store import Snapshot
 from status.forms import AddressForm
 from status.models import Address
-from wsgi_async import loop_from
 
 streams = Streams(settings.BOARD.max_streams)
 
@@ -73,21 +72,18 @@ async def check_now(request: HttpRequest) -> HttpResponse:
 
 @require_GET
 async def events(request: HttpRequest) -> HttpResponse:
-    """What changes on the board, as Server-Sent Events from an async generator."""
+    """What changes on the board, as Server-Sent Events; `board_events` is an async generator."""
     if not streams.begin():
         return HttpResponse(status=204)  # tells an EventSource not to come back by itself
-    return EventStream(
-        loop_from(request.environ).iterate(
-            board_events(
-                Address.objects,
-                lambda snapshot: _event(request, snapshot),
-                seen=request.headers.get("Last-Event-ID") or request.GET.get("seen"),
-                checks=settings.BOARD.charted_checks,
-                seconds=settings.BOARD.stream_seconds,
-                keep_going=streams.keep_going,
-            )
-        )
+    stream = board_events(
+        Address.objects,
+        lambda snapshot: _event(request, snapshot),
+        seen=request.headers.get("Last-Event-ID") or request.GET.get("seen"),
+        checks=settings.BOARD.charted_checks,
+        seconds=settings.BOARD.stream_seconds,
+        keep_going=streams.keep_going,
     )
+    return EventStream(stream)
 
 
 class EventStream(StreamingHttpResponse):
