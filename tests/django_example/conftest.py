@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,6 @@ from tests.example.local import LocalServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def migrated(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def database(migrated: Path, tmp_path: Path) -> Path:
     """A copy of it."""
-    return shutil.copy(migrated, tmp_path / "board.sqlite3")
+    return Path(shutil.copy(migrated, tmp_path / "board.sqlite3"))
 
 
 @pytest.fixture

@@ -111,12 +111,10 @@ def test_the_stream_brings_what_a_check_has_found(
         assert stream.headers["Content-Type"] == "text/event-stream"
         assert "Nothing is watched yet" in stream.next_with_data().data
         watch(database, local.url("/"))
-        for sign in ("Waiting for its first check", "200 OK", "503 Service Unavailable"):
+        for status, sign in ((200, "200 OK"), (503, "503 Service Unavailable")):
+            local.status = status
             while sign not in (data := stream.next_with_data().data):
                 assert local.url("/") in data
-            if sign == "200 OK":
-                local.status = 503
-        stream.close()
         assert_clean(server)
 
 
