@@ -50,7 +50,7 @@ def board(checkout: Path, database: Path, **environment: str) -> Iterator[Server
 @contextmanager
 def _writing(database: Path) -> Iterator[sqlite3.Connection]:
     """Change the database while it is in use, past the board."""
-    with closing(sqlite3.connect(database, LIMIT, isolation_level="IMMEDIATE")) as db:
+    with closing(sqlite3.connect(database, timeout=LIMIT, isolation_level="IMMEDIATE")) as db:
         yield db
         db.commit()
 

@@ -8,9 +8,6 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
-from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.servers.process import LIMIT, assert_clean
 
@@ -25,6 +22,10 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[WebDriver]:
     """A headless Chromium, without a profile that others use."""
+    # Here, and below, as all tests of a folder import this file, and few need it.
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
     browser = shutil.which("chromium")
     driver = shutil.which("chromedriver")
     if not (browser and driver):
@@ -66,6 +67,8 @@ class Page:
         return self.window.execute_script(script, *arguments)
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
+        from selenium.webdriver.support.wait import WebDriverWait
+
         WebDriverWait(self.window, LIMIT, 0.05).until(lambda _: condition(), what)
 
     def is_live(self) -> bool:
