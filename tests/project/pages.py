@@ -17,14 +17,14 @@ the tests do with the blocks around them::
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import io
 import os
 import re
 import subprocess
 import sys
-import threading
-import traceback
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,35 +73,37 @@ def blocks(page: str) -> Iterator[Block]:
             yield Block(token["word"], token["body"] or "", line, True, argument)
 
 
-@dataclass
 class Program:
-    """What runs together, in one namespace. Lives as long as its page's tests.
+    """What runs together: in one namespace, and in one thread that is not the main one.
+
+    As under a server, so that the thread's manager is there from block to block. Lives until
+    `end()`.
 
     Args:
         path: The page, for tracebacks.
     """
 
-    path: Path
-    namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "example"})
-    printed: io.StringIO = field(default_factory=io.StringIO)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._namespace: dict[str, Any] = {"__name__": "example"}
+        self._worker = ThreadPoolExecutor(1, "worker")
+        self._printed = io.StringIO()
 
     def run(self, block: Block) -> None:
-        """Run a block in a thread that is not the main one, as a server would."""
-        code = compile("\n" * (block.line - 1) + block.source, str(self.path), "exec")
-        failed: list[str] = []
+        """Run a block."""
+        code = compile("\n" * (block.line - 1) + block.source, str(self._path), "exec")
+        with contextlib.redirect_stdout(self._printed):
+            self._worker.submit(exec, code, self._namespace).result(LIMIT)
 
-        def target() -> None:
-            try:
-                exec(code, self.namespace)
-            except BaseException:
-                failed.append(traceback.format_exc())
+    def compare(self, block: Block) -> None:
+        """Fail unless the block is what has been printed."""
+        printed = self._printed.getvalue()
+        if printed != block.source:
+            raise SystemExit(f"{self._path}:{block.line} says it prints this, not\n{printed}")
 
-        with contextlib.redirect_stdout(self.printed):
-            thread = threading.Thread(target=target, name="worker", daemon=True)
-            thread.start()
-            thread.join(LIMIT)
-        if thread.is_alive() or failed:
-            raise SystemExit("".join(failed) or f"{self.path}:{block.line} does not end")
+    def end(self) -> None:
+        """Let the thread end, and its manager with it."""
+        self._worker.shutdown()
 
 
 def run_tests(block: Block, number: str) -> None:
@@ -128,13 +130,13 @@ class Run:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self._path = path
         self._program = Program(path)
         self._before: Block | None = None  # a comment about the next block
 
     def page(self) -> None:
         """Run all its blocks, in order."""
-        for block in blocks(self.path.read_text()):
+        for block in blocks(self._path.read_text()):
             if block.word == "check":
                 self._program.run(block)
             elif block.comment:
@@ -142,6 +144,7 @@ class Run:
             else:
                 self._block(block, self._before)
                 self._before = None
+        self._program.end()
 
     def _block(self, block: Block, before: Block | None) -> None:
         word = "" if before is None else before.word
@@ -152,19 +155,17 @@ class Run:
         elif before is not None and word == "pytest":
             run_tests(block, before.argument)
         elif word == "output":
-            self._compare(block)
+            self._program.compare(block)
         elif block.word == "python" and word != "not run":
             if word != "continues":
-                self._program = Program(self.path)
+                self._program.end()
+                self._program = Program(self._path)
             self._program.run(block)
-
-    def _compare(self, block: Block) -> None:
-        printed = self._program.printed.getvalue()
-        if printed != block.source:
-            raise SystemExit(f"{self.path}:{block.line} says it prints this, not\n{printed}")
 
 
 if __name__ == "__main__":
     # The page's folder is where its files are put, and imported from.
     sys.path.insert(0, str(Path.cwd()))
+    # A block that hangs is cut off with the process, which its thread would keep alive.
+    faulthandler.dump_traceback_later(LIMIT + 10, exit=True)
     Run(Path(sys.argv[1])).page()

@@ -60,7 +60,7 @@ def test_examples_run(page: Path, tmp_path: Path) -> None:
         timeout=LIMIT,
         check=False,
     )
-    assert (done.returncode, without_slowness(done.stderr)) == (0, "")
+    assert (done.returncode, without_slowness(done.stderr)) == (0, ""), done.stderr
 
 
 def test_blocks_are_of_known_kinds() -> None:

@@ -99,7 +99,7 @@ def test_needs_nothing(metadata: Message) -> None:
 
 def test_has_the_promised_extras(metadata: Message) -> None:
     """Each extra that the documentation names can be asked for."""
-    extras = {"gunicorn", "flask", "django", "uvloop", "testing", "example", "test", "bench"}
+    extras = {"gunicorn", "flask", "django", "uvloop", "testing", "example", "test", "bench", "docs"}
     assert extras <= set(metadata.get_all("Provides-Extra", []))
 
 
@@ -133,6 +133,8 @@ def test_has_known_classifiers(project: dict[str, Any]) -> None:
         "example_app/app.py",
         "example_app/gunicorn.conf.py",
         "benchmarks/__main__.py",
+        "docs/index.md",
+        "docs/conf.py",
         "Makefile",
         "Dockerfile",
         ".ci/run",
