@@ -13,12 +13,12 @@ COMMENT = re.compile(r"^<!--.*?-->$", re.DOTALL | re.MULTILINE)
 DRAWINGS = ("who-drives.svg",)
 
 
-def without_comments(app: Sphinx, name: str, source: list[str]) -> None:
+def without_comments(_app: Sphinx, _name: str, source: list[str]) -> None:
     """Leave comments out; as many empty lines keep the line numbers of warnings right."""
     source[0] = COMMENT.sub(lambda found: "\n" * found[0].count("\n"), source[0])
 
 
-def inline_drawings(app: Sphinx, doctree: nodes.document, name: str) -> None:
+def inline_drawings(app: Sphinx, doctree: nodes.document, _name: str) -> None:
     """Put our own drawings into the page itself.
 
     Only there can their colours follow the reader's choice of light or dark; as a file of its own a

@@ -24,6 +24,9 @@ pytestmark = pytest.mark.project
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(ROOT.glob("docs/*.md"))
+WITH_PYTHON = [
+    page for page in PAGES if any(block.word == "python" for block in blocks(page.read_text()))
+]
 LIMIT = 60.0
 
 COMMENTS = {"check", "continues", "output", "file", "pytest", "not run"}
@@ -45,11 +48,9 @@ def in_language(*names: str) -> list[tuple[Path, Block]]:
     return [(path, block) for path, block in all_blocks() if block.word in names]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_ids)
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=page_ids)
 def test_examples_run(page: Path, tmp_path: Path) -> None:
     """Each block of Python in a page works as pasted, without a warning."""
-    if not any(block.word == "python" for block in blocks(page.read_text())):
-        pytest.skip("no Python in it")
     where = [str(Path(wsgi_async.__file__).parents[1]), str(ROOT), os.environ.get("PYTHONPATH")]
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-m", "tests.project.pages", str(page)],
@@ -110,7 +111,7 @@ def test_make_commands_exist() -> None:
     pages = "\n".join(path.read_text() for path in PAGES)
     named = set(re.findall(r"(?:`|^)make ([a-z-]+)", pages, re.MULTILINE))
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert {"bench", "docs"} <= named
+    assert "bench" in named
     assert named <= targets
 
 

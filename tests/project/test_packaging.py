@@ -99,7 +99,17 @@ def test_needs_nothing(metadata: Message) -> None:
 
 def test_has_the_promised_extras(metadata: Message) -> None:
     """Each extra that the documentation names can be asked for."""
-    extras = {"gunicorn", "flask", "django", "uvloop", "testing", "example", "test", "bench", "docs"}
+    extras = {
+        "gunicorn",
+        "flask",
+        "django",
+        "uvloop",
+        "testing",
+        "example",
+        "test",
+        "bench",
+        "docs",
+    }
     assert extras <= set(metadata.get_all("Provides-Extra", []))
 
 
