@@ -67,7 +67,9 @@ def test_examples_run(page: Path, tmp_path: Path) -> None:
 def test_blocks_are_of_known_kinds() -> None:
     """No block escapes the tests because its language or its comment is misspelt."""
     known = {"python", "sh", "ini", "toml", "apache", "text", "sql"} | COMMENTS
-    directives = re.compile(r"\{(figures|include|toctree|eval-rst|note|warning|image)\}.*")
+    directives = re.compile(
+        r"\{(figures|include|literalinclude|toctree|eval-rst|note|warning|image)\}.*"
+    )
     odd = [
         f"{path.name}:{block.line} {block.word}"
         for path, block in all_blocks()
