@@ -58,6 +58,7 @@ from typing import TYPE_CHECKING, Any
 
 from .bodies import KEY, SCOPE_KEY, end_request, hand_on
 from .core import AsyncioLoopManager, get_or_create_loop_manager
+from .core.own import start_once, use
 from .core.reuse import ManagerPool
 from .core.settings import Settings
 from .limits import refuse_greenlets, what_ran_out
@@ -209,6 +210,7 @@ class AsyncLoopMiddleware:
         # It may have been stopped by hand, or be the one of the process we were forked from.
         if manager is None or not manager.running:
             manager = self._local.manager = self._first_request()
+        use(manager)
         context = copy_context()
         environ[KEY] = manager
         environ[SCOPE_KEY] = scope = RequestScope(manager, context)
@@ -224,7 +226,7 @@ class AsyncLoopMiddleware:
         refuse_greenlets()
         try:
             if self._settings is None:
-                return _start(self._get_manager(), self._task_type)
+                return start_once(self._get_manager(), self._task_type)
             return _made.find(self._settings) or _made.keep(self._settings, self._make())
         except (OSError, RuntimeError) as error:
             reason = what_ran_out(error)
@@ -242,7 +244,7 @@ class AsyncLoopMiddleware:
             return waiting
         manager = self._get_manager()
         try:
-            _start(manager, self._task_type)
+            start_once(manager, self._task_type)
         except BaseException:
             manager.stop()
             raise
@@ -279,20 +281,6 @@ class _Made(threading.local):
 
 
 _made = _Made()
-
-
-def _start(manager: AsyncioLoopManager, task_type: Hashable) -> AsyncioLoopManager:
-    """Start a manager unless it runs, and return it."""
-    if not manager.running:
-        manager.lasting = True
-        try:
-            manager.start(task_type)
-        except RuntimeError:
-            # A thread that shares it was faster: it has seen the same unstarted manager, and
-            # start() lets in one after the other.
-            if not manager.running:
-                raise
-    return manager
 
 
 def _check_hashable(name: str, value: object) -> None:

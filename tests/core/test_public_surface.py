@@ -23,6 +23,7 @@ CORE = {
     "ManagerNotFound",
     "SyncFuture",
     "UnknownAsyncTaskError",
+    "async_to_sync",
     "async_to_sync_future",
     "get_or_create_loop_manager",
     "get_parent_thread",

@@ -25,6 +25,7 @@ from wsgi_async.core import (
     lifecycle,
     loops,
     manager,
+    running,
     timer,
 )
 
@@ -80,8 +81,8 @@ def _life() -> Guard:
 _baton = share(
     baton.Baton,
     _by_baton,
-    guarded="holder jobs last_use armed _last_seen due",
-    free="keeper keeper_only poked closing",
+    guarded="holder jobs last_use armed _last_seen due _last_pause _pauses_watched",
+    free="keeper keeper_only poked closing paused",
 )
 _job_base = share(
     jobs.Job,
@@ -128,14 +129,15 @@ UNSHARED = {
     "SharedBaton": "mutex _borrow clock owner every_waiter_drives keeper_rests queue claims",
     "SharedDriver": (
         "loop visits baton seam grace label inherited wake_keeper arm_timer caller _followed"
-        " _current _stop _post _create_task _on_end _start_queued _selector"
+        " _current _stop _post _create_task _on_end _start_queued _selector _watch_pauses"
+        " serves_sync_calls"
     ),
     "SharedKeeper": (
         "_loop _selector _baton _seam linger _signal thread _idle _next_timer _start_soon"
     ),
     "SharedLife": "id _node _settings _seam _on_stopped _lock outlive",
     "SharedTimer": "_clock _signal _incoming thread",
-    "SharedJob": "coro context foreign_context name",
+    "SharedJob": "coro context foreign_context name calls calls_back",
     "SharedWaiter": "thread job signal",
     "SharedFuture": (
         "_mutex _driver _job _callbacks _cancelled _exception _result _unretrieved __weakref__"
@@ -171,6 +173,7 @@ def controlled() -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(timer, "_shared", {})
         patch.setattr(baton, "Waiter", _waiter_class)
         patch.setattr(manager, "Job", SharedJob)
+        patch.setattr(running, "Job", SharedJob)
         patch.setattr(manager, "DrivenFuture", SharedFuture)
         patch.setattr(futures, "_seam", futures._seam)  # each world puts its own here
         clock = SimpleNamespace(monotonic=lambda: present.world.moment())  # noqa: PLW0108 - of the time

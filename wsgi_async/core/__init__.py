@@ -4,6 +4,7 @@ Importing it wraps `threading.Thread.start` and registers a fork hook and an exi
 all it does by itself.
 """
 
+from .converting import async_to_sync
 from .errors import ManagerNotFound, UnknownAsyncTaskError
 from .futures import SyncFuture
 from .lineage import get_parent_thread, wrap_thread_start
@@ -19,6 +20,7 @@ __all__ = [
     "ManagerNotFound",
     "SyncFuture",
     "UnknownAsyncTaskError",
+    "async_to_sync",
     "async_to_sync_future",
     "get_or_create_loop_manager",
     "get_parent_thread",

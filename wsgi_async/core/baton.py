@@ -108,6 +108,9 @@ class Baton:
         self._last_seen = 0.0  # the last use that the timer has seen while somebody drove
         self.due = False  # the linger is over: the keeper has a look at the loop
         self.poked = False  # something came in past us; written without the mutex, see poke()
+        self.paused: float | None = None  # since when the holder runs a sync function outside
+        self._last_pause = 0.0
+        self._pauses_watched = False  # the timer knows that there are pauses
         self.closing = False  # stop() was called, or the owner has ended; never unset
 
     # -- callers ---------------------------------------------------------------------------
@@ -141,7 +144,9 @@ class Baton:
             # Another caller drives. Its coroutine may be waiting for this one, so the job starts
             # under it. Who drives after it, may be we.
         elif me != self.owner:
-            self.keeper_only = True  # shared by a second thread: only the keeper from now on
+            # Shared by a second thread: only the keeper from now on. A thread that runs sync code
+            # for a coroutine of this loop, and calls back, is no second user.
+            self.keeper_only = self.keeper_only or not job.calls_back
         elif drives and self.holder == self.keeper and self.may_claim():
             self.claims.append(waiter)
             return Verdict.CLAIM
@@ -203,6 +208,72 @@ class Baton:
         with self.mutex:
             if job.state is not DROPPED:
                 self._own(job)
+
+    # -- pauses ----------------------------------------------------------------------------
+
+    def pause(self, job: Job) -> bool:
+        """The driver leaves the loop to run a sync function; whether the timer has to be armed.
+
+        Args:
+            job: What it drives for. It counts as work in flight meanwhile, to be seen by a stop()
+                and by whoever takes over.
+        """
+        with self.mutex:
+            self.jobs.add(job)
+            self.paused = self._last_pause = self.clock()
+            watched, self._pauses_watched = self._pauses_watched, True
+            return not watched
+
+    def resume(self, me: int, job: Job) -> bool:
+        """The sync function is over; False if somebody has taken the loop over meanwhile."""
+        with self.mutex:
+            if self.holder != me:
+                return False
+            self.jobs.discard(job)
+            self.paused = None
+            return True
+
+    def interrupt_pause(self, me: int) -> bool:
+        """The sync function itself drives now; False if somebody has taken the loop over."""
+        with self.mutex:
+            if self.holder != me:
+                return False
+            self.paused = None
+            return True
+
+    def continue_pause(self, me: int) -> None:
+        """It drives no more, and goes on outside of the loop."""
+        with self.mutex:
+            if self.holder == me:
+                self.paused = self._last_pause = self.clock()
+
+    def take_over(self, limit: float) -> tuple[bool, float | None]:
+        """For the timer: take the baton from a driver that has paused for `limit` seconds.
+
+        Returns:
+            Whether it was taken, and when to ask again; None when there is no need (see
+            `pause`).
+        """
+        with self.mutex:
+            # While pauses come and go, do not make each of them arm us anew.
+            until = limit + (self._last_pause if self.paused is None else self.paused)
+            if until > self.clock():
+                return False, until
+            self._pauses_watched = False
+            if self.paused is None:
+                return False, None
+            self.paused = self.holder = None
+            self.poked = True
+            self._grant()
+            return True, None
+
+    def follow(self, me: int, job: Job) -> Waiter | None:
+        """The driver that was taken over waits for its job now; None if that is done."""
+        with self.mutex:
+            if job.done:
+                return None
+            job.waiter = waiter = Waiter(me, job, self._borrow())
+            return waiter
 
     def leave(self, job: Job) -> Leaving:
         """Give the baton back, and say whom to tell."""

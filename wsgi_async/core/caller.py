@@ -43,8 +43,7 @@ class Caller:
         """
         me = self._current()
         baton = self._baton
-        if baton.holder == me:
-            self._drive_nested(job, timeout, owned=True)
+        if baton.holder == me and self._drive_nested(me, job, timeout, owned=True):
             return
         try:
             drives = not job.on_keeper and self._may_drive(me)
@@ -56,7 +55,7 @@ class Caller:
         except BaseException:
             # Not where it was refused, or where it came while we drove: that has seen to it.
             if job.waiter is not None and (job.task is None or not job.waiter.granted):
-                self._give_up(job.waiter)
+                self.give_up(job.waiter)
             raise
         finally:
             # Inside the try from before the baton was taken: no exception can lose it.
@@ -70,8 +69,7 @@ class Caller:
         """
         me = self._current()
         baton = self._baton
-        if baton.holder == me:
-            self._drive_nested(job, timeout, owned=False)
+        if baton.holder == me and self._drive_nested(me, job, timeout, owned=False):
             return
         waiter: Waiter | None = None
         try:
@@ -88,21 +86,43 @@ class Caller:
             if baton.holder == me:
                 self._leave(job)
 
-    def _drive_nested(self, job: Job, timeout: float | None, *, owned: bool) -> None:
-        # Sync code that the driver runs between two visits. Only this thread can make itself
-        # the holder, so looking for that needed no mutex.
-        if self._baton.closing and owned:
+    def follow(self, job: Job) -> None:
+        """Wait for a job that this thread has driven until the keeper took the loop over."""
+        waiter = self._baton.follow(self._current(), job)
+        if waiter is None:
+            return
+        try:
+            self._block(waiter, None)  # its timeout is a timer on the loop already
+        finally:
+            self._seam.give_back(waiter.signal)
+
+    def _drive_nested(self, me: int, job: Job, timeout: float | None, *, owned: bool) -> bool:
+        """Drive again, for sync code that the driver runs between two visits.
+
+        Returns:
+            False if the keeper has taken the loop over from that code in the last moment.
+        """
+        # Only this thread can make itself the holder, so looking for that needed no mutex. That
+        # it holds the baton no more, it finds out under the mutex.
+        baton = self._baton
+        if baton.closing and owned:
             raise Closing
-        self._baton.own_nested(job)
+        paused = baton.paused is not None
+        if paused and not baton.interrupt_pause(me):
+            return False
+        baton.own_nested(job)
         outer = self._driver.target
         if outer is not None:
-            self._baton.keep(outer)  # to be seen by a stop() that comes now
+            baton.keep(outer)  # to be seen by a stop() that comes now
         try:
             self._driver.drive(job, timeout, owned=owned)
         finally:
-            self._baton.keep(job)
+            baton.keep(job)
             if outer is not None:
-                self._baton.part_with(outer)
+                baton.part_with(outer)
+            if paused:
+                baton.continue_pause(me)
+        return True
 
     def _may_drive(self, me: int) -> bool:
         baton = self._baton
@@ -133,7 +153,7 @@ class Caller:
                 self._driver.drive(job, self._left(deadline), owned=True)
             elif not job.done:
                 job.expired = True
-                self._give_up(waiter)
+                self.give_up(waiter)
         finally:
             if self._baton.claims:  # ours may be there: no other thread adds it
                 self._baton.retract(waiter)
@@ -150,17 +170,23 @@ class Caller:
             self._seam.give_back(waiter.signal)
 
     def _block(self, waiter: Waiter, deadline: float | None) -> bool:
-        """Wait for the job's end, or for the baton's grant or refusal; whether it is granted."""
-        job, signal = waiter.job, waiter.signal
-        while not (job.done or waiter.granted or waiter.dropped):
-            if not signal.wait(None if deadline is None else self._left(deadline)):
+        """Wait for the job's end, or for the baton's grant or refusal; whether it is granted.
+
+        Meanwhile run the sync functions that the job has for this thread.
+        """
+        job, signal, calls = waiter.job, waiter.signal, waiter.job.calls
+        while not (job.done or job.left or waiter.granted or waiter.dropped):
+            # Looked at after we can be woken, so what comes after the look wakes us.
+            if calls is not None and calls.queue:
+                calls.serve()
+            elif not signal.wait(None if deadline is None else self._left(deadline)):
                 break
         return waiter.granted
 
     def _left(self, deadline: float | None) -> float | None:
         return None if deadline is None else max(0.0, deadline - self._seam.clock())
 
-    def _give_up(self, waiter: Waiter) -> None:
+    def give_up(self, waiter: Waiter) -> None:
         """Cancel a job whose caller cannot wait any longer, and wait for its cleanup, bounded."""
         job = waiter.job
         if job.done:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .jobs import HostJob, Job
     from .loops import BoundLoop, WatchedSelector
     from .seam import Seam
+    from .sync_calls import SyncCalls
 
 __all__ = ["Driver", "Followed", "driver_of"]
 
@@ -58,6 +59,8 @@ class Driver:
         seam: Locks, wake-ups, loop entry, clock.
         wake_keeper: Makes the keeper look at the baton again; takes no lock.
         arm_timer: Makes the linger timer wake the keeper when callers stay away; takes no lock.
+        watch_pauses: Makes the timer look how long a driver stays outside for a sync function;
+            takes no lock.
         grace: How long a cancelled coroutine may clean up, in seconds.
         label: What to call the manager in the log.
     """
@@ -71,6 +74,7 @@ class Driver:
         *,
         wake_keeper: Callable[[], None],
         arm_timer: Callable[[], None],
+        watch_pauses: Callable[[], None],
         grace: float,
         label: str,
     ) -> None:
@@ -81,6 +85,7 @@ class Driver:
         self.seam = seam
         self.grace = grace
         self.label = label
+        self.serves_sync_calls = False  # asgiref has been told of the loop
         self.inherited = False  # we are in a forked child: nobody will ever drive this loop
         # Written and read by the thread that holds the baton only.
         self.target: Job | None = None  # the job that the present caller drives for
@@ -91,6 +96,7 @@ class Driver:
         self.hosts: set[TaskHost] = set()
         self.wake_keeper = wake_keeper
         self.arm_timer = arm_timer
+        self._watch_pauses = watch_pauses
         # Bound once: these are looked up in every call.
         self._current = seam.current
         self._stop = loop.stop
@@ -125,25 +131,64 @@ class Driver:
                 timer = self.loop.call_later(timeout, over, job)
             if self.baton.queue:
                 self.start_queued()
-            # A stop that came late only cuts a visit short.
-            while not (job.done or job.left):
-                self.visits.visit()
+            self._visit_until_done(job)
         except BaseException:
             # From a signal handler, or the loop is broken. Not from a tracked coroutine.
             if owned and job.task is not None and not job.done:
-                job.task.cancel()
-                self._drive_cleanup(job)
+                self._drive_cleanup(job, job.task)
             raise
         finally:
-            if timer is not None:
-                timer.cancel()
-            self.target = outer
+            self._end_drive(job, outer, timer)
 
-    def _drive_cleanup(self, job: Job) -> None:
+    def _visit_until_done(self, job: Job) -> None:
+        calls = job.calls
+        # A stop that came late only cuts a visit short.
+        while not (job.done or job.left):
+            if calls is not None and calls.queue and not self._serve(job, calls):
+                self.caller.follow(job)
+                return
+            self.visits.visit()
+
+    def _end_drive(self, job: Job, outer: Job | None, timer: asyncio.TimerHandle | None) -> None:
+        if job.calls is not None and self.baton.holder != self._current():
+            # Taken over, perhaps by another driver: the loop and the target are its own now.
+            if timer is not None:
+                self.post(timer.cancel)
+            return
+        if timer is not None:
+            timer.cancel()
+        self.target = outer
+
+    def _serve(self, job: Job, calls: SyncCalls) -> bool:
+        """Run a sync function for the job, outside of the loop; False if it was taken over."""
+        baton = self.baton
+        self.target = None  # whoever takes over has none
+        if baton.pause(job):
+            self._watch_pauses()
+        try:
+            deliver = calls.serve_one()
+        finally:
+            held = baton.resume(self._current(), job)
+            if held:
+                self.target = job
+        if not held:
+            self.post(deliver)
+            return False
+        deliver()
+        if calls.queue:
+            self._stop()  # the next visit is one turn: what the others wait for goes on too
+        if self._selector is not None:
+            self._selector.first_turn = True
+        return True
+
+    def _drive_cleanup(self, job: Job, task: asyncio.Task[Any]) -> None:
+        if job.waiter is not None and self.baton.holder != self._current():
+            self.caller.give_up(job.waiter)
+            return
+        task.cancel()
         timer = self.loop.call_later(self.grace, self._grace_over, job)
         try:
-            while not (job.done or job.left):
-                self.visits.visit()
+            self._visit_until_done(job)
         finally:
             timer.cancel()
 
@@ -257,6 +302,15 @@ class Driver:
         job.left = True  # for an outer job too, which is looked at when the nested call is over
         if self.target is job:
             self._stop()
+        elif job.waiter is not None:
+            job.waiter.signal.set()
+
+    def call_for(self, job: Job) -> None:
+        """On the loop: there is a sync function for the thread that waits for this job."""
+        if self.target is job:
+            self._stop()
+        elif job.waiter is not None:
+            job.waiter.signal.set()
 
     def cancel(self, job: Job) -> None:
         """On the loop: cancel a job's task."""

@@ -17,6 +17,8 @@ from .baton import Closing
 from .checks import refuse_in_event_loop, refuse_inherited
 from .jobs import HostJob
 from .log import logger
+from .running import serve_sync_calls
+from .sync_calls import SyncCalls, current_calls
 
 if TYPE_CHECKING:
     import contextvars
@@ -42,11 +44,25 @@ class TaskHost:
         self.driver = driver
         self.name = name
         self.task: asyncio.Task[None] | None = None
-        self.job: HostJob | None = None  # what it is doing right now
         self.on_keeper = False  # the keeper has stepped it; nobody else will
         self.ended = False
         self._context = context
         self._turn: asyncio.Future[None] | None = None  # pending while it is parked
+        # What sync functions its coroutines call waits here for the thread of the next call.
+        self.calls = SyncCalls(driver, None, wake=self.call_for)
+        context.run(current_calls.set, self.calls)
+
+    @property
+    def job(self) -> HostJob | None:
+        """What it is doing right now, and whose thread runs its sync functions."""
+        return self.calls.job  # type: ignore[return-value]
+
+    @job.setter
+    def job(self, job: HostJob | None) -> None:
+        self.calls.job = job
+
+    def call_for(self) -> None:
+        """On the loop: there is a sync function to run, and somebody may wait past the jobs."""
 
     # -- in the calling thread ---------------------------------------------------------------
 
@@ -65,6 +81,8 @@ class TaskHost:
         """
         refuse_in_event_loop(instead)
         refuse_inherited(self.driver)
+        serve_sync_calls(self.driver)
+        job.calls = self.calls
         try:
             self.driver.caller.execute(job, timeout)
         except Closing:
@@ -161,6 +179,7 @@ class TaskHost:
         finally:
             self.ended = True
             self.driver.hosts.discard(self)
+            self.calls.abandon()
 
     async def live(self) -> None:
         """Do the jobs; what it raises ends the host, and goes to the job it is doing."""

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from .seam import Signal
+    from .sync_calls import SyncCalls
 
 __all__ = ["DROPPED", "NEW", "QUEUED", "STARTED", "Host", "HostJob", "Job", "JobFuture", "Waiter"]
 
@@ -47,6 +48,8 @@ class Job:
     foreign_context = False  # somebody else's, who may be inside it
     host: Host | None = None  # who does it, if it is no coroutine of its own
     on_keeper = False  # only the keeper may do it
+    calls: SyncCalls | None = None  # sync functions that its thread is to run while it waits
+    calls_back = False  # its thread runs sync code for a coroutine on the very same loop
 
     def __init__(self, coro: Coroutine[Any, Any, Any], context: contextvars.Context) -> None:
         self.coro = coro

@@ -8,20 +8,20 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import lineage
+from . import lineage, thread_sensitive
 from .baton import Baton
 from .checks import inherited_error, refuse_in_event_loop
 from .driver import Driver
 from .keeper import Keeper
 from .log import logger
 from .loops import BoundLoop, make_loop, may_change_thread
+from .pauses import PauseWatch
 from .shutdown import LoopExecutor, Shutdown
 from .timer import shared_timer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from .loops import WatchedSelector
     from .settings import Settings
 
 __all__ = ["STOP_TIMEOUT", "Life"]
@@ -120,9 +120,21 @@ class Life:
             baton = self._make_baton(raw, keeper_rests=selector is None)
             linger = self._settings.linger
             keeper = Keeper(loop, selector, baton, self._seam, linger=linger)
-            arm_timer = partial(timer.open().arm, keeper)
+            clock = timer.open()
             undo.callback(timer.close)
-            driver = self._make_driver(loop, selector, baton, keeper.wake, arm_timer)
+            limit = self._settings.max_pause
+            pauses = PauseWatch(baton, keeper.wake, limit, lambda: self.label)
+            driver = Driver(
+                loop,
+                selector,
+                baton,
+                self._seam,
+                wake_keeper=keeper.wake,
+                arm_timer=partial(clock.arm, keeper),
+                watch_pauses=partial(clock.arm, pauses),
+                grace=self._settings.grace,
+                label=self.label,
+            )
             loop.guard(lambda: driver.label, driver.poke)
             self._keeper = keeper
             close = partial(self._close, driver, executor)
@@ -136,25 +148,6 @@ class Life:
         executor = LoopExecutor(thread_name_prefix="asyncio")
         loop.set_default_executor(executor)
         return executor
-
-    def _make_driver(
-        self,
-        loop: BoundLoop,
-        selector: WatchedSelector | None,
-        baton: Baton,
-        wake_keeper: Callable[[], None],
-        arm_timer: Callable[[], None],
-    ) -> Driver:
-        return Driver(
-            loop,
-            selector,
-            baton,
-            self._seam,
-            wake_keeper=wake_keeper,
-            arm_timer=arm_timer,
-            grace=self._settings.grace,
-            label=self.label,
-        )
 
     def _make_baton(self, loop: asyncio.AbstractEventLoop, *, keeper_rests: bool) -> Baton:
         node, drive = self._node, self._settings.drive
@@ -249,6 +242,7 @@ class Life:
         deadline = self._deadline or self._seam.clock() + STOP_TIMEOUT
         budget = max(0.0, deadline - self._seam.clock())
         Shutdown(driver, executor, budget=budget).run()
+        thread_sensitive.forget(driver.loop.raw)
         self._on_stopped()
         shared_timer(self._seam).close()
         with self._lock:

@@ -19,16 +19,18 @@ from .context_managers import (
     is_async_context_manager,
     no_async_context_manager,
 )
-from .contexts import copy_changes, warn_of_leftovers
-from .deadlines import deadline, time_left, within
+from .contexts import warn_of_leftovers
+from .deadlines import deadline
 from .errors import UnknownAsyncTaskError
 from .futures import DrivenFuture, TaskFuture
 from .groups import Ended
-from .jobs import NEW, Job
+from .jobs import Job
 from .lifecycle import Life
 from .prefetching import PrefetchingPump
+from .running import run_on
 from .settings import Drive, LoopFactory, Settings
 from .streaming import Pump, SyncIterator
+from .sync_calls import current_calls
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -194,7 +196,7 @@ class AsyncioLoopManager:
         Raises:
             RuntimeError: The manager is not started.
         """
-        return self._started().loop.raw
+        return self.driver().loop.raw
 
     # -- work --------------------------------------------------------------------------------
 
@@ -232,49 +234,14 @@ class AsyncioLoopManager:
             TypeError: `coro` is no coroutine.
         """
         driver = self._accept(coro, task_type)
-        try:
-            seconds = None if timeout is None else check_timeout(timeout)
-            if deadline.get() is not None:
-                seconds = time_left(seconds)
-            before = None if context is None else context.copy()
-            job = Job(coro, contextvars.copy_context() if context is None else context)
-        except BaseException:
-            coro.close()
-            raise
-        if context is not None:
-            job.foreign_context = True
         leftovers = warn_of_leftovers(driver) if self._debug else None
         try:
-            driver.caller.execute(job, seconds)
+            return run_on(driver, coro, timeout=timeout, context=context, copy_back=copy_back)
         except Closing:
-            raise self._refused(coro, self.life.refusal()) from None
-        except BaseException:
-            if job.state is NEW:
-                coro.close()  # a signal handler raised before anybody had seen it
-            raise
+            raise self.life.refusal() from None
         finally:
-            if copy_back and job.context:
-                copy_changes(job.context, before, hopped=job.waiter is not None)
-        if leftovers is not None:
-            leftovers()
-        if job.exception is not None or job.expired:
-            self._raise(job, within(timeout, seconds))
-        return job.result  # type: ignore[no-any-return]
-
-    def _raise(self, job: Job, limit: str) -> None:
-        error = job.exception
-        try:
-            if job.expired and not job.stopped and _is_ordinary(error):
-                cause = None if job.cancelled else error
-                raise TimeoutError(
-                    f"{job.name} did not end {limit} and was cancelled. "
-                    "Give it more time, or submit_task() what may go on."
-                ) from cause
-            if error is not None:
-                raise error
-        finally:
-            job.exception = None
-            del error, job  # the traceback holds this frame: no cycle
+            if leftovers is not None:
+                leftovers()
 
     @overload
     def submit_task(
@@ -349,6 +316,8 @@ class AsyncioLoopManager:
         context = contextvars.copy_context()
         if group is None and deadline.get() is not None:
             context.run(deadline.set, None)
+        if current_calls.get() is not None:
+            context.run(current_calls.set, None)  # no thread waits for it with that
         job = Job(coro, context)
         future: DrivenFuture[T] | TaskFuture[T]
         future = DrivenFuture(driver, job) if return_sync_future else TaskFuture(driver, job)
@@ -392,7 +361,7 @@ class AsyncioLoopManager:
                 "give an object with __aiter__()."
             )
         check_count("prefetch", prefetch)
-        driver = self._started()
+        driver = self.driver()
         if prefetch:
             return SyncIterator(PrefetchingPump(driver, async_iterable, prefetch))
         return SyncIterator(Pump(driver, async_iterable))
@@ -417,9 +386,14 @@ class AsyncioLoopManager:
         """
         if not (is_async_context_manager(cm) or callable(cm)):
             raise no_async_context_manager(cm)
-        return SyncContextManager(ContextManagerHost(self._started(), cm))
+        return SyncContextManager(ContextManagerHost(self.driver(), cm))
 
-    def _started(self) -> Driver:
+    def driver(self) -> Driver:
+        """What drives the loop, for the library's own parts.
+
+        Raises:
+            RuntimeError: The manager is not started.
+        """
         driver = self.life.driver
         if driver is None:
             raise self.life.refusal()
@@ -473,10 +447,6 @@ class AsyncioLoopManager:
 def _is_coroutine(value: object) -> bool:
     # The type first: asyncio's function has to allow for generators too, and costs more.
     return type(value) is CoroutineType or asyncio.iscoroutine(value)
-
-
-def _is_ordinary(error: BaseException | None) -> bool:
-    return error is None or isinstance(error, (Exception, asyncio.CancelledError))
 
 
 def _node_for(thread: threading.Thread | None) -> lineage.ThreadNode:

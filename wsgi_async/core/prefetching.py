@@ -100,7 +100,9 @@ class PrefetchingPump(Pump):
                 self._waiter = signal
             # Looked at after we can be woken, or what came in between would be slept over.
             while not self._items and self._outcome is _NOTHING:
-                if not signal.wait(None if until is None else until - seam.clock()):
+                if self.calls.queue:
+                    self.calls.serve()
+                elif not signal.wait(None if until is None else until - seam.clock()):
                     raise TimeoutError(
                         f"{self.name} made no item before the request's deadline. "
                         "Give the request more time, or close the iterator."
@@ -111,6 +113,13 @@ class PrefetchingPump(Pump):
             seam.give_back(signal)
 
     # -- in the keeper's thread, or where a job ends ---------------------------------------------
+
+    def call_for(self) -> None:
+        """As the base class: the consumer may wait for an item."""
+        with self._lock:
+            waiter = self._waiter
+        if waiter is not None:
+            waiter.set()
 
     async def pass_on(self, iterator: AsyncIterator[Any]) -> None:
         """Fill the buffer, for each job once."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .checks import refuse_in_event_loop
 from .households import household_of, known_household
+from .own import start_once
 from .registry import get_or_create_loop_manager
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ class LoopResource(Generic[T]):
         for override in self._overrides[-1:]:
             return override.value  # type: ignore[no-any-return]
         if manager is None:
-            manager = _started_manager()
+            manager = start_once(get_or_create_loop_manager())
         household = known_household(manager.get_event_loop())
         value = _MISSING if household is None else household.instances.get(self, _MISSING)
         if value is not _MISSING:
@@ -240,15 +241,3 @@ class _YieldsOnce(AbstractAsyncContextManager[T]):
 
 def _makes_something_else(factory: object) -> bool:
     return inspect.iscoroutinefunction(factory) or inspect.isgeneratorfunction(factory)
-
-
-def _started_manager() -> AsyncioLoopManager:
-    manager = get_or_create_loop_manager()
-    if manager.state == "new":
-        try:
-            manager.start()
-        except RuntimeError:
-            # Threads that share a lineage find the same one, and only one of them starts it.
-            if not manager.running:
-                raise
-    return manager

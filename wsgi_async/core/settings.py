@@ -32,6 +32,7 @@ class Settings:
     debug: bool | None = None
     linger: float = 0.005
     grace: float = 5.0
+    max_pause: float = 1.0
     seam: Seam = field(default=_seam)
 
     def __post_init__(self) -> None:
@@ -44,8 +45,9 @@ class Settings:
         self._check_seconds()
 
     def _check_seconds(self) -> None:
-        for name, seconds in (("linger", self.linger), ("grace", self.grace)):
+        for name in ("linger", "grace", "max_pause"):
+            seconds: object = getattr(self, name)
             if not isinstance(seconds, Real):
                 raise TypeError(f"{name} is {seconds!r}. Give a number of seconds from zero.")
-            if not 0 <= seconds < math.inf:
+            if not 0 <= float(seconds) < math.inf:
                 raise ValueError(f"{name} is {seconds!r}. Give a number of seconds from zero.")

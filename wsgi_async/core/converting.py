@@ -1,0 +1,197 @@
+"""`async_to_sync`: an async function as a sync one, on the thread's own living loop.
+
+Takes the place of asgiref's function of that name, whose calling conventions it has. asgiref makes
+a loop for each call; here it is the loop that the thread has anyway, which the waiting thread
+drives itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+
+from .baton import Closing
+from .checks import refuse_in_event_loop
+from .driver import driver_of
+from .manager import AsyncioLoopManager
+from .own import own_manager
+from .running import run_on
+from .thread_sensitive import as_calling_thread, call_asgiref, inner_tasks, origin
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+
+    from .driver import Driver
+
+__all__ = ["AsyncToSync", "async_to_sync", "call_async"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class AsyncToSync(Generic[P, T]):
+    """A sync function around an async one, from `async_to_sync()`.
+
+    Lives as long as somebody holds it. May be called from any thread that runs no event loop.
+    """
+
+    def __init__(self, awaitable: Callable[P, Awaitable[T]], force_new_loop: bool = False) -> None:
+        if not _is_async(awaitable):
+            # Not every async function can be told to be one, so no error.
+            warnings.warn("async_to_sync was passed a non-async-marked callable", stacklevel=3)
+        self.awaitable = awaitable
+        self.force_new_loop = force_new_loop
+        if hasattr(awaitable, "__self__"):
+            self.__self__ = awaitable.__self__
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the function, and return what it returns or raise what it raises.
+
+        Raises:
+            RuntimeError: This thread runs an event loop.
+        """
+        return call_async(self.awaitable, args, kwargs, force_new_loop=self.force_new_loop)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Callable[..., T]:
+        return functools.update_wrapper(functools.partial(self.__call__, instance), self.awaitable)
+
+
+@overload
+def async_to_sync(
+    awaitable: Callable[P, Awaitable[T]], *, force_new_loop: bool = False
+) -> AsyncToSync[P, T]: ...
+
+
+@overload
+def async_to_sync(
+    awaitable: None = None, *, force_new_loop: bool = False
+) -> Callable[[Callable[P, Awaitable[T]]], AsyncToSync[P, T]]: ...
+
+
+def async_to_sync(
+    awaitable: Callable[P, Awaitable[T]] | None = None, *, force_new_loop: bool = False
+) -> AsyncToSync[P, T] | Callable[[Callable[P, Awaitable[T]]], AsyncToSync[P, T]]:
+    """Make a sync function of an async one; a drop-in for asgiref's. A decorator too.
+
+    A call blocks and returns the function's result, as `AsyncioLoopManager.run()` does. It runs
+    on the loop of the current request, or else on the thread's own, which is made at the first
+    call and lives as long as the thread, so connections and background tasks do too. Sync code
+    that a coroutine has called by asgiref's `sync_to_async` goes back to that coroutine's loop.
+    What `sync_to_async` is asked for inside of the call runs on the calling thread. Context
+    variables are seen in both directions.
+
+    Args:
+        awaitable: An async function or method, a `partial` of one, an object with an async
+            `__call__`, or anything else that returns an awaitable.
+        force_new_loop: Each call has a loop of its own, which ends with it.
+
+    Returns:
+        The sync function, which may be called from any thread that runs no event loop.
+    """
+    if awaitable is None:
+        return functools.partial(AsyncToSync, force_new_loop=force_new_loop)
+    return AsyncToSync(awaitable, force_new_loop)
+
+
+def call_async(
+    function: Callable[..., Awaitable[T]],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    *,
+    force_new_loop: bool = False,
+) -> T:
+    """Call an async function in sync code, as `async_to_sync` does. From any such thread.
+
+    Raises:
+        RuntimeError: This thread runs an event loop, or the manager is being stopped.
+        BaseException: What the function raised.
+    """
+    refuse_in_event_loop("call the async function itself")
+    call = functools.partial(function, *args, **kwargs)
+    if force_new_loop:
+        return _call_on_new_loop(call)
+    loop = origin()
+    if loop is not None:
+        driver = driver_of(loop)
+        if driver is None and loop.is_running():
+            return call_asgiref(call)  # somebody else's loop, an ASGI server's for one
+        if driver is not None and not (driver.baton.closing or driver.inherited):
+            return _call_on(driver, call, calls_back=True)
+    return _call_on(own_manager().driver(), call)
+
+
+def _call_on_new_loop(call: Callable[[], Awaitable[T]]) -> T:
+    manager = AsyncioLoopManager(object())
+    manager.start()
+    try:
+        return _call_on(manager.driver(), call)
+    finally:
+        manager.stop()
+
+
+def _call_on(driver: Driver, call: Callable[[], Awaitable[T]], *, calls_back: bool = False) -> T:
+    with as_calling_thread():
+        awaitable = call()
+        coro = _coroutine(awaitable)
+        try:
+            return run_on(driver, coro, calls_back=calls_back)
+        except Closing:
+            raise driver.stopped_error(None) from None
+        finally:
+            if coro is not awaitable and asyncio.iscoroutine(awaitable):
+                awaitable.close()  # it has ended, unless it was refused
+            del awaitable, coro
+
+
+def _coroutine(awaitable: Awaitable[T]) -> Coroutine[Any, Any, T]:
+    """What is run for it: the coroutine itself, where there is nothing to see to."""
+    error = sys.exc_info()[1]
+    tasks = inner_tasks()
+    if error is None and tasks is None and asyncio.iscoroutine(awaitable):
+        return awaitable
+    coro = _carry(awaitable, error, tasks)
+    # What the log and errors call it.
+    setattr(coro, "__qualname__", getattr(awaitable, "__qualname__", None) or repr(awaitable))  # noqa: B010 - mypy knows no such attribute
+    return coro
+
+
+async def _carry(
+    awaitable: Awaitable[T], error: BaseException | None, tasks: list[asyncio.Task[Any]] | None
+) -> T:
+    """Run it as asgiref does: with the exception that its caller is handling.
+
+    Args:
+        awaitable: What is run.
+        error: The exception; None without one.
+        tasks: Where the coroutine that waits for this thread finds whom to cancel with it.
+    """
+    task = asyncio.current_task()
+    if tasks is not None and task is not None:
+        tasks.append(task)
+    try:
+        if error is None:
+            return await awaitable
+        traceback = error.__traceback__
+        try:
+            raise error
+        except BaseException:
+            error.__traceback__ = traceback
+            return await awaitable
+    finally:
+        if tasks is not None and task is not None:
+            tasks.remove(task)
+        del error
+
+
+def _is_async(value: object) -> bool:
+    return _marked(value) or _marked(getattr(value, "__call__", value))  # noqa: B004
+
+
+def _marked(value: object) -> bool:
+    if sys.version_info < (3, 12) and asyncio.iscoroutinefunction(value):
+        return True  # knows a mark that inspect does not know yet
+    return inspect.iscoroutinefunction(value)

@@ -1,0 +1,65 @@
+"""The manager that a thread uses when nobody says which."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from . import lineage
+from .registry import get_or_create_loop_manager
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from .manager import AsyncioLoopManager
+
+__all__ = ["own_manager", "start_once", "use"]
+
+
+class _Own(threading.local):
+    manager: AsyncioLoopManager | None = None
+
+
+_own = _Own()
+
+
+def own_manager() -> AsyncioLoopManager:
+    """The manager of the current thread's requests, or else its own one; running.
+
+    It is made if there is none, lives as long as the thread, and is never one that the thread
+    would only inherit. From any thread.
+
+    Raises:
+        RuntimeError, OSError: A new one cannot be started.
+    """
+    manager = _own.manager
+    # It may have been stopped by hand, or be the one of the process we were forked from.
+    if manager is None or not manager.running:
+        manager = _own.manager = start_once(_find() or get_or_create_loop_manager(None, True))
+    return manager
+
+
+def use(manager: AsyncioLoopManager) -> None:
+    """Have `own_manager()` return this one in the current thread, as long as it runs."""
+    _own.manager = manager
+
+
+def _find() -> AsyncioLoopManager | None:
+    node = lineage.current_node()
+    with lineage.lock():
+        manager: AsyncioLoopManager | None = node.found.get(None)
+    return manager if manager is not None and manager.state in ("new", "running") else None
+
+
+def start_once(manager: AsyncioLoopManager, task_type: Hashable = None) -> AsyncioLoopManager:
+    """Start a manager that is to last as long as its thread, unless it runs; return it."""
+    if not manager.running:
+        manager.lasting = True
+        try:
+            manager.start(task_type)
+        except RuntimeError:
+            # A thread that shares it was faster: it has seen the same unstarted manager, and
+            # start() lets in one after the other.
+            if not manager.running:
+                raise
+    return manager

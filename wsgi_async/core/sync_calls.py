@@ -1,0 +1,172 @@
+"""Sync functions that a coroutine has the calling thread run, while that thread waits for it.
+
+Some sync code belongs to one thread: a database connection and its transaction, for one. A
+coroutine that calls it (by asgiref's `sync_to_async`, say) gets it run on the very thread that
+called the coroutine. That thread is blocked in a call of ours, so it can serve: where it drives,
+it comes out of the loop for the function, with no running loop and the baton still its own;
+where the keeper drives, it just wakes up for it.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from .driver import Driver
+    from .jobs import Job
+
+__all__ = ["SyncCall", "SyncCalls", "current_calls"]
+
+current_calls: contextvars.ContextVar[SyncCalls | None]
+current_calls = contextvars.ContextVar("wsgi_async_calls", default=None)
+"""Who runs the sync functions of the present coroutine, and of the tasks that it starts."""
+
+
+class SyncCall:
+    """One function and the future of its outcome. Lives until the coroutine has that."""
+
+    __slots__ = ("_error", "_function", "_future", "_result")
+
+    def __init__(self, function: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        self._function = function
+        self._future = future
+        self._result: Any = None
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        """Run the function, in the thread that serves; raises nothing."""
+        # A cancelled one is not begun. One that is cancelled from now on is not interrupted.
+        if self._future.cancelled():
+            return
+        try:
+            self._result = self._function()
+        except StopIteration as error:
+            self._error = RuntimeError("A sync function raised StopIteration.")
+            self._error.__cause__ = error
+        except BaseException as error:
+            self._error = error
+
+    def cancel(self) -> None:
+        """Nobody will run it. On the loop."""
+        self._future.cancel()
+
+    def deliver(self) -> None:
+        """Give the coroutine the outcome. On the loop, or with its baton between two visits."""
+        future, error = self._future, self._error
+        if future.done():
+            return
+        if error is None:
+            future.set_result(self._result)
+        else:
+            future.set_exception(error)
+            self._error = None  # its traceback leads here: no cycle
+            del error
+
+
+class SyncCalls:
+    """What the waiting thread is to run for one coroutine. Lives as long as the wait.
+
+    `queue` and `closed` are guarded by the baton's mutex; who reads the queue without it looks
+    again after the wake-up that follows each addition.
+
+    Args:
+        driver: Whose loop the coroutine is on.
+        outer: Who serves the sync code that this thread is in, if it was called so itself.
+        calls_back: The thread that waits runs sync code for another coroutine on the same loop.
+        wake: Called on the loop, for a thread that waits for something else than a job.
+    """
+
+    __slots__ = ("_wake", "calls_back", "closed", "driver", "job", "outer", "queue")
+
+    def __init__(
+        self,
+        driver: Driver,
+        outer: SyncCalls | None,
+        *,
+        calls_back: bool = False,
+        wake: Callable[[], None] | None = None,
+    ) -> None:
+        self.driver = driver
+        self.outer = outer
+        self.calls_back = calls_back
+        self.job: Job | None = None  # what the thread waits for
+        self.queue: deque[SyncCall] = deque()
+        self.closed = False
+        self._wake = wake
+
+    # -- on the loop ---------------------------------------------------------------------------
+
+    def submit(
+        self, function: Callable[[], Any], loop: asyncio.AbstractEventLoop
+    ) -> asyncio.Future[Any] | None:
+        """Have the function run by the thread that waits; returns a future of its outcome.
+
+        If that wait is over (a task that the coroutine has left behind asks), the thread's outer
+        one serves. None when the thread has no such wait left.
+        """
+        calls: SyncCalls | None = self
+        while calls is not None:
+            if calls.driver.loop.raw is loop:
+                future = loop.create_future()
+                if calls.add(SyncCall(function, future)):
+                    return future
+            calls = calls.outer
+        return None
+
+    def add(self, call: SyncCall) -> bool:
+        """Line up a function; False if the wait is over."""
+        with self.driver.baton.mutex:
+            if self.closed:
+                return False
+            self.queue.append(call)
+            job = self.job
+        if self._wake is not None:
+            self._wake()
+        if job is not None:
+            self.driver.call_for(job)
+        return True
+
+    # -- in the thread that serves -----------------------------------------------------------------
+
+    def serve(self) -> None:
+        """Run what waits, without the baton; the outcomes go to the loop."""
+        while self.queue:
+            call = self._next()
+            if call is not None:
+                call.run()
+                self.driver.post(call.deliver)
+
+    def serve_one(self) -> Callable[[], None]:
+        """Run one function; the returned function gives its outcome to the loop."""
+        call = self._next()
+        if call is None:
+            return _nothing
+        call.run()
+        return call.deliver
+
+    def _next(self) -> SyncCall | None:
+        with self.driver.baton.mutex:
+            return self.queue.popleft() if self.queue else None
+
+    def abandon(self) -> None:
+        """On the loop: nobody will come any more."""
+        with self.driver.baton.mutex:
+            self.closed = True
+        while (call := self._next()) is not None:
+            call.cancel()
+
+    def close(self) -> None:
+        """The thread goes on: run what came until now, and take nothing more."""
+        with self.driver.baton.mutex:
+            self.closed = True
+            self.job = None  # which leads here: no cycle
+        self.serve()
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,144 @@
+"""asgiref's `sync_to_async`, whose code is to run on the thread that waits for it.
+
+asgiref hands the function to an executor: `AsyncToSync.executors.current` of the present context,
+or else the one in `AsyncToSync.loop_thread_executors` for the running loop. We put one of ours in
+both places. Nothing here imports asgiref: where nobody else has, there is nothing to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from .sync_calls import current_calls
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from concurrent.futures import Future
+
+__all__ = [
+    "ORIGINAL",
+    "as_calling_thread",
+    "asgiref_sync",
+    "call_asgiref",
+    "forget",
+    "inner_tasks",
+    "origin",
+    "serve_loop",
+]
+
+ORIGINAL = "_wsgi_async_original"
+"""The attribute of a method in the place of asgiref's under which asgiref's own is kept."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def asgiref_sync() -> Any:
+    """The module `asgiref.sync` if somebody has imported it; None otherwise."""
+    return sys.modules.get("asgiref.sync")
+
+
+class _CallingThread(Executor):
+    """Runs functions on the thread that waits for the coroutine that asks."""
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Have a function run. On a loop, by way of its `run_in_executor()`.
+
+        Where no thread waits any more, asgiref's own for such cases takes it.
+
+        Returns:
+            A future of the running loop, as a rule: asyncio takes one as it is, and the outcome
+            needs no detour by `call_soon_threadsafe()`.
+        """
+        calls = current_calls.get()
+        if calls is not None:
+            function = partial(_forgetting_origin, partial(fn, *args, **kwargs))
+            future: Any = calls.submit(function, asyncio.get_running_loop())
+            if future is not None:
+                return future  # type: ignore[no-any-return]
+        executor: Executor = asgiref_sync().SyncToAsync.single_thread_executor
+        return executor.submit(fn, *args, **kwargs)
+
+
+_calling_thread = _CallingThread()
+
+
+def serve_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Have asgiref ask us for what runs on this loop."""
+    asgiref_sync().AsyncToSync.loop_thread_executors[loop] = _calling_thread
+
+
+def forget(loop: asyncio.AbstractEventLoop) -> None:
+    """The loop is being closed."""
+    if (asgiref := asgiref_sync()) is not None:
+        asgiref.AsyncToSync.loop_thread_executors.pop(loop, None)
+
+
+@contextmanager
+def as_calling_thread() -> Iterator[None]:
+    """Have asgiref ask us for what runs in copies of the present context.
+
+    It looks there first. What it finds may be an executor of its own, which refuses to serve the
+    thread that it belongs to, and comes even before a `ThreadSensitiveContext`.
+    """
+    if (asgiref := asgiref_sync()) is None:
+        yield
+        return
+    executors = asgiref.AsyncToSync.executors
+    before = getattr(executors, "current", None)
+    if before is _calling_thread:
+        yield
+        return
+    executors.current = _calling_thread
+    try:
+        yield
+    finally:
+        executors.current = before
+
+
+def origin() -> asyncio.AbstractEventLoop | None:
+    """The loop whose `sync_to_async` has called the code that this thread runs, if any."""
+    if (asgiref := asgiref_sync()) is None:
+        return None
+    local = asgiref.SyncToAsync.threadlocal
+    if getattr(local, "main_event_loop_pid", None) != os.getpid():
+        return None  # set before a fork: the loop is the parent's
+    return getattr(local, "main_event_loop", None)
+
+
+def inner_tasks() -> list[asyncio.Task[Any]] | None:
+    """Where the coroutine that has called this thread's code looks for whom to cancel with it."""
+    if (asgiref := asgiref_sync()) is None:
+        return None
+    return getattr(asgiref.SyncToAsync.threadlocal, "task_context", None)
+
+
+def call_asgiref(function: Callable[[], Awaitable[T]]) -> T:
+    """Call an async function the way asgiref does it."""
+    kind = asgiref_sync().AsyncToSync
+    call = getattr(kind.__call__, ORIGINAL, kind.__call__)
+
+    async def awaited() -> T:
+        return await function()
+
+    return call(kind(awaited))  # type: ignore[no-any-return]
+
+
+def _forgetting_origin(function: Callable[[], T]) -> T:
+    """Run a function for which asgiref notes in the thread where it comes from.
+
+    It leaves its notes there. Its own threads run nothing else; ours do.
+    """
+    local = asgiref_sync().SyncToAsync.threadlocal
+    before = [(name, getattr(local, name, None)) for name in ("main_event_loop", "task_context")]
+    try:
+        return function()
+    finally:
+        for name, value in before:
+            setattr(local, name, value)

@@ -1,0 +1,3 @@
+"""At home in frameworks: each module knows one of them, and imports it."""
+
+__all__: list[str] = []
