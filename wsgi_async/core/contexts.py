@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from .asgiref_locals import differ, is_local, moved_here
 from .households import belongs_to_host
 from .log import logger
 
@@ -31,14 +32,13 @@ def copy_changes(
     """
     for variable, value in source.items():
         old = variable.get(_MISSING) if before is None else before.get(variable, _MISSING)
-        if old is not value and not (hopped and _is_bound_to_its_thread(value)):
+        if old is value:
+            continue
+        if hopped and is_local(value):
+            if differ(value, old):
+                variable.set(moved_here(value))
+        else:
             variable.set(value)
-
-
-def _is_bound_to_its_thread(value: object) -> bool:
-    # asgiref's Local writes the thread into what it stores, and shows nothing of it in another:
-    # set here, it would hide what the caller had.
-    return type(value).__module__ == "asgiref.local"
 
 
 def warn_of_leftovers(driver: Driver) -> Callable[[], None]:

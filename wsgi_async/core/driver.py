@@ -11,6 +11,7 @@ import asyncio
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from .asgiref_locals import move_here
 from .caller import Caller
 from .jobs import DROPPED
 from .log import logger
@@ -172,7 +173,7 @@ class Driver:
             if held:
                 self.target = job
         if not held:
-            self.post(deliver)
+            self.post(self._deliver, job, deliver)
             return False
         deliver()
         if calls.queue:
@@ -192,6 +193,12 @@ class Driver:
         finally:
             timer.cancel()
 
+    def _deliver(self, job: Job, deliver: Callable[[], None]) -> None:
+        """On the loop that was taken over: let the job go on, on another thread than before."""
+        if job.host is None:
+            move_here(job.context)
+        deliver()
+
     def begin(self, job: Job) -> None:
         """Make the job's task, or have its host go on. The caller holds the baton."""
         if job.host is not None:
@@ -201,6 +208,8 @@ class Driver:
         try:
             if job.foreign_context:
                 job.context.run(_nothing)  # raises if entered: asyncio would never step the task
+            if self.baton.holder == self.baton.keeper:
+                move_here(job.context)
             job.task = task = self._create_task(wrapped, context=job.context)
         except BaseException as error:
             # Whatever it is, it is the job's: who makes the task may be somebody else's driver.

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from .asgiref_locals import move_here
 from .baton import Closing
 from .checks import refuse_in_event_loop, refuse_inherited
 from .jobs import HostJob
@@ -146,6 +147,8 @@ class TaskHost:
     def _begin(self, job: HostJob) -> None:
         coro = self._host()
         try:
+            if self.on_keeper:
+                move_here(self._context)
             self.task = job.task = self.driver.loop.create_task(
                 coro, context=self._context, name=self.name
             )
