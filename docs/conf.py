@@ -32,6 +32,9 @@ html_theme = "furo"
 html_title = f"wsgi_async {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+# The API page is the index.
+html_use_index = False
+html_domain_indices = False
 html_show_sphinx = False
 html_copy_source = False
 pygments_style = "friendly"
