@@ -42,7 +42,7 @@ def venv(tmp_path: Path) -> Path:
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     (folder / f".made-{platform.python_version()}").touch()
-    for extra in ("example", "test", "check", "bench"):
+    for extra in ("example", "test", "check", "bench", "docs"):
         (folder / f".extra-{extra}").touch()
     return folder
 
@@ -120,7 +120,7 @@ def test_second_time_installs_nothing(
     checkout: Path, environment: dict[str, str], venv: Path
 ) -> None:
     """When the environment is there, `make run` and `make test` start at once."""
-    for target in ("run", "run-django", "test", "check", "bench"):
+    for target in ("run", "run-django", "test", "check", "bench", "docs"):
         assert "pip" not in dry_run(checkout, environment, target, f"VENV={venv}")
 
 

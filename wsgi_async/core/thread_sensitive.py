@@ -41,7 +41,9 @@ T = TypeVar("T")
 
 def asgiref_sync() -> Any:
     """The module `asgiref.sync` if somebody has imported it; None otherwise."""
-    return sys.modules.get("asgiref.sync")
+    module = sys.modules.get("asgiref.sync")
+    # Another thread may be just importing it. Of its two classes this one comes last.
+    return module if hasattr(module, "SyncToAsync") else None
 
 
 class _CallingThread(Executor):
