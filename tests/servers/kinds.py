@@ -64,7 +64,7 @@ def wait_idle(server: Server) -> None:
     servers wait for it themselves.
     """
     for found in server.find(r"Stats server enabled on 127\.0\.0\.1:(\d+)"):
-        wait_until(lambda port=int(found[1]): _idle(port), what="the workers are idle")
+        wait_until(partial(_idle, int(found[1])), what="the workers are idle")
 
 
 def _idle(port: int) -> bool:
