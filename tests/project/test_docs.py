@@ -66,7 +66,7 @@ def test_examples_run(page: Path, tmp_path: Path) -> None:
 
 def test_blocks_are_of_known_kinds() -> None:
     """No block escapes the tests because its language or its comment is misspelt."""
-    known = {"python", "sh", "ini", "toml", "apache", "text", "sql"} | COMMENTS
+    known = {"python", "sh", "ini", "toml", "apache", "text"} | COMMENTS
     directives = re.compile(
         r"\{(figures|scenarios|include|literalinclude|toctree|eval-rst|note|warning|image)\}.*"
     )
