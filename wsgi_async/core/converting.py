@@ -33,6 +33,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+_UNBOUND = object()
+
+
 class AsyncToSync(Generic[P, T]):
     """A sync function around an async one, from `async_to_sync()`.
 
@@ -45,8 +48,9 @@ class AsyncToSync(Generic[P, T]):
             warnings.warn("async_to_sync was passed a non-async-marked callable", stacklevel=3)
         self.awaitable = awaitable
         self.force_new_loop = force_new_loop
-        if hasattr(awaitable, "__self__"):
-            self.__self__ = awaitable.__self__
+        bound_to: object = getattr(awaitable, "__self__", _UNBOUND)
+        if bound_to is not _UNBOUND:
+            self.__self__ = bound_to
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function, and return what it returns or raise what it raises.
@@ -192,6 +196,5 @@ def _is_async(value: object) -> bool:
 
 
 def _marked(value: object) -> bool:
-    if sys.version_info < (3, 12) and asyncio.iscoroutinefunction(value):
-        return True  # knows a mark that inspect does not know yet
-    return inspect.iscoroutinefunction(value)
+    # The mark that asgiref sets up to 3.11, which inspect does not know there.
+    return inspect.iscoroutinefunction(value) or hasattr(value, "_is_coroutine")

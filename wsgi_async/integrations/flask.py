@@ -62,9 +62,8 @@ class AsyncLoop:
 
     Args:
         app: The application; None to call `init_app()` later, in an application factory.
-        **options: For `AsyncLoopMiddleware`. `reuse` is True unless `force_create=False` is
-            given, so that the loops also last on development servers, which start a thread for
-            each request.
+        **options: For `AsyncLoopMiddleware`. Under `flask run` and `app.run()`, which start a
+            thread for each request, give `reuse=True`, so that the loops last there too.
 
     Raises:
         TypeError, ValueError: An option that the middleware does not take.
@@ -72,7 +71,6 @@ class AsyncLoop:
     """
 
     def __init__(self, app: Flask | None = None, **options: Any) -> None:
-        options.setdefault("reuse", options.get("force_create", True))
         self._options = options
         AsyncLoopMiddleware(_no_app, **options)  # a mistake is told where it was made
         if app is not None:
