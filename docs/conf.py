@@ -14,7 +14,14 @@ project = "wsgi_async"
 version = release = wsgi_async.__version__
 project_copyright = "the wsgi_async contributors, BSD-3-Clause"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "figures", "pages"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "figures",
+    "pages",
+    "upstream",
+]
 exclude_patterns = ["_extensions", "examples"]
 # Single backticks in docstrings are code; what they name is linked where it is documented.
 default_role = "py:obj"
