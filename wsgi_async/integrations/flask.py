@@ -62,8 +62,9 @@ class AsyncLoop:
 
     Args:
         app: The application; None to call `init_app()` later, in an application factory.
-        **options: For `AsyncLoopMiddleware`. Under `flask run` and `app.run()`, which start a
-            thread for each request, give `reuse=True`, so that the loops last there too.
+        **options: For `AsyncLoopMiddleware`. Here `reuse` is True where `force_create` is:
+            `flask run` and `app.run()` start a thread for each request, and where threads live
+            long it changes nothing.
 
     Raises:
         TypeError, ValueError: An option that the middleware does not take.
@@ -71,6 +72,7 @@ class AsyncLoop:
     """
 
     def __init__(self, app: Flask | None = None, **options: Any) -> None:
+        options.setdefault("reuse", options.get("force_create", True))
         self._options = options
         AsyncLoopMiddleware(_no_app, **options)  # a mistake is told where it was made
         if app is not None:
