@@ -130,8 +130,8 @@ def test_names_of_arguments(worker: Worker, convert: Callable[..., Any]) -> None
 def test_not_async(worker: Worker, convert: Callable[..., Any]) -> None:
     """What is not known to be async is warned of, and called all the same."""
     with pytest.warns(UserWarning, match="non-async-marked callable"):
-        sync = convert(give)
-    assert worker.call(sync, 3) == 3
+        sync = convert(lambda value: give(value + 1))
+    assert worker.call(sync, 3) == 4
 
 
 @pytest.mark.parametrize("arguments", [{}, {"force_new_loop": False}])

@@ -233,13 +233,17 @@ class Baton:
             self.paused = None
             return True
 
-    def interrupt_pause(self, me: int) -> bool:
-        """The sync function itself drives now; False if somebody has taken the loop over."""
+    def interrupt_pause(self, me: int) -> bool | None:
+        """The sync function itself drives now; None if somebody has taken the loop over.
+
+        Returns:
+            Whether there was a pause, for the driver may call again without one.
+        """
         with self.mutex:
             if self.holder != me:
-                return False
-            self.paused = None
-            return True
+                return None
+            paused, self.paused = self.paused is not None, None
+            return paused
 
     def continue_pause(self, me: int) -> None:
         """It drives no more, and goes on outside of the loop."""

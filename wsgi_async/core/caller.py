@@ -107,8 +107,8 @@ class Caller:
         baton = self._baton
         if baton.closing and owned:
             raise Closing
-        paused = baton.paused is not None
-        if paused and not baton.interrupt_pause(me):
+        paused = baton.interrupt_pause(me)
+        if paused is None:
             return False
         baton.own_nested(job)
         outer = self._driver.target
