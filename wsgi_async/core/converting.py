@@ -136,7 +136,8 @@ def _call_on_new_loop(call: Callable[[], Awaitable[T]]) -> T:
 def _call_on(driver: Driver, call: Callable[[], Awaitable[T]], *, calls_back: bool = False) -> T:
     with as_calling_thread():
         awaitable = call()
-        coro = _coroutine(awaitable)
+        # Only tasks of one loop can cancel and await each other.
+        coro = _coroutine(awaitable, inner_tasks() if calls_back else None)
         try:
             return run_on(driver, coro, calls_back=calls_back)
         except Closing:
@@ -147,10 +148,11 @@ def _call_on(driver: Driver, call: Callable[[], Awaitable[T]], *, calls_back: bo
             del awaitable, coro
 
 
-def _coroutine(awaitable: Awaitable[T]) -> Coroutine[Any, Any, T]:
+def _coroutine(
+    awaitable: Awaitable[T], tasks: list[asyncio.Task[Any]] | None
+) -> Coroutine[Any, Any, T]:
     """What is run for it: the coroutine itself, where there is nothing to see to."""
     error = sys.exc_info()[1]
-    tasks = inner_tasks()
     if error is None and tasks is None and asyncio.iscoroutine(awaitable):
         return awaitable
     coro = _carry(awaitable, error, tasks)

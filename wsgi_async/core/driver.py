@@ -226,7 +226,9 @@ class Driver:
             result = await job.coro
         except asyncio.CancelledError as error:
             self.finish(job, exception=error, cancelled=True)
-            raise
+            if not job.calls_back:
+                raise
+            # asgiref awaits this task, and goes on without the sync function if that raises.
         except BaseException as error:
             self.finish(job, exception=error)
         else:
