@@ -12,7 +12,8 @@ import functools
 import inspect
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from types import CoroutineType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeGuard, TypeVar, overload
 
 from .baton import Closing
 from .checks import refuse_in_event_loop
@@ -143,8 +144,8 @@ def _call_on(driver: Driver, call: Callable[[], Awaitable[T]], *, calls_back: bo
         except Closing:
             raise driver.stopped_error(None) from None
         finally:
-            if coro is not awaitable and asyncio.iscoroutine(awaitable):
-                awaitable.close()  # it has ended, unless it was refused
+            if coro is not awaitable and _is_unstarted(awaitable):
+                awaitable.close()  # it was refused
             del awaitable, coro
 
 
@@ -187,6 +188,14 @@ async def _carry(
         if tasks is not None and task is not None:
             tasks.remove(task)
         del error
+
+
+def _is_unstarted(awaitable: object) -> TypeGuard[CoroutineType[Any, Any, Any]]:
+    # One that has been left behind, its time over, is stepped by another thread.
+    return (
+        type(awaitable) is CoroutineType
+        and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED
+    )
 
 
 def _is_async(value: object) -> bool:
