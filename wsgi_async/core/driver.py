@@ -173,6 +173,8 @@ class Driver:
             if held:
                 self.target = job
         if not held:
+            if job.host is not None:
+                job.host.on_keeper = True  # its next job is not for us
             self.post(self._deliver, job, deliver)
             return False
         deliver()
@@ -195,9 +197,10 @@ class Driver:
 
     def _deliver(self, job: Job, deliver: Callable[[], None]) -> None:
         """On the loop that was taken over: let the job go on, on another thread than before."""
-        if job.host is None:
-            move_here(job.context)
-        deliver()
+        try:
+            move_here(job.context if job.host is None else job.host.context)
+        finally:
+            deliver()
 
     def begin(self, job: Job) -> None:
         """Make the job's task, or have its host go on. The caller holds the baton."""
