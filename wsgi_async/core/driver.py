@@ -211,8 +211,8 @@ class Driver:
         try:
             if job.foreign_context:
                 job.context.run(_nothing)  # raises if entered: asyncio would never step the task
-            if self.baton.holder == self.baton.keeper:
-                move_here(job.context)
+            if job is not self.target or job.waiter is not None:
+                move_here(job.context)  # it comes from another thread, as a rule
             job.task = task = self._create_task(wrapped, context=job.context)
         except BaseException as error:
             # Whatever it is, it is the job's: who makes the task may be somebody else's driver.

@@ -147,8 +147,7 @@ class TaskHost:
     def _begin(self, job: HostJob) -> None:
         coro = self._host()
         try:
-            if self.on_keeper:
-                move_here(self.context)
+            move_here(self.context)
             self.task = job.task = self.driver.loop.create_task(
                 coro, context=self.context, name=self.name
             )
