@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import threading
-import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from asgiref.sync import sync_to_async
 
 from tests.core.support import LIMIT
-from wsgi_async import AsyncioLoopManager, async_to_sync
+from wsgi_async import AsyncioLoopManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,16 +69,6 @@ async def called_on() -> int:
     return await sync_to_async(ident)()
 
 
-def call(function: Callable[..., Any], *args: Any) -> Any:
-    """Call an async function, as a view does."""
-    return async_to_sync(function)(*args)
-
-
-def within(limit: float, since: float) -> bool:
-    """Whether less than `limit` seconds have passed since then."""
-    return time.monotonic() - since < limit
-
-
 class Branches:
     """A sync function that waits for what another branch of its coroutine sets."""
 
@@ -104,4 +93,4 @@ class Branches:
         self.stepped.append(ident())
         waited, _ = await asyncio.gather(sync_to_async(self.wait)(), self.set())
         self.stepped.append(ident())
-        return waited
+        return bool(waited)

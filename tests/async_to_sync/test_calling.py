@@ -135,7 +135,7 @@ def test_not_async(worker: Worker, convert: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [{}, {"force_new_loop": False}])
-def test_warning_names_the_caller(arguments: dict[str, bool]) -> None:
+def test_warning_names_the_caller(arguments: dict[str, Any]) -> None:
     """The warning points at the line that has passed the sync function."""
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
