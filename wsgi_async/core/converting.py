@@ -24,7 +24,7 @@ from .running import run_on
 from .thread_sensitive import as_calling_thread, call_asgiref, inner_tasks, origin
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 
     from .driver import Driver
 
@@ -150,9 +150,7 @@ def _call_on(driver: Driver, call: Callable[[], Awaitable[T]], *, calls_back: bo
             del awaitable, coro
 
 
-def _coroutine(
-    awaitable: Awaitable[T], tasks: list[asyncio.Task[Any]] | None
-) -> Coroutine[Any, Any, T]:
+def _coroutine(awaitable: Awaitable[T], tasks: list[Any] | None) -> Coroutine[Any, Any, T]:
     """What is run for it: the coroutine itself, where there is nothing to see to."""
     error = sys.exc_info()[1]
     if error is None and tasks is None and asyncio.iscoroutine(awaitable):
@@ -164,7 +162,7 @@ def _coroutine(
 
 
 async def _carry(
-    awaitable: Awaitable[T], error: BaseException | None, tasks: list[asyncio.Task[Any]] | None
+    awaitable: Awaitable[T], error: BaseException | None, tasks: list[Any] | None
 ) -> T:
     """Run it as asgiref does: with the exception that its caller is handling.
 
@@ -174,8 +172,9 @@ async def _carry(
         tasks: Where the coroutine that waits for this thread finds whom to cancel with it.
     """
     task = asyncio.current_task()
-    if tasks is not None and task is not None:
-        tasks.append(task)
+    entry = None if task is None or tasks is None else _CancelledOnce(task)
+    if tasks is not None and entry is not None:
+        tasks.append(entry)
     try:
         if error is None:
             return await awaitable
@@ -186,9 +185,25 @@ async def _carry(
             error.__traceback__ = traceback
             return await awaitable
     finally:
-        if tasks is not None and task is not None:
-            tasks.remove(task)
+        if tasks is not None and entry is not None:
+            tasks.remove(entry)
         del error
+
+
+class _CancelledOnce:
+    """A task, for who cancels it with its caller's coroutine. Lives as long as the task runs.
+
+    A deadline cancels both; coming twice it would interrupt the task's cleanup.
+    """
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
+
+    def cancel(self) -> bool:
+        return not self._task.cancelling() and self._task.cancel()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._task.__await__()
 
 
 def _is_unstarted(awaitable: object) -> TypeGuard[CoroutineType[Any, Any, Any]]:

@@ -303,7 +303,10 @@ class Driver:
         """On the loop: the timeout of a `run()` that drives is over."""
         if not job.done and job.task is not None:
             job.expired = True
-            job.task.cancel()
+            # The deadline is its caller's too, which may have cancelled it: again would interrupt
+            # its cleanup.
+            if not (job.calls_back and job.task.cancelling()):
+                job.task.cancel()
             self.loop.call_later(self.grace, self._grace_over, job)
 
     def _grace_over(self, job: Job) -> None:
