@@ -114,7 +114,7 @@ def origin() -> asyncio.AbstractEventLoop | None:
     return getattr(local, "main_event_loop", None)
 
 
-def inner_tasks() -> list[asyncio.Task[Any]] | None:
+def inner_tasks() -> list[Any] | None:
     """Where the coroutine that has called this thread's code looks for whom to cancel with it."""
     if (asgiref := asgiref_sync()) is None:
         return None
