@@ -52,7 +52,8 @@ test: $(VENV)/.extra-test ## Run all tests
 test-all: ## Run all tests on each of Python 3.11, 3.12 and 3.13 that is found
 	@MAKE="$(MAKE)" .ci/test-all $(TEST_ARGS)
 
-upstream: $(VENV)/.extra-test ## Run Flask's and Django's own tests with wsgi_async in place
+upstream: $(VENV)/.extra-test ## Run the own tests of asgiref, Flask and Django with wsgi_async in place
+	PYTHON=$(abspath $(PY)) .ci/upstream asgiref
 	PYTHON=$(abspath $(PY)) .ci/upstream flask
 	PYTHON=$(abspath $(PY)) .ci/upstream django
 

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.project, pytest.mark.upstream, pytest.mark.timeout(400
 NO_SDIST = 77
 
 
-@pytest.mark.parametrize("project", ["flask", "django"])
+@pytest.mark.parametrize("project", ["asgiref", "flask", "django"])
 def test_its_own_tests_pass(project: str, checkout: Path) -> None:
     """What the project promises its users holds with the integration too."""
     done = subprocess.run(
