@@ -89,7 +89,7 @@ class Postgres:
 
     def _is_ready(self) -> bool:
         assert self._server.poll() is None, "PostgreSQL did not start"
-        asked = [self._programs / "pg_isready", "-q", "-h", str(self._home)]
+        asked = [str(self._programs / "pg_isready"), "-q", "-h", str(self._home)]
         return subprocess.run(asked, timeout=LIMIT, check=False).returncode == 0
 
     def _run(self, program: str, *args: str) -> None:

@@ -58,7 +58,7 @@ def test_connection_queries_has_what_async_code_asked(site: Server) -> None:
     response, _ = site.request("/entries?text=b")
     words = [word for word in response.headers["X-Queries"].split() if word.isalpha()]
     assert [words.count(verb) for verb in ("INSERT", "UPDATE", "DELETE")] == [1, 1, 1]
-    # One of them reads by a cursor on the server, where there are such, and Django counts those not.
+    # One of them may read by a cursor on the server, and Django does not count those.
     assert words.count("SELECT") in (7, 8)
 
 

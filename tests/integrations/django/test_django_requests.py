@@ -33,7 +33,7 @@ def loop(lone_site: Server) -> int:
 
 
 def test_async_middleware_runs_on_the_loop_of_the_view(lone_site: Server, loop: int) -> None:
-    """A middleware that is async only has the request's loop; one of both kinds above it is async."""
+    """A middleware that is async only has the loop of the request, and so has one above it."""
     response, _ = lone_site.request("/where")
     assert response.headers["X-Loop"] == str(loop)
     assert response.headers["X-Either"] == "async"

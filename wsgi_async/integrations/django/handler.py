@@ -30,7 +30,7 @@ class Handler(WSGIHandler):
     """
 
     def _get_response(self, request: WSGIRequest) -> HttpResponseBase:
-        response = super()._get_response(request)
+        response: Any = super()._get_response(request)
         # Before middleware wraps it: an async generator around another does not close that, so
         # only here can the view's own be noted, to be closed in its own task.
         if _is_async_stream(response):
@@ -39,7 +39,7 @@ class Handler(WSGIHandler):
 
     def get_response(self, request: WSGIRequest) -> HttpResponseBase:
         """Answer a request, as Django does; an async stream becomes a sync one."""
-        response = super().get_response(request)
+        response: Any = super().get_response(request)
         if _is_async_stream(response):
             # Not `streaming_content`, which is one more generator around it. Django encodes what
             # the loop's iterator brings, and closes it with the response: the `finally` blocks
@@ -50,7 +50,7 @@ class Handler(WSGIHandler):
 
 
 def _is_async_stream(response: Any) -> bool:
-    return response.streaming and response.is_async
+    return bool(response.streaming and response.is_async)
 
 
 class _Stream:

@@ -7,6 +7,3 @@ class Entry(models.Model):
     """A line that a view has written."""
 
     text = models.CharField(max_length=100)
-
-    class Meta:
-        app_label = "project"

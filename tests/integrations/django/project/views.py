@@ -100,7 +100,8 @@ class _Undo(Exception):
 
 async def _create(*names: str) -> int:
     await asyncio.gather(*(Entry.objects.acreate(text=name) for name in names))
-    return await Entry.objects.filter(text__in=names).acount()
+    count: int = await Entry.objects.filter(text__in=names).acount()
+    return count
 
 
 def rolled_back(request: Any) -> JsonResponse:
@@ -120,7 +121,7 @@ async def rolled_back_inside(request: Any) -> JsonResponse:
         with transaction.atomic():
             async_to_sync(_create)("undone 3")
             transaction.set_rollback(True)
-        return Entry.objects.filter(text="undone 3").exists()
+        return bool(Entry.objects.filter(text="undone 3").exists())
 
     return JsonResponse({"left": await sync_to_async(work)()})
 
