@@ -106,7 +106,6 @@ class ManagerPool:
                 return
             oldest.manager.life.request_stop()
 
-
     def stop_idle(self) -> None:
         """Stop all that wait, without waiting for their end."""
         while True:
