@@ -17,7 +17,7 @@ from wsgi_async import async_to_sync
 from wsgi_async.core.deadlines import deadline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from concurrent.futures import Future
 
     from tests.async_to_sync.conftest import Start
@@ -216,7 +216,7 @@ def test_deadline(worker: Worker, start: Start, mode: str) -> None:
         await sync_to_async(async_to_sync(endless.wait))()
 
     def call() -> None:
-        deadline.set(time.monotonic() + 0.02)
+        deadline.set(time.monotonic() + 0.1)
         with pytest.raises(TimeoutError, match="deadline"):
             async_to_sync(outer)()
         with pytest.raises(TimeoutError, match="deadline"):
@@ -258,13 +258,9 @@ def test_close_a_stream_in_the_middle(
     closing.join(LIMIT)
     assert not closing.is_alive()
     assert cleaned.wait(LIMIT)
-    with pytest.raises((asyncio.CancelledError, AssertionError)):
-        _none_of(rest.result, 2)
-
-
-def _none_of(result: Callable[[float], list[int]], item: int) -> None:
+    error = rest.exception(LIMIT)
     # It may have ended before the close came.
-    assert item in result(LIMIT)
+    assert error is None or isinstance(error, asyncio.CancelledError)
 
 
 def test_task_of_a_group_fails(worker: Worker, start: Start, mode: str) -> None:

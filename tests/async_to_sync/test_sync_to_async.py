@@ -118,6 +118,35 @@ def test_gather(worker: Worker, start: Start, mode: str) -> None:
     assert order == [(number, worker.thread.ident) for number in range(20)]
 
 
+def test_ends_before_its_function(worker: Worker, start: Start, mode: str) -> None:
+    """A coroutine may end while its sync function drives the loop: the call ends with both."""
+    start(mode)
+    order: list[str] = []
+
+    async def inner(ended: asyncio.Event) -> None:
+        await ended.wait()
+        await asyncio.sleep(0)
+        order.append("inner")
+
+    async def outer() -> str:
+        ended = asyncio.Event()
+        began = asyncio.Event()
+
+        async def begin() -> None:
+            began.set()
+            await inner(ended)
+
+        task = asyncio.create_task(sync_to_async(async_to_sync(begin))())
+        task.add_done_callback(lambda _: order.append("task"))
+        await began.wait()
+        ended.set()
+        return "done"
+
+    assert worker.call(async_to_sync(outer)) == "done"
+    assert order[0] == "inner"
+    assert worker.call(async_to_sync(called_on)) == worker.thread.ident
+
+
 @pytest.mark.parametrize("way", ["async_to_sync", "run", "mixed"])
 def test_depth(worker: Worker, start: Start, mode: str, way: str) -> None:
     """Sync code in coroutines in sync code, twenty deep: all sync code is on one thread."""

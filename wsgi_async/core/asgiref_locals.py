@@ -15,7 +15,7 @@ from typing import Any
 __all__ = ["differ", "is_local", "move_here", "moved_here"]
 
 
-def is_local(value: object) -> bool:
+def is_local(value: Any) -> bool:
     """Whether a context variable's value is what a `Local` keeps there, marked with a thread."""
     kind = type(value)
     return kind.__module__ == "asgiref.local" and hasattr(value, "thread_id")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING
 
 from .asgiref_locals import differ, is_local, moved_here
@@ -20,21 +21,19 @@ __all__ = ["copy_changes", "warn_of_leftovers"]
 _MISSING = object()
 
 
-def copy_changes(
-    source: contextvars.Context, before: contextvars.Context | None, *, hopped: bool
-) -> None:
+def copy_changes(source: contextvars.Context, before: contextvars.Context | None) -> None:
     """Set in the current context what a coroutine set in its own.
 
     Args:
         source: The context that the coroutine ran in.
         before: The same before it ran; None if it was a copy of the current one.
-        hopped: It ran in another thread.
     """
     for variable, value in source.items():
         old = variable.get(_MISSING) if before is None else before.get(variable, _MISSING)
         if old is value:
             continue
-        if hopped and is_local(value):
+        # Of another thread: the one that stepped the coroutine, perhaps its last steps only.
+        if is_local(value) and value.thread_id != threading.get_ident():
             if differ(value, old):
                 variable.set(moved_here(value))
         else:

@@ -145,9 +145,12 @@ class Driver:
         calls = job.calls
         # A stop that came late only cuts a visit short.
         while not (job.done or job.left):
-            if calls is not None and calls.queue and not self._serve(job, calls):
-                self.caller.follow(job)
-                return
+            if calls is not None and calls.queue:
+                if not self._serve(job, calls):
+                    self.caller.follow(job)
+                    return
+                if _is_over(job):
+                    return  # while the function drove for a job of its own
             self.visits.visit()
 
     def _end_drive(self, job: Job, outer: Job | None, timer: asyncio.TimerHandle | None) -> None:
@@ -460,6 +463,10 @@ class Driver:
         )
         error.__cause__ = cause
         return error
+
+
+def _is_over(job: Job) -> bool:
+    return job.done or job.left
 
 
 def _nothing() -> None:

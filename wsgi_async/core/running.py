@@ -100,7 +100,7 @@ def _run(
         raise
     finally:
         if copy_back and job.context:
-            copy_changes(job.context, before, hopped=job.waiter is not None)
+            copy_changes(job.context, before)
     if job.exception is not None or job.expired:
         _raise(job, within(timeout, seconds))
     return job.result  # type: ignore[no-any-return]
