@@ -13,7 +13,7 @@ import inspect
 import sys
 import warnings
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeGuard, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeGuard, TypeVar, cast, overload
 
 from .baton import Closing
 from .checks import refuse_in_event_loop
@@ -214,7 +214,8 @@ def _is_unstarted(awaitable: object) -> TypeGuard[CoroutineType[Any, Any, Any]]:
     # One that has been left behind, its time over, is stepped by another thread.
     return (
         type(awaitable) is CoroutineType
-        and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED
+        and inspect.getcoroutinestate(cast("Coroutine[Any, Any, Any]", awaitable))
+        == inspect.CORO_CREATED
     )
 
 
