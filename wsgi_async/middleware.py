@@ -147,6 +147,7 @@ class AsyncLoopMiddleware:
         debug: asyncio's debug mode; None for its default.
         linger: Seconds; see `AsyncioLoopManager`.
         grace: Seconds; see `AsyncioLoopManager`.
+        max_pause: Seconds; see `AsyncioLoopManager`.
 
     Raises:
         TypeError: `app` or `loop_factory` cannot be called, `id` cannot be hashed, or `reuse`
@@ -173,6 +174,7 @@ class AsyncLoopMiddleware:
         debug: bool | None = None,
         linger: float = 0.005,
         grace: float = 5.0,
+        max_pause: float = 1.0,
     ) -> None:
         if not callable(app):
             raise TypeError(
@@ -181,7 +183,12 @@ class AsyncLoopMiddleware:
         _check_hashable("id", id)
         _check_hashable("task_type", task_type)
         settings = Settings(
-            loop_factory=loop_factory, drive=drive, debug=debug, linger=linger, grace=grace
+            loop_factory=loop_factory,
+            drive=drive,
+            debug=debug,
+            linger=linger,
+            grace=grace,
+            max_pause=max_pause,
         )
         if reuse and not force_create:
             raise TypeError(
@@ -203,6 +210,7 @@ class AsyncLoopMiddleware:
             debug=debug,
             linger=linger,
             grace=grace,
+            max_pause=max_pause,
         )
         # With equal ones, a thread's other middlewares share its manager.
         kept = (max_idle, max_idle_time) if reuse else None

@@ -107,7 +107,7 @@ def test_everything_public_is_documented(name: str) -> None:
             "__init__",
             (
                 "(self, id=None, *, creator_thread=None, loop_factory=None, drive='auto',"
-                " debug=None, linger=0.005, grace=5.0)"
+                " debug=None, linger=0.005, grace=5.0, max_pause=1.0)"
             ),
         ),
     ],

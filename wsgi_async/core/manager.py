@@ -70,6 +70,9 @@ class AsyncioLoopManager:
         linger: How long the loop may wait for a visit after a call, in seconds. Timers and
             sockets of background work wait no longer than that.
         grace: How long a coroutine that was cancelled by a timeout may clean up, in seconds.
+        max_pause: How long a sync function that a coroutine calls by asgiref's `sync_to_async` may
+            keep the loop from its other work, in seconds. Then the keeper takes the loop over, and
+            steps that coroutine to its end.
 
     Raises:
         TypeError, ValueError: An argument that cannot be used.
@@ -89,10 +92,16 @@ class AsyncioLoopManager:
         debug: bool | None = None,
         linger: float = 0.005,
         grace: float = 5.0,
+        max_pause: float = 1.0,
     ) -> None:
         hash(id)
         settings = Settings(
-            loop_factory=loop_factory, drive=drive, debug=debug, linger=linger, grace=grace
+            loop_factory=loop_factory,
+            drive=drive,
+            debug=debug,
+            linger=linger,
+            grace=grace,
+            max_pause=max_pause,
         )
         notice_fork()
         self.id = id
