@@ -135,11 +135,25 @@ def _connection(path: Path) -> LoopResource[tuple[aiosqlite.Connection, asyncio.
 
     @loop_resource
     async def database() -> AsyncGenerator[tuple[aiosqlite.Connection, asyncio.Lock], None]:
-        async with aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None) as db:
-            await db.execute("PRAGMA foreign_keys = ON")
+        connecting = asyncio.ensure_future(_connect(path))
+        try:
+            db = await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            # The server ends at once. aiosqlite's thread must not answer to a loop that is closed.
+            await (await connecting).close()
+            raise
+        try:
             yield db, asyncio.Lock()
+        finally:
+            await db.close()
 
     return database
+
+
+async def _connect(path: Path) -> aiosqlite.Connection:
+    db = await aiosqlite.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    await db.execute("PRAGMA foreign_keys = ON")
+    return db
 
 
 def _open(path: Path) -> sqlite3.Connection:

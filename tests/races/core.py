@@ -20,12 +20,14 @@ from wsgi_async.core import (
     baton,
     driver,
     futures,
+    hosts,
     jobs,
     keeper,
     lifecycle,
     loops,
     manager,
     running,
+    sync_calls,
     timer,
 )
 
@@ -94,6 +96,7 @@ _future_base = share(futures.DrivenFuture, _future, guarded="_done _waiters")
 _timer = share(timer.TimerThread, _by_baton, free="_ended _asleep_until")
 _driver = share(driver.Driver, _by_baton, free="target")
 _keeper = share(keeper.Keeper, _by_baton, free="_watching")
+_calls = share(sync_calls.SyncCalls, _by_baton, guarded="closed", free="job")
 _waiter_class = share(jobs.Waiter, _waiter, guarded="granted")
 SharedLife = share(
     lifecycle.Life, _life, free="driver task_type given_up _state _ended _keeper _deadline"
@@ -111,6 +114,12 @@ class SharedBaton(_baton):  # type: ignore[misc, valid-type]
 class SharedJob(_job_base):  # type: ignore[misc, valid-type]
     def __hash__(self) -> int:
         return hash(self.guard.prefix)  # so that a set of them is in the same order each time
+
+
+class SharedCalls(_calls):  # type: ignore[misc, valid-type]
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.queue = SharedDeque(self.guard, "calls", guarded=True)
 
 
 class SharedFuture(_future_base):  # type: ignore[misc, valid-type]
@@ -136,6 +145,7 @@ UNSHARED = {
         "_loop _selector _baton _seam linger _signal thread _idle _next_timer _start_soon"
     ),
     "SharedLife": "id _node _settings _seam _on_stopped _lock outlive",
+    "SharedCalls": "driver outer calls_back queue _wake",
     "SharedTimer": "_clock _signal _incoming thread",
     "SharedJob": "coro context foreign_context name calls calls_back",
     "SharedWaiter": "thread job signal",
@@ -174,6 +184,8 @@ def controlled() -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(baton, "Waiter", _waiter_class)
         patch.setattr(manager, "Job", SharedJob)
         patch.setattr(running, "Job", SharedJob)
+        patch.setattr(sync_calls, "SyncCalls", SharedCalls)
+        patch.setattr(hosts, "SyncCalls", SharedCalls)
         patch.setattr(manager, "DrivenFuture", SharedFuture)
         patch.setattr(futures, "_seam", futures._seam)  # each world puts its own here
         clock = SimpleNamespace(monotonic=lambda: present.world.moment())  # noqa: PLW0108 - of the time

@@ -17,8 +17,7 @@ __all__ = ["differ", "is_local", "move_here", "moved_here"]
 
 def is_local(value: Any) -> bool:
     """Whether a context variable's value is what a `Local` keeps there, marked with a thread."""
-    kind = type(value)
-    return kind.__module__ == "asgiref.local" and hasattr(value, "thread_id")
+    return type(value).__module__ == "asgiref.local" and hasattr(value, "thread_id")
 
 
 def moved_here(value: Any) -> Any:

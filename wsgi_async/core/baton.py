@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .jobs import Job
     from .seam import Seam
 
-__all__ = ["NOBODY", "Baton", "Closing", "KeeperMove", "Leaving", "Verdict"]
+__all__ = ["NOBODY", "Baton", "Closing", "KeeperMove", "Leaving", "Nested", "Verdict"]
 
 NOBODY = 0
 """The owner of a baton whose own thread has ended; the name of no thread."""
@@ -41,6 +41,14 @@ class Verdict(Enum):
     DRIVE = auto()  # it has the baton
     CLAIM = auto()  # it waits for the baton, which the keeper is asked to give back
     QUEUE = auto()  # it waits for whoever drives
+
+
+class Nested(Enum):
+    """What a thread does that calls again while it drives."""
+
+    DRIVE = auto()
+    DRIVE_IN_PAUSE = auto()  # from a sync function, which goes on outside of the loop after it
+    REFUSED = auto()  # it does not drive any more: as any other caller
 
 
 class Leaving(Enum):
@@ -203,11 +211,15 @@ class Baton:
             self.jobs.add(job)  # until it has its outcome, to be seen by a stop()
             return True
 
-    def own_nested(self, job: Job) -> None:
+    def own_nested(self, me: int, job: Job) -> Nested:
         """The driver calls again, from between two visits: the job is its own too."""
         with self.mutex:
+            if self.holder != me:
+                return Nested.REFUSED  # taken over between the caller's look and this
             if job.state is not DROPPED:
                 self._own(job)
+            paused, self.paused = self.paused, None
+            return Nested.DRIVE if paused is None else Nested.DRIVE_IN_PAUSE
 
     # -- pauses ----------------------------------------------------------------------------
 
@@ -233,20 +245,8 @@ class Baton:
             self.paused = None
             return True
 
-    def interrupt_pause(self, me: int) -> bool | None:
-        """The sync function itself drives now; None if somebody has taken the loop over.
-
-        Returns:
-            Whether there was a pause, for the driver may call again without one.
-        """
-        with self.mutex:
-            if self.holder != me:
-                return None
-            paused, self.paused = self.paused is not None, None
-            return paused
-
     def continue_pause(self, me: int) -> None:
-        """It drives no more, and goes on outside of the loop."""
+        """The sync function has driven the loop itself, and goes on outside of it."""
         with self.mutex:
             if self.holder == me:
                 self.paused = self._last_pause = self.clock()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from .baton import Closing, Leaving, Verdict
+from .baton import Closing, Leaving, Nested, Verdict
 
 if TYPE_CHECKING:
     from .baton import Baton
@@ -102,15 +102,14 @@ class Caller:
         Returns:
             False if the keeper has taken the loop over from that code in the last moment.
         """
-        # Only this thread can make itself the holder, so looking for that needed no mutex. That
-        # it holds the baton no more, it finds out under the mutex.
+        # Only this thread can make itself the holder, so looking for that needed no mutex. Whether
+        # it still is, it finds out under the mutex.
         baton = self._baton
         if baton.closing and owned:
             raise Closing
-        paused = baton.interrupt_pause(me)
-        if paused is None:
+        nested = baton.own_nested(me, job)
+        if nested is Nested.REFUSED:
             return False
-        baton.own_nested(job)
         outer = self._driver.target
         if outer is not None:
             baton.keep(outer)  # to be seen by a stop() that comes now
@@ -120,7 +119,7 @@ class Caller:
             baton.keep(job)
             if outer is not None:
                 baton.part_with(outer)
-            if paused:
+            if nested is Nested.DRIVE_IN_PAUSE:
                 baton.continue_pause(me)
         return True
 

@@ -13,7 +13,7 @@ import inspect
 import sys
 import warnings
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeGuard, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeGuard, TypeVar, cast, overload
 
 from .baton import Closing
 from .checks import refuse_in_event_loop
@@ -34,6 +34,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+_UNBOUND = object()
+
+
 class AsyncToSync(Generic[P, T]):
     """A sync function around an async one, from `async_to_sync()`.
 
@@ -46,8 +49,9 @@ class AsyncToSync(Generic[P, T]):
             warnings.warn("async_to_sync was passed a non-async-marked callable", stacklevel=3)
         self.awaitable = awaitable
         self.force_new_loop = force_new_loop
-        if hasattr(awaitable, "__self__"):
-            self.__self__ = awaitable.__self__
+        bound_to: object = getattr(awaitable, "__self__", _UNBOUND)
+        if bound_to is not _UNBOUND:
+            self.__self__ = bound_to
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function, and return what it returns or raise what it raises.
@@ -210,7 +214,8 @@ def _is_unstarted(awaitable: object) -> TypeGuard[CoroutineType[Any, Any, Any]]:
     # One that has been left behind, its time over, is stepped by another thread.
     return (
         type(awaitable) is CoroutineType
-        and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED
+        and inspect.getcoroutinestate(cast("Coroutine[Any, Any, Any]", awaitable))
+        == inspect.CORO_CREATED
     )
 
 
@@ -219,6 +224,5 @@ def _is_async(value: object) -> bool:
 
 
 def _marked(value: object) -> bool:
-    if sys.version_info < (3, 12) and asyncio.iscoroutinefunction(value):
-        return True  # knows a mark that inspect does not know yet
-    return inspect.iscoroutinefunction(value)
+    # The mark that asgiref sets up to 3.11, which inspect does not know there.
+    return inspect.iscoroutinefunction(value) or hasattr(value, "_is_coroutine")

@@ -30,7 +30,8 @@ __all__ = ["Household", "ResourceHost", "belongs_to_host", "household_of", "know
 OPENING, OPEN, CLOSING, ENDED = range(4)
 
 _ATTRIBUTE = "wsgi_async_household"
-"""Of a loop. `LoopResource.__call__` spells it out."""
+_INSTANCES = "wsgi_async_instances"
+"""Of a loop. `LoopResource.__call__` spells the second one out: what is open, in one look-up."""
 
 # For loops without room for an attribute (extension types): kept as long as something is open.
 _elsewhere: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Household]
@@ -305,6 +306,7 @@ def household_of(loop: asyncio.AbstractEventLoop) -> Household:
         household = Household()
         try:
             setattr(loop, _ATTRIBUTE, household)
+            setattr(loop, _INSTANCES, household.instances)
         except AttributeError:
             _elsewhere[loop] = household
     return household

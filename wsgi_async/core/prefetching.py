@@ -48,6 +48,7 @@ class PrefetchingPump(Pump):
         self._filling = False  # a job is under way that fills the buffer
         self._outcome: Any = _NOTHING  # END or an exception, after the last item
         self._waiter: Signal | None = None  # the consumer's, who has found nothing
+        self._wake_due = False  # it will be woken in the loop's next turn
 
     # -- in the consumer's thread ----------------------------------------------------------------
 
@@ -141,10 +142,18 @@ class PrefetchingPump(Pump):
             full = len(self._items) >= self._limit
             if full:
                 self._filling = False
+            elif self._waiter is None or self._wake_due:
+                return False
+            self._wake_due = True
+        self.driver.loop.raw.call_soon(self._wake)
+        return full
+
+    def _wake(self) -> None:
+        with self._lock:
+            self._wake_due = False
             waiter = self._waiter
         if waiter is not None:
             waiter.set()
-        return full
 
     def settle(self, job: Job) -> None:
         """A job has ended; perhaps it was the last."""

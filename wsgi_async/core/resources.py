@@ -96,7 +96,7 @@ class LoopResource(Generic[T]):
         """
         try:
             # The attribute's name spelt out and no method called: half of the time would go there.
-            return get_running_loop().wsgi_async_household.instances[self._key]  # type: ignore[attr-defined,no-any-return]
+            return get_running_loop().wsgi_async_instances[self._key]  # type: ignore[attr-defined,no-any-return]
         except (AttributeError, KeyError):
             pass  # not in here, or it would be the context of what the opening raises
         return await self._first_use()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from .sync_calls import current_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Generator
     from concurrent.futures import Future
 
 __all__ = [
@@ -41,7 +41,9 @@ T = TypeVar("T")
 
 def asgiref_sync() -> Any:
     """The module `asgiref.sync` if somebody has imported it; None otherwise."""
-    return sys.modules.get("asgiref.sync")
+    module = sys.modules.get("asgiref.sync")
+    # Another thread may be just importing it. Of its two classes this one comes last.
+    return module if hasattr(module, "SyncToAsync") else None
 
 
 class _CallingThread(Executor):
@@ -81,7 +83,7 @@ def forget(loop: asyncio.AbstractEventLoop) -> None:
 
 
 @contextmanager
-def as_calling_thread() -> Iterator[None]:
+def as_calling_thread() -> Generator[None]:
     """Have asgiref ask us for what runs in copies of the present context.
 
     It looks there first. What it finds may be an executor of its own, which refuses to serve the
