@@ -30,7 +30,7 @@ PY := $(VENV)/bin/python
 MADE := $(VENV)/.made-$(VERSION)
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test test-all check format bench build clean
+.PHONY: help run test test-all upstream check format bench build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -46,6 +46,9 @@ test: $(VENV)/.extra-test ## Run all tests
 
 test-all: ## Run all tests on each of Python 3.11, 3.12 and 3.13 that is found
 	@MAKE="$(MAKE)" .ci/test-all $(TEST_ARGS)
+
+upstream: $(VENV)/.extra-test ## Run Flask's own tests with wsgi_async in place
+	PYTHON=$(abspath $(PY)) .ci/upstream flask
 
 check: $(VENV)/.extra-check ## Lint, check the format and the types
 	$(PY) -m ruff check .

@@ -1,4 +1,4 @@
-"""The Flask app. The one line that is about `wsgi_async` is the one that wraps `app.wsgi_app`.
+"""The Flask app. The one line that is about `wsgi_async` is `AsyncLoop(app)`.
 
 Serve it with `gunicorn --config example_app/gunicorn.conf.py`.
 """
@@ -17,7 +17,7 @@ from example_app.events import Streams
 from example_app.settings import Settings
 from example_app.views import views
 from example_app.words import ago, in_ms, iso, status_line
-from wsgi_async import AsyncLoopMiddleware
+from wsgi_async.integrations.flask import AsyncLoop
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -33,7 +33,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings.from_environ(os.environ)
     app = Flask(__name__)
-    app.wsgi_app = AsyncLoopMiddleware(app.wsgi_app)  # type: ignore[method-assign]
+    AsyncLoop(app)
     app.config.update(
         BOARD=settings,
         STREAMS=Streams(settings.max_streams),

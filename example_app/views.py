@@ -1,8 +1,8 @@
 """The views: plain sync functions, which call async code through the loop of their thread.
 
-`loop_from(request.environ)` is the `AsyncioLoopManager` that the middleware has put there. It is
-the same one in every request on this worker thread, so what was opened on it (the HTTP client with
-its connections) is still open in the next one.
+`current_loop` is the `AsyncioLoopManager` of the worker thread. It is the same one in every request
+on this thread, so what was opened on it (the HTTP client with its connections) is still open in the
+next one.
 """
 
 import threading
@@ -20,7 +20,6 @@ from flask import (
     redirect,
     render_template,
     request,
-    stream_with_context,
     url_for,
 )
 from werkzeug.exceptions import NotFound
@@ -34,7 +33,7 @@ from example_app.forms import FormError, clean_url
 from example_app.guards import is_own_form
 from example_app.settings import Settings
 from example_app.store import DuplicateError, FullError, Snapshot, Store
-from wsgi_async import loop_from
+from wsgi_async.integrations.flask import current_loop, stream
 
 views = Blueprint("board", __name__)
 
@@ -65,7 +64,7 @@ def events() -> Response:
     # No body of the answer to HEAD is ever closed, and a place never given back.
     if request.method == "HEAD" or not streams.begin():
         return Response(status=204)  # tells an EventSource not to come back by itself
-    stream = loop_from(request.environ).iterate(
+    body = stream(
         board_events(
             _store(),
             _event,
@@ -75,7 +74,7 @@ def events() -> Response:
             keep_going=streams.keep_going,
         )
     )
-    response = Response(stream_with_context(stream), mimetype="text/event-stream")
+    response = Response(body, mimetype="text/event-stream")
     response.call_on_close(streams.end)
     response.headers["X-Accel-Buffering"] = "no"  # a proxy is to hand on each event at once
     return response
@@ -146,7 +145,7 @@ def healthz() -> Response:
 
 def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
     """Run async code from a view: on this worker thread's loop, which this thread drives itself."""
-    return loop_from(request.environ).run(coroutine, timeout=_settings().longest_request)
+    return current_loop.run(coroutine, timeout=_settings().longest_request)
 
 
 async def _stored() -> Board:

@@ -1,0 +1,60 @@
+"""A Django project behind a real gunicorn, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.integrations.django.postgres import MISSING, Postgres, programs
+from tests.servers.process import gunicorn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.servers.process import Server
+
+WSGI = "tests.integrations.django.project.wsgi:application"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """The PostgreSQL of this test run; a skip where there is none."""
+    folder = programs()
+    if folder is None:
+        if os.environ.get("WSGI_ASYNC_POSTGRES"):
+            pytest.fail(MISSING)
+        pytest.skip(MISSING)
+    with Postgres(folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where an empty SQLite database is, for the project's settings."""
+    return f"sqlite::{tmp_path_factory.mktemp('database') / 'db.sqlite3'}"
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, sqlite: str) -> str:
+    """An empty database of each kind."""
+    if request.param == "sqlite":
+        return sqlite
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.create_database()
+
+
+@pytest.fixture(scope="module")
+def site(database: str) -> Iterator[Server]:
+    """The project as it comes, served by two threads."""
+    with gunicorn(WSGI, "--threads=2", DATABASE=database) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def strict_site(database: str) -> Iterator[Server]:
+    """With transactions around views and connections that stay open, served by two threads."""
+    options = {"ATOMIC_REQUESTS": "yes", "CONN_MAX_AGE": "60"}
+    with gunicorn(WSGI, "--threads=2", DATABASE=database, **options) as server:
+        yield server

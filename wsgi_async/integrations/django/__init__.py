@@ -1,0 +1,17 @@
+"""Django: async views, middleware and ORM calls on the worker thread's own loop.
+
+One changed import in `wsgi.py`, which `runserver` uses too::
+
+    from wsgi_async.integrations.django import get_wsgi_application
+
+    application = get_wsgi_application()
+
+For management commands and tests, which do not import `wsgi.py`, add
+`"wsgi_async.integrations.django"` to `INSTALLED_APPS`.
+"""
+
+from .application import DjangoApplication, get_wsgi_application
+from .handler import Handler
+from .processwide import install
+
+__all__ = ["DjangoApplication", "Handler", "get_wsgi_application", "install"]

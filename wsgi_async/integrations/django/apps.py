@@ -1,0 +1,24 @@
+"""The app for `INSTALLED_APPS`: the integration where no `wsgi.py` is imported."""
+# Django has no types, and strict mode would complain of each use of it.
+# pyright: standard
+
+from django.apps import AppConfig
+
+from .processwide import install
+
+__all__ = ["AsyncLoopConfig"]
+
+
+class AsyncLoopConfig(AppConfig):
+    """Has management commands and tests call async code on their thread's own loop.
+
+    Lives as long as the process.
+    """
+
+    name = "wsgi_async.integrations.django"
+    label = "wsgi_async"
+    verbose_name = "wsgi_async"
+
+    def ready(self) -> None:
+        """Called by Django once, when its settings are there."""
+        install()

@@ -1,0 +1,39 @@
+"""What Django calls async code by, replaced for the whole process."""
+# Django has no types, and strict mode would complain of each use of it.
+# pyright: standard
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import iscoroutinefunction
+from django.urls import URLResolver
+
+from wsgi_async.core.converting import async_to_sync
+from wsgi_async.integrations import asgiref
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["install"]
+
+_resolve = URLResolver.resolve_error_handler
+
+
+@functools.wraps(_resolve)
+def _resolve_error_handler(self: Any, view_type: int) -> Callable[..., Any]:
+    """`handler404` and its kin, which Django calls without a look at whether they are async."""
+    handler: Callable[..., Any] = _resolve(self, view_type)
+    return async_to_sync(handler) if iscoroutinefunction(handler) else handler
+
+
+def install() -> None:
+    """Have Django call async code on the thread's own loop, in the whole process.
+
+    Replaces asgiref's `async_to_sync`, and lets `handler404`, `handler500` and their kin be async.
+    `get_wsgi_application()` and the app in `INSTALLED_APPS` call it. Does nothing the second time.
+    From any thread.
+    """
+    asgiref.install()
+    URLResolver.resolve_error_handler = _resolve_error_handler
