@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from benchmarks import calls, contenders, streams
+from benchmarks import calls, contenders, converting, streams
 from benchmarks.effort import Effort
 from benchmarks.events import sent_events
 from benchmarks.middleware import middleware
@@ -51,6 +51,9 @@ LABELS = {
 }
 """Contender's key: its name for people."""
 
+CONVERTERS = {"ours": "wsgi_async's async_to_sync", "asgiref": "asgiref's async_to_sync"}
+"""Ways to make a sync function of an async one: their names for people."""
+
 STREAMS = {
     "limit": "loop.run_until_complete(anext()) (limit)",
     "iterate": "manager.iterate",
@@ -91,6 +94,18 @@ SUBJECTS = {
             "by_loop": "await of a dictionary look-up by running loop",
             "resource": "await resource()",
         },
+    ),
+    "async_to_sync": Subject(
+        "async_to_sync(noop)(): us per call",
+        converting.calls_into_async,
+        baseline="ours",
+        labels=CONVERTERS,
+    ),
+    "sync_to_async": Subject(
+        "await sync_to_async(noop)() inside of it: us per call",
+        converting.calls_back,
+        baseline="ours",
+        labels=CONVERTERS,
     ),
     "rest": Subject(
         "a manager at rest",

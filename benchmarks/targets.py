@@ -150,6 +150,18 @@ TARGETS = (
         at_most=3,
     ),
     Target(
+        "async_to_sync",
+        "our async_to_sync(noop)() / asgiref's, calls per second",
+        _ratio("async_to_sync", "asgiref", "ours"),  # of times, so the other way round
+        at_least=15,
+    ),
+    Target(
+        "sync_to_async",
+        "await sync_to_async(noop)() inside: ours / asgiref's, calls per second",
+        _ratio("sync_to_async", "asgiref", "ours"),
+        at_least=1.5,
+    ),
+    Target(
         "requests",
         "our Flask view / Flask async def view, requests per second",
         _ratio("requests", "ours", "flask_async"),
