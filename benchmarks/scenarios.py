@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from benchmarks import calls, contenders, converting, streams
+from benchmarks import calls, contenders, converting, streams, who_steps
 from benchmarks.effort import Effort
 from benchmarks.events import sent_events
 from benchmarks.middleware import middleware
@@ -15,6 +15,7 @@ from benchmarks.rest import rest
 from benchmarks.threads import WORKERS, eight_threads
 from benchmarks.timing import Scenario
 from benchmarks.upstream import http_calls
+from benchmarks.views import django_view, flask_view
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,34 @@ SUBJECTS = {
             "flask_async": "Flask async def view",
             "asyncio_run": "sync view, asyncio.run",
         },
+        served=True,
+    ),
+    "flask": Subject(
+        "gunicorn gthread, a Flask async def view: requests per second",
+        flask_view,
+        baseline="own",
+        labels={"ours": "with AsyncLoop(app)", "own": "Flask's own"},
+        served=True,
+    ),
+    "django": Subject(
+        "gunicorn gthread, a Django async view with a query and 3 awaits: requests per second",
+        django_view,
+        baseline="own",
+        labels={"ours": "with our get_wsgi_application", "own": "Django's own"},
+        served=True,
+    ),
+    "who_steps": Subject(
+        "gunicorn gthread, who steps a Django view: requests per second",
+        who_steps.under_load,
+        baseline=None,
+        labels=who_steps.LABELS,
+        served=True,
+    ),
+    "who_steps_alone": Subject(
+        "the same, one request at a time: ms per request",
+        who_steps.one_by_one,
+        baseline=None,
+        labels=who_steps.LABELS,
         served=True,
     ),
     "upstream": Subject(

@@ -168,6 +168,18 @@ TARGETS = (
         at_least=2,
     ),
     Target(
+        "flask",
+        "Flask async def view, with / without the integration, requests per second",
+        _ratio("flask", "ours", "own"),
+        at_least=2,
+    ),
+    Target(
+        "django",
+        "Django async view, a query and 3 concurrent awaits, with / without, requests per second",
+        _ratio("django", "ours", "own"),
+        at_least=1.5,
+    ),
+    Target(
         "upstream",
         "5 HTTP calls: client kept / client per request, requests per second",
         _ratio("upstream", "ours", "asyncio_run"),
