@@ -1,4 +1,6 @@
 """A Django project with async views, made by a factory: each server process has one."""
+# Django has no types, and what is guessed of them is wrong.
+# pyright: reportAssignmentType=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 

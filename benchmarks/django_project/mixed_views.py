@@ -3,6 +3,8 @@
 The port to call, how long that server takes and how long the query takes, in milliseconds, are in
 the query string.
 """
+# Django has no types, and what is guessed of them is wrong.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 

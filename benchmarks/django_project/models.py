@@ -1,4 +1,6 @@
 """What is in the database."""
+# Django has no types, and what is guessed of them is wrong.
+# pyright: reportAssignmentType=false, reportOptionalMemberAccess=false
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
 """An async view that awaits: the same for Django's own handler and for the integration's."""
+# Django has no types, and what is guessed of them is wrong.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 

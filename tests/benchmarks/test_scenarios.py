@@ -21,6 +21,7 @@ from benchmarks import (
     streams,
     threads,
     upstream,
+    upstream_server,
     views,
     who_steps,
 )
@@ -229,7 +230,7 @@ def test_who_steps() -> None:
 
 def test_the_server_that_is_called_answers_each_request() -> None:
     """Every request is answered, and one that asks for a wait gets it."""
-    with upstream.upstream() as port:
+    with upstream_server.upstream() as port:
         assert get(port, "/") == get(port, "/1") == "ok"
         start = time.monotonic()
         assert get(port, "/30") == "ok"
