@@ -30,16 +30,21 @@ PY := $(VENV)/bin/python
 MADE := $(VENV)/.made-$(VERSION)
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 
-.PHONY: help run test test-all upstream check format bench build clean
+.PHONY: help run run-django test test-all upstream check format bench docs build clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "  HOST, PORT, WORKERS, THREADS (run), PYTHON, VENV, TEST_JOBS, TEST_ARGS and BENCH_ARGS can be set."
+	@echo "  HOST, PORT, WORKERS, THREADS (run, run-django), PYTHON, VENV, TEST_JOBS, TEST_ARGS and BENCH_ARGS can be set."
 
 run: $(VENV)/.extra-example ## Serve the example with gunicorn on http://127.0.0.1:8000
 	@echo "The status board is at http://$(HOST):$(PORT) (Ctrl-C stops it)"
 	@exec $(PY) -m gunicorn --config example_app/gunicorn.conf.py example_app.app:app
+
+run-django: $(VENV)/.extra-example ## Serve the same board as a Django project, likewise
+	@$(PY) django_example/manage.py migrate --verbosity 0
+	@echo "The status board in Django is at http://$(HOST):$(PORT) (Ctrl-C stops it)"
+	@exec $(PY) -m gunicorn --config django_example/gunicorn.conf.py
 
 test: $(VENV)/.extra-test ## Run all tests
 	$(PY) -X dev -m pytest -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
@@ -63,12 +68,16 @@ format: $(VENV)/.extra-check ## Format the code and fix what the linter can fix
 bench: $(VENV)/.extra-bench ## Measure, and write benchmarks/results
 	$(PY) -m benchmarks $(BENCH_ARGS)
 
+docs: $(VENV)/.extra-docs ## Build the documentation's site into site
+	$(PY) -m sphinx -W --keep-going -q -E -d $(VENV)/.doctrees docs site
+	@echo "The site is in site: open site/index.html"
+
 build: $(VENV)/.extra-test ## Build the wheel and the sdist into dist
 	rm -rf dist
 	$(PY) -m build --outdir dist .
 
 clean: ## Remove the virtual environments and everything that was built
-	rm -rf .venv .venv-* $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(MADE):

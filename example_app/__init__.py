@@ -2,6 +2,6 @@
 
 Start with `app.py` (the factory) and `views.py`; `checks.py` is the async code that they call,
 `checker.py` the background task, and `events.py` what keeps open pages up to date. `clients.py` and
-`database.py` have what each loop opens once. `django_app.py` is the same check as a single-file
-Django app.
+`database.py` have what each loop opens once. `django_example` is the same board as a Django
+project, and uses what is not about Flask here.
 """

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import sys
 import threading
+from typing import TYPE_CHECKING, Any
+
+from .core.log import logger
 
 try:
     # Here, not where it is used: a process without file descriptors cannot import it any more.
@@ -12,7 +15,18 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-__all__ = ["refuse_greenlets", "what_ran_out"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "refuse_greenlets",
+    "refuse_uwsgi_without_threads",
+    "warn_of_subinterpreter",
+    "what_ran_out",
+]
+
+_warned: list[str] = []
+"""The subinterpreter that a warning has been given of: the one that has imported this module."""
 
 
 def refuse_greenlets() -> None:
@@ -29,6 +43,31 @@ def refuse_greenlets() -> None:
         f"{name} has patched threading, so a thread is a greenlet here and cannot have an event "
         f"loop of its own. Serve the application with threads (gunicorn --worker-class gthread), "
         f"or keep {name} from patching."
+    )
+
+
+def refuse_uwsgi_without_threads() -> None:
+    """Raise if the server keeps Python's lock between the requests."""
+    # The module is there in uWSGI alone. Not its `opt`: since 2.0.27 threads are on without one.
+    if getattr(sys.modules.get("uwsgi"), "has_threads", True):
+        return
+    raise RuntimeError(
+        "uWSGI runs without Python threads, so background work would stand still between the "
+        "requests. Start it with --enable-threads (enable-threads = true), or with --threads."
+    )
+
+
+def warn_of_subinterpreter(environ: Mapping[str, Any]) -> None:
+    """Say once that mod_wsgi will not end this application in order."""
+    group = environ.get("mod_wsgi.application_group", "")
+    if not group or _warned:
+        return
+    _warned.append(group)
+    logger.warning(
+        "mod_wsgi runs this application in the subinterpreter %r, which it takes down without "
+        "waiting for its threads: loops are not closed, and no cleanup runs. Set "
+        "WSGIApplicationGroup %%{GLOBAL}.",
+        group,
     )
 
 

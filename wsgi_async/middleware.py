@@ -61,7 +61,12 @@ from .core import AsyncioLoopManager, get_or_create_loop_manager
 from .core.own import start_once, use
 from .core.reuse import ManagerPool
 from .core.settings import Settings
-from .limits import refuse_greenlets, what_ran_out
+from .limits import (
+    refuse_greenlets,
+    refuse_uwsgi_without_threads,
+    warn_of_subinterpreter,
+    what_ran_out,
+)
 from .scopes import RequestScope
 
 if TYPE_CHECKING:
@@ -148,8 +153,9 @@ class AsyncLoopMiddleware:
             comes with `force_create=False`.
         ValueError: `drive` is none of the three, or a number is out of range.
         RuntimeError: gevent or eventlet has patched `threading`. If that happens later, the
-            request raises it. A request also raises it when the process has no file descriptor or
-            no thread left for a new loop; the next one tries again.
+            request raises it. uWSGI runs without Python threads. A request also raises it when
+            the process has no file descriptor or no thread left for a new loop; the next one
+            tries again.
     """
 
     def __init__(
@@ -184,6 +190,7 @@ class AsyncLoopMiddleware:
             )
         pool = ManagerPool(max_idle=max_idle, max_idle_time=max_idle_time)
         refuse_greenlets()
+        refuse_uwsgi_without_threads()
         self.app = app
         self._pool = pool if reuse else None
         self._task_type = task_type
@@ -209,7 +216,7 @@ class AsyncLoopMiddleware:
         manager = self._local.manager
         # It may have been stopped by hand, or be the one of the process we were forked from.
         if manager is None or not manager.running:
-            manager = self._local.manager = self._first_request()
+            manager = self._local.manager = self._first_request(environ)
         use(manager)
         context = copy_context()
         environ[KEY] = manager
@@ -221,9 +228,10 @@ class AsyncLoopMiddleware:
             raise
         return hand_on(body, environ, context, scope)
 
-    def _first_request(self) -> AsyncioLoopManager:
+    def _first_request(self, environ: WSGIEnvironment) -> AsyncioLoopManager:
         """This thread's manager, running; made unless there is one that may be shared."""
         refuse_greenlets()
+        warn_of_subinterpreter(environ)
         try:
             if self._settings is None:
                 return start_once(self._get_manager(), self._task_type)

@@ -406,6 +406,47 @@ def test_the_exit_of_the_process_stops_those_that_wait(loop: str) -> None:
     assert in_process(child_exits, loop) == "cleaned up\n"
 
 
+def child_exits_with_a_thread(ended: bool) -> None:
+    """A process ends whose waiting manager has something open with a thread of its own.
+
+    Args:
+        ended: Whether the manager waits already when the main thread ends.
+    """
+    threads, began, closed = Threads(None), threading.Event(), threading.Event()
+
+    async def work() -> None:
+        threading.Thread(target=closed.wait).start()  # not a daemon: the process waits for it
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+            say("closed")
+
+    def serve() -> None:
+        threads.call(lambda manager: manager.submit_task(work()))
+
+    if ended:
+        serve()
+        reached(began)
+        return
+
+    def late() -> None:
+        manager = threads.manager()
+        manager.submit_task(work())
+        reached(began)
+        threading.main_thread().join()
+
+    threading.Thread(target=late).start()
+    reached(began)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_the_exit_does_not_wait_for_what_is_open(ended: bool) -> None:
+    """What a waiting manager has open, threads too, is closed as soon as the main thread ends."""
+    assert in_process(child_exits_with_a_thread, ended) == "closed\n"
+
+
 def child_forks(loop: str) -> None:
     """A process with a waiting manager forks; child and parent serve on."""
     threads = Threads(factory_of(loop))

@@ -26,6 +26,7 @@ with warnings.catch_warnings():
 from example_app.database import set_up  # noqa: E402
 from example_app.settings import Settings  # noqa: E402
 from example_app.store import Store  # noqa: E402
+from tests.example.browser import chromium  # noqa: E402, F401 - a fixture
 from tests.example.local import LocalServer  # noqa: E402
 
 if TYPE_CHECKING:

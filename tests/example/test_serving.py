@@ -6,7 +6,7 @@ import re
 import signal
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -146,21 +146,3 @@ def test_a_bad_setting_ends_the_server_with_one_line(
         (line,) = server.find(r"The status board cannot start: (.+)\.$")
         assert says in line[1]
         assert "Traceback" not in server.log
-
-
-def test_the_django_app(local: LocalServer) -> None:
-    """The same check in Django: its addresses, their states, and connections kept open."""
-    environment = {"HOST": "127.0.0.1", "PORT": "0", "CHECK_URLS": local.url("/<i>")}
-    with Server("-m", "example_app.django_app", **environment) as server:
-        server.ready(r"Listening at: http://127\.0\.0\.1:(\d+)")
-        pages: list[Any] = [server.request("/") for _ in range(10)]
-        assert {response.status for response, _ in pages} == {200}
-        text = pages[-1][1].decode()
-        assert "200 OK" in text
-        assert "&lt;i&gt;" in text
-        assert "Checked 1 at once" in text
-        assert local.connections <= 4  # one for each thread
-        assert server.request("/demo/failing")[0].status == 503
-        assert server.request("/demo/other")[0].status == 404
-        server.signal(signal.SIGTERM)
-        assert server.wait() == 0

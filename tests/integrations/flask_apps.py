@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 app = Flask(__name__)
-AsyncLoop(app)
+AsyncLoop(app, reuse="REUSE" in os.environ)
 
 _outcomes: dict[str, asyncio.Future[str]] = {}
 

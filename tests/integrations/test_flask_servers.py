@@ -65,10 +65,10 @@ def test_a_client_that_goes_away_ends_the_stream(one_thread: Server) -> None:
 
 
 def test_the_development_server_keeps_connections_open() -> None:
-    """`flask run` starts a thread for each request, and still connections are used again."""
+    """`flask run` starts a thread for each request; with `reuse=True` loops outlive those."""
     run = ("-m", "flask", "--app", APP, "run", "--port", "0")
     with (
-        Server(*run).ready(r"Running on http://127\.0\.0\.1:(\d+)") as server,
+        Server(*run, REUSE="1").ready(r"Running on http://127\.0\.0\.1:(\d+)") as server,
         counting_server() as (url, connections),
     ):
         for _ in range(20):

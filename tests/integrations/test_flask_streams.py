@@ -212,6 +212,38 @@ def test_a_stream_that_is_not_returned_keeps_nothing(app: Application, worker: W
     assert app.trail == [*OVER, "request over /head NoneType", "app over NoneType"]
 
 
+def test_a_stream_that_was_read_is_over(app: Application, worker: Worker) -> None:
+    """Who reads a response in a test, and does not close it, sees the teardown all the same."""
+
+    @app.get("/")
+    def index() -> Any:
+        sit_down()
+        return stream(pieces())
+
+    def read() -> list[str]:
+        assert app.test_client().get("/?q=1").text
+        return list(app.trail)
+
+    assert worker.call(read)[-2:] == OVER
+
+
+def test_a_view_may_call_another_app_before_it_streams(app: Application, worker: Worker) -> None:
+    """The other app's request is over when it has answered, and that of the view is not."""
+    other = Application()
+    other.add_url_rule("/", view_func=lambda: "other", endpoint="index")
+
+    @app.get("/")
+    def index() -> Any:
+        sit_down()
+        answer = Response.from_app(other.wsgi_app, {**request.environ})
+        assert answer.data == b"other"
+        return stream(pieces())
+
+    assert worker.call(text, app) == "1 ann 7;1 ann 7;"
+    assert app.trail == ["piece 0", "piece 1", "closed /", *OVER]
+    assert other.trail == OVER
+
+
 def test_teardown_that_fails_does_not_stop_the_others(app: Application, worker: Worker) -> None:
     """Its exception is raised, and both contexts are gone nevertheless."""
 

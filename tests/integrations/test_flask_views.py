@@ -318,6 +318,24 @@ def test_async_error_handlers_answer(app: Flask, worker: Worker) -> None:
     ]
 
 
+def test_sync_to_async_in_an_error_handler_runs_on_the_worker_thread(
+    app: Flask, worker: Worker
+) -> None:
+    """Though the handler itself does not: its thread is handling the exception meanwhile."""
+
+    @app.get("/")
+    async def index() -> str:
+        raise ValueError
+
+    @app.errorhandler(ValueError)
+    async def handle(_: ValueError) -> list[int]:
+        return [await sync_to_async(threading.get_ident)(), threading.get_ident()]
+
+    sync_code, handler = worker.call(get, app).json
+    assert sync_code == worker.thread.ident
+    assert handler != worker.thread.ident
+
+
 def test_an_http_error_without_a_handler_is_its_own_answer(app: Flask) -> None:
     """abort() in an async view is an answer, not a failure."""
 

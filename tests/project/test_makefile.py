@@ -42,7 +42,7 @@ def venv(tmp_path: Path) -> Path:
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     (folder / f".made-{platform.python_version()}").touch()
-    for extra in ("example", "test", "check", "bench"):
+    for extra in ("example", "test", "check", "bench", "docs"):
         (folder / f".extra-{extra}").touch()
     return folder
 
@@ -99,13 +99,16 @@ def read_until(process: subprocess.Popen[str], pattern: str) -> str:
 
 
 @pytest.mark.gunicorn
-def test_run_serves_the_board(checkout: Path, environment: dict[str, str], venv: Path) -> None:
+@pytest.mark.parametrize(("target", "path"), [("run", "healthz"), ("run-django", "api/status")])
+def test_run_serves_the_board(
+    checkout: Path, environment: dict[str, str], venv: Path, target: str, path: str
+) -> None:
     """`make run` says where the board is, serves it there, and ends with its server on SIGTERM."""
     port = free_port()
-    arguments = ("run", f"VENV={venv}", f"PORT={port}", "WORKERS=1", "THREADS=2")
+    arguments = (target, f"VENV={venv}", f"PORT={port}", "WORKERS=1", "THREADS=2")
     with running(checkout, environment, *arguments) as process:
         assert f"http://127.0.0.1:{port}" in read_until(process, r"Booting worker|\[ERROR\]")
-        with urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as response:
+        with urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as response:
             assert response.status == 200
         os.killpg(process.pid, signal.SIGTERM)
         process.communicate(timeout=30)
@@ -117,7 +120,7 @@ def test_second_time_installs_nothing(
     checkout: Path, environment: dict[str, str], venv: Path
 ) -> None:
     """When the environment is there, `make run` and `make test` start at once."""
-    for target in ("run", "test", "check", "bench"):
+    for target in ("run", "run-django", "test", "check", "bench", "docs"):
         assert "pip" not in dry_run(checkout, environment, target, f"VENV={venv}")
 
 

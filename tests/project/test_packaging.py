@@ -99,7 +99,17 @@ def test_needs_nothing(metadata: Message) -> None:
 
 def test_has_the_promised_extras(metadata: Message) -> None:
     """Each extra that the documentation names can be asked for."""
-    extras = {"gunicorn", "flask", "django", "uvloop", "testing", "example", "test", "bench"}
+    extras = {
+        "gunicorn",
+        "flask",
+        "django",
+        "uvloop",
+        "testing",
+        "example",
+        "test",
+        "bench",
+        "docs",
+    }
     assert extras <= set(metadata.get_all("Provides-Extra", []))
 
 
@@ -132,7 +142,13 @@ def test_has_known_classifiers(project: dict[str, Any]) -> None:
         "tests/project/test_packaging.py",
         "example_app/app.py",
         "example_app/gunicorn.conf.py",
+        "example_app/static/board.css",
+        "django_example/manage.py",
+        "django_example/status/migrations/0001_initial.py",
+        "django_example/status/templates/status/board.html",
         "benchmarks/__main__.py",
+        "docs/index.md",
+        "docs/conf.py",
         "Makefile",
         "Dockerfile",
         ".ci/run",

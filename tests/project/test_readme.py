@@ -90,6 +90,20 @@ thread.join()
 assert first == second and "httpx" in first, answers
 """
 
+FLASK = """
+from threading import Thread
+
+def visit():
+    client = app.test_client()
+    answers.extend([client.get("/").text, client.get("/ticks").text.splitlines()[-1]])
+
+answers = []
+thread = Thread(target=visit)
+thread.start()
+thread.join()
+assert answers == ["hello", "tick 2 for /ticks"], answers
+"""
+
 SEARCH = """
 from threading import Thread
 from werkzeug.test import Client
@@ -146,6 +160,12 @@ def test_plain_wsgi_example_answers(examples: list[str], tmp_path: Path) -> None
     run(example + ANSWER, tmp_path)
 
 
+def test_flask_example_answers(examples: list[str], tmp_path: Path) -> None:
+    """The example of the Flask extension works as pasted."""
+    (example,) = (code for code in examples if "AsyncLoop(app)" in code)
+    run(example + FLASK, tmp_path)
+
+
 def test_streaming_example_streams(examples: list[str], tmp_path: Path) -> None:
     """The example of a stream and a task group works as pasted."""
     (example,) = (code for code in examples if "iterate(" in code)
@@ -184,7 +204,7 @@ def test_example_of_a_test_passes(
 
 def test_every_example_is_run(examples: list[str]) -> None:
     """An example that is added gets a test of its own."""
-    assert len(examples) == 7
+    assert len(examples) == 8
 
 
 def test_make_commands_exist(readme: str, checkout: Path) -> None:

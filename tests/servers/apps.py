@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 import os
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
+from weakref import WeakKeyDictionary
 
 from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_from, scope_from
 
@@ -23,6 +25,8 @@ LIMIT = 20.0
 
 _meetings: dict[str, threading.Barrier] = {}
 _futures: dict[str, Future[Any]] = {}
+_numbers = itertools.count(1)
+_visits: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, int]] = WeakKeyDictionary()
 
 
 def say(line: str) -> None:
@@ -53,6 +57,18 @@ def meet(environ: WSGIEnvironment, query: dict[str, str]) -> dict[str, Any]:
     barrier = _meetings.setdefault(query["at"], threading.Barrier(int(query["parties"])))
     barrier.wait(LIMIT)
     return here
+
+
+def count(environ: WSGIEnvironment, query: dict[str, str]) -> dict[str, Any]:
+    """Which loop this is, and how many requests it has seen; first meets others if told to."""
+    here = meet(environ, query) if "at" in query else where(environ, query)
+    assert here["loop"] == here["ran_on"]
+    # Not an id alone: the next loop may have the address of the last.
+    visits = _visits.setdefault(
+        loop_from(environ).get_event_loop(), {"loop": next(_numbers), "requests": 0}
+    )
+    visits["requests"] += 1
+    return {**visits, "pid": here["pid"], "thread": here["thread"]}
 
 
 def keep(environ: WSGIEnvironment, _: dict[str, str]) -> dict[str, Any]:
@@ -114,6 +130,7 @@ def late(environ: WSGIEnvironment, _: dict[str, str]) -> dict[str, Any]:
 VIEWS: dict[str, View] = {
     "/where": where,
     "/meet": meet,
+    "/count": count,
     "/keep": keep,
     "/call_back": call_back,
     "/outcome": outcome,
@@ -189,6 +206,7 @@ def running() -> int:
 
 
 app = AsyncLoopMiddleware(plain)
+reused = AsyncLoopMiddleware(plain, reuse=True)
 wrapped_bodies = AsyncLoopMiddleware(bodies)
 wrapped_stream = AsyncLoopMiddleware(stream)
 wrapped_scoped = AsyncLoopMiddleware(scoped)

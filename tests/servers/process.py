@@ -70,16 +70,17 @@ class Server:
 
     Args:
         args: The arguments for Python, from `-m` on.
+        program: What to run with these arguments instead of Python.
         environment: Environment variables besides our own.
     """
 
-    def __init__(self, *args: str, **environment: str) -> None:
+    def __init__(self, *args: str, program: str | None = None, **environment: str) -> None:
         self.port = 0
         self._lines: list[str] = []
         self._ended = False
         self._news = threading.Condition()  # guards the two above
         self._process = subprocess.Popen(
-            [sys.executable, "-X", "dev", *args],
+            [*((program,) if program else (sys.executable, "-X", "dev")), *args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -140,9 +141,17 @@ class Server:
         assert len(found) >= count, f"the server did not write {pattern!r} {count} times"
         return found[count - 1]
 
-    def ready(self, pattern: str) -> Server:
-        """Wait for the line that tells the port, which is the pattern's first group."""
-        self.port = int(self.wait_for(pattern)[1])
+    def ready(self, pattern: str, *, port: int | None = None) -> Server:
+        """Wait for the line that tells the port, which is the pattern's first group if not given.
+
+        A server that never writes it is killed.
+        """
+        try:
+            found = self.wait_for(pattern)
+            self.port = int(found[1]) if port is None else port
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def signal(self, number: signal.Signals, pid: int | None = None) -> None:
@@ -174,6 +183,12 @@ class Server:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=LIMIT)
         connection.request("GET", path)
         return connection
+
+
+def free_port() -> int:
+    """For servers that do not tell which port they have got for a 0."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
 
 
 def assert_clean(server: Server) -> None:
@@ -231,13 +246,8 @@ def gunicorn(app: str, *options: str, **environment: str) -> Server:
     """A gunicorn that serves `module:application` with one threaded worker, and is ready."""
     # Newer ones open a socket in the home directory, where two servers would meet.
     alone = ["--no-control-socket"] if "control_socket" in make_settings() else []
-    server = Server(
+    return Server(
         *("-m", "gunicorn", "--bind", "127.0.0.1:0", "--worker-class", "gthread"),
         *(*alone, *options, app),
         **environment,
-    )
-    try:
-        return server.ready(r"Listening at: http://127\.0\.0\.1:(\d+)")
-    except BaseException as error:
-        server.__exit__(type(error), error, error.__traceback__)
-        raise
+    ).ready(r"Listening at: http://127\.0\.0\.1:(\d+)")

@@ -176,8 +176,9 @@ class Caller:
         job, signal, calls = waiter.job, waiter.signal, waiter.job.calls
         while not (job.done or job.left or waiter.granted or waiter.dropped):
             # Looked at after we can be woken, so what comes after the look wakes us.
-            if calls is not None and calls.queue:
-                calls.serve()
+            # With the time over no more of them: they may come without end.
+            if calls is not None and calls.queue and (deadline is None or self._left(deadline)):
+                calls.serve_next()
             elif not signal.wait(None if deadline is None else self._left(deadline)):
                 break
         return waiter.granted

@@ -12,8 +12,8 @@ import functools
 import inspect
 import sys
 import warnings
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+from types import CoroutineType, FunctionType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeGuard, TypeVar, overload
 
 from .baton import Closing
 from .checks import refuse_in_event_loop
@@ -24,7 +24,7 @@ from .running import run_on
 from .thread_sensitive import AsCallingThread, call_asgiref, inner_tasks, origin
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 
     from .driver import Driver
 
@@ -32,6 +32,9 @@ __all__ = ["AsyncToSync", "async_to_sync", "call_async"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+_UNBOUND = object()
 
 
 class AsyncToSync(Generic[P, T]):
@@ -46,8 +49,9 @@ class AsyncToSync(Generic[P, T]):
             warnings.warn("async_to_sync was passed a non-async-marked callable", stacklevel=3)
         self.awaitable = awaitable
         self.force_new_loop = force_new_loop
-        if hasattr(awaitable, "__self__"):
-            self.__self__ = awaitable.__self__
+        bound_to: object = getattr(awaitable, "__self__", _UNBOUND)
+        if bound_to is not _UNBOUND:
+            self.__self__ = bound_to
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function, and return what it returns or raise what it raises.
@@ -94,7 +98,8 @@ def async_to_sync(
         The sync function, which may be called from any thread that runs no event loop.
     """
     if awaitable is None:
-        return functools.partial(AsyncToSync, force_new_loop=force_new_loop)
+        again: Any = async_to_sync  # a warning then has the same frames above it
+        return functools.partial(again, force_new_loop=force_new_loop)
     return AsyncToSync(awaitable, force_new_loop)
 
 
@@ -137,21 +142,21 @@ def _call_on_new_loop(call: Callable[[], Awaitable[T]]) -> T:
 def _call_on(driver: Driver, call: Callable[[], Awaitable[T]], *, calls_back: bool = False) -> T:
     with AsCallingThread():
         awaitable = call()
-        coro = _coroutine(awaitable)
+        # Only tasks of one loop can cancel and await each other.
+        coro = _coroutine(awaitable, inner_tasks() if calls_back else None)
         try:
             return run_on(driver, coro, calls_back=calls_back)
         except Closing:
             raise driver.stopped_error(None) from None
         finally:
-            if coro is not awaitable and asyncio.iscoroutine(awaitable):
-                awaitable.close()  # it has ended, unless it was refused
+            if coro is not awaitable and _is_unstarted(awaitable):
+                awaitable.close()  # it was refused
             del awaitable, coro
 
 
-def _coroutine(awaitable: Awaitable[T]) -> Coroutine[Any, Any, T]:
+def _coroutine(awaitable: Awaitable[T], tasks: list[Any] | None) -> Coroutine[Any, Any, T]:
     """What is run for it: the coroutine itself, where there is nothing to see to."""
     error = sys.exc_info()[1]
-    tasks = inner_tasks()
     if error is None and tasks is None and asyncio.iscoroutine(awaitable):
         return awaitable
     coro = _carry(awaitable, error, tasks)
@@ -161,7 +166,7 @@ def _coroutine(awaitable: Awaitable[T]) -> Coroutine[Any, Any, T]:
 
 
 async def _carry(
-    awaitable: Awaitable[T], error: BaseException | None, tasks: list[asyncio.Task[Any]] | None
+    awaitable: Awaitable[T], error: BaseException | None, tasks: list[Any] | None
 ) -> T:
     """Run it as asgiref does: with the exception that its caller is handling.
 
@@ -171,8 +176,9 @@ async def _carry(
         tasks: Where the coroutine that waits for this thread finds whom to cancel with it.
     """
     task = asyncio.current_task()
-    if tasks is not None and task is not None:
-        tasks.append(task)
+    entry = None if task is None or tasks is None else _CancelledOnce(task)
+    if tasks is not None and entry is not None:
+        tasks.append(entry)
     try:
         if error is None:
             return await awaitable
@@ -183,9 +189,33 @@ async def _carry(
             error.__traceback__ = traceback
             return await awaitable
     finally:
-        if tasks is not None and task is not None:
-            tasks.remove(task)
+        if tasks is not None and entry is not None:
+            tasks.remove(entry)
         del error
+
+
+class _CancelledOnce:
+    """A task, for who cancels it with its caller's coroutine. Lives as long as the task runs.
+
+    A deadline cancels both; coming twice it would interrupt the task's cleanup.
+    """
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
+
+    def cancel(self) -> bool:
+        return not self._task.cancelling() and self._task.cancel()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._task.__await__()
+
+
+def _is_unstarted(awaitable: object) -> TypeGuard[CoroutineType[Any, Any, Any]]:
+    # One that has been left behind, its time over, is stepped by another thread.
+    return (
+        type(awaitable) is CoroutineType
+        and inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED
+    )
 
 
 def _is_async(value: object) -> bool:
@@ -195,6 +225,5 @@ def _is_async(value: object) -> bool:
 
 
 def _marked(value: object) -> bool:
-    if sys.version_info < (3, 12) and asyncio.iscoroutinefunction(value):
-        return True  # knows a mark that inspect does not know yet
-    return inspect.iscoroutinefunction(value)
+    # The mark that asgiref sets up to 3.11, which inspect does not know there.
+    return inspect.iscoroutinefunction(value) or hasattr(value, "_is_coroutine")

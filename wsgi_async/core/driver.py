@@ -173,6 +173,8 @@ class Driver:
             if held:
                 self.target = job
         if not held:
+            if job.host is not None:
+                job.host.on_keeper = True  # its next job is not for us
             self.post(self._deliver, job, deliver)
             return False
         deliver()
@@ -195,9 +197,10 @@ class Driver:
 
     def _deliver(self, job: Job, deliver: Callable[[], None]) -> None:
         """On the loop that was taken over: let the job go on, on another thread than before."""
-        if job.host is None:
-            move_here(job.context)
-        deliver()
+        try:
+            move_here(job.context if job.host is None else job.host.context)
+        finally:
+            deliver()
 
     def begin(self, job: Job) -> None:
         """Make the job's task, or have its host go on. The caller holds the baton."""
@@ -208,8 +211,8 @@ class Driver:
         try:
             if job.foreign_context:
                 job.context.run(_nothing)  # raises if entered: asyncio would never step the task
-            if self.baton.holder == self.baton.keeper:
-                move_here(job.context)
+            if job is not self.target or job.waiter is not None:
+                move_here(job.context)  # it comes from another thread, as a rule
             job.task = task = self._create_task(wrapped, context=job.context)
         except BaseException as error:
             # Whatever it is, it is the job's: who makes the task may be somebody else's driver.
@@ -226,7 +229,9 @@ class Driver:
             result = await job.coro
         except asyncio.CancelledError as error:
             self.finish(job, exception=error, cancelled=True)
-            raise
+            if not job.calls_back:
+                raise
+            # asgiref awaits this task, and goes on without the sync function if that raises.
         except BaseException as error:
             self.finish(job, exception=error)
         else:
@@ -298,7 +303,10 @@ class Driver:
         """On the loop: the timeout of a `run()` that drives is over."""
         if not job.done and job.task is not None:
             job.expired = True
-            job.task.cancel()
+            # The deadline is its caller's too, which may have cancelled it: again would interrupt
+            # its cleanup.
+            if not (job.calls_back and job.task.cancelling()):
+                job.task.cancel()
             self.loop.call_later(self.grace, self._grace_over, job)
 
     def _grace_over(self, job: Job) -> None:

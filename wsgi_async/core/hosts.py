@@ -47,7 +47,7 @@ class TaskHost:
         self.task: asyncio.Task[None] | None = None
         self.on_keeper = False  # the keeper has stepped it; nobody else will
         self.ended = False
-        self._context = context
+        self.context = context
         self._turn: asyncio.Future[None] | None = None  # pending while it is parked
         # What sync functions its coroutines call waits here for the thread of the next call.
         self.calls = SyncCalls(driver, None, wake=self.call_for)
@@ -147,10 +147,9 @@ class TaskHost:
     def _begin(self, job: HostJob) -> None:
         coro = self._host()
         try:
-            if self.on_keeper:
-                move_here(self._context)
+            move_here(self.context)
             self.task = job.task = self.driver.loop.create_task(
-                coro, context=self._context, name=self.name
+                coro, context=self.context, name=self.name
             )
         except BaseException as error:
             # A task factory's, for one. Whatever it is, it is the caller's.

@@ -69,6 +69,8 @@ class Host(Protocol):
     """A task on the loop that lives on between its jobs, parked."""
 
     name: str
+    context: contextvars.Context  # of its task
+    on_keeper: bool  # the keeper has stepped it; nobody else will
 
     def serve(self, job: HostJob) -> None:
         """Go on for this job. With the baton, perhaps outside of the loop; raises nothing."""

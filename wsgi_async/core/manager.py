@@ -22,6 +22,7 @@ from .context_managers import (
 from .contexts import warn_of_leftovers
 from .deadlines import deadline
 from .errors import UnknownAsyncTaskError
+from .forks import notice_fork
 from .futures import DrivenFuture, TaskFuture
 from .groups import Ended
 from .jobs import Job
@@ -93,6 +94,7 @@ class AsyncioLoopManager:
         settings = Settings(
             loop_factory=loop_factory, drive=drive, debug=debug, linger=linger, grace=grace
         )
+        notice_fork()
         self.id = id
         self._debug = debug
         self._creator_thread = creator_thread

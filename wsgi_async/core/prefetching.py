@@ -101,8 +101,9 @@ class PrefetchingPump(Pump):
                 self._waiter = signal
             # Looked at after we can be woken, or what came in between would be slept over.
             while not self._items and self._outcome is _NOTHING:
-                if self.calls.queue:
-                    self.calls.serve()
+                # With the time over no more of them: they may come without end.
+                if self.calls.queue and (until is None or seam.clock() < until):
+                    self.calls.serve_next()
                 elif not signal.wait(None if until is None else until - seam.clock()):
                     raise TimeoutError(
                         f"{self.name} made no item before the request's deadline. "

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import lineage
 from .errors import ManagerNotFound
+from .forks import notice_fork
 from .manager import AsyncioLoopManager
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def get_or_create_loop_manager(
     if force_create and strictly_get:
         raise TypeError("force_create and strictly_get exclude each other. Set one of them.")
     hash(id)
+    notice_fork()
     node = lineage.current_node()
     # One lock for look-up and making: of two threads that share a lineage, only one makes it.
     with lineage.lock():

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import contextvars
 import math
+import os
 import threading
 import time
+import weakref
 from collections import deque
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
@@ -49,12 +51,15 @@ class ManagerPool:
         self.max_idle_time = max_idle_time
         # In the order in which they came, so those that have waited longest are on the left.
         self._idle: deque[_Member] = deque()
+        with lineage.lock():
+            _pools.add(self)
 
     def keep(self, manager: AsyncioLoopManager) -> None:
         """From now on, have the manager wait here when its thread has ended.
 
         For a manager of the calling thread's own, made without `creator_thread`.
         """
+        _watch_main_thread()
         manager.life.outlive = _Member(manager, self).outlive
 
     def take(self) -> AsyncioLoopManager | None:
@@ -102,6 +107,42 @@ class ManagerPool:
             oldest.manager.life.request_stop()
 
 
+    def stop_idle(self) -> None:
+        """Stop all that wait, without waiting for their end."""
+        while True:
+            try:
+                member = self._idle.popleft()
+            except IndexError:
+                return
+            member.manager.life.request_stop()
+
+
+# Guarded by the lineage's lock. The second one is the process that the watch runs in.
+_pools: weakref.WeakSet[ManagerPool] = weakref.WeakSet()
+_watched: set[int] = set()
+
+
+def _watch_main_thread() -> None:
+    """Stop what waits as soon as the main thread has ended, in a thread of its own.
+
+    The interpreter waits for all threads then, and calls its exit hooks after that. What waits may
+    well have such a thread (a connection of aiosqlite has), which would never end.
+    """
+    with lineage.lock():
+        if os.getpid() in _watched:
+            return
+        _watched.add(os.getpid())
+
+    def watch() -> None:
+        threading.main_thread().join()
+        with lineage.lock():
+            pools = list(_pools)
+        for pool in pools:
+            pool.stop_idle()
+
+    threading.Thread(target=watch, name="wsgi_async reuse", daemon=True).start()
+
+
 def _check(max_idle: int, max_idle_time: float) -> None:
     if not isinstance(max_idle, Integral):
         raise TypeError(f"max_idle is {max_idle!r}. Give a whole number from one.")
@@ -132,6 +173,8 @@ class _Member:
         driver = self.manager.life.driver
         if driver is None or driver.baton.closing:
             return False
+        if not threading.main_thread().is_alive():
+            return False  # the process is ending: there is no next thread
         # In this order: once it is in the pool, it may be another thread's at any moment.
         driver.baton.disown()
         self._since = time.monotonic()

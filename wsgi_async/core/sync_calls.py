@@ -136,10 +136,14 @@ class SyncCalls:
     def serve(self) -> None:
         """Run what waits, without the baton; the outcomes go to the loop."""
         while self.queue:
-            call = self._next()
-            if call is not None:
-                call.run()
-                self.driver.post(call.deliver)
+            self.serve_next()
+
+    def serve_next(self) -> None:
+        """Run one function, without the baton; its outcome goes to the loop."""
+        call = self._next()
+        if call is not None:
+            call.run()
+            self.driver.post(call.deliver)
 
     def serve_one(self) -> Callable[[], None]:
         """Run one function; the returned function gives its outcome to the loop."""

@@ -40,7 +40,9 @@ T = TypeVar("T")
 
 def asgiref_sync() -> Any:
     """The module `asgiref.sync` if somebody has imported it; None otherwise."""
-    return sys.modules.get("asgiref.sync")
+    module = sys.modules.get("asgiref.sync")
+    # Another thread may be just importing it. Of its two classes this one comes last.
+    return module if hasattr(module, "SyncToAsync") else None
 
 
 class _CallingThread(Executor):
@@ -115,7 +117,7 @@ def origin() -> asyncio.AbstractEventLoop | None:
     return getattr(local, "main_event_loop", None)
 
 
-def inner_tasks() -> list[asyncio.Task[Any]] | None:
+def inner_tasks() -> list[Any] | None:
     """Where the coroutine that has called this thread's code looks for whom to cancel with it."""
     if (asgiref := asgiref_sync()) is None:
         return None

@@ -23,7 +23,8 @@ from wsgi_async.core.thread_sensitive import ORIGINAL
 __all__ = ["install", "installed", "uninstall"]
 
 _lock = threading.Lock()  # guards the method's replacement
-_original = sync.AsyncToSync.__call__
+_kind: Any = sync.AsyncToSync
+_original = _kind.__call__
 
 
 def _call(self: sync.AsyncToSync[Any, Any], *args: Any, **kwargs: Any) -> Any:
@@ -41,15 +42,15 @@ def install() -> None:
     the second time. From any thread.
     """
     with _lock:
-        sync.AsyncToSync.__call__ = _call  # type: ignore[method-assign]
+        _kind.__call__ = _call
 
 
 def uninstall() -> None:
     """Give asgiref its own method back. Calls that are under way go on. From any thread."""
     with _lock:
-        sync.AsyncToSync.__call__ = _original  # type: ignore[method-assign]
+        _kind.__call__ = _original
 
 
 def installed() -> bool:
     """Whether asgiref's objects call on the thread's own loop now."""
-    return sync.AsyncToSync.__call__ is _call
+    return bool(_kind.__call__ is _call)

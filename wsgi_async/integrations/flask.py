@@ -62,9 +62,9 @@ class AsyncLoop:
 
     Args:
         app: The application; None to call `init_app()` later, in an application factory.
-        **options: For `AsyncLoopMiddleware`. `reuse` is True unless `force_create=False` is
-            given, so that the loops also last on development servers, which start a thread for
-            each request.
+        **options: For `AsyncLoopMiddleware`. Here `reuse` is True where `force_create` is:
+            `flask run` and `app.run()` start a thread for each request, and where threads live
+            long it changes nothing.
 
     Raises:
         TypeError, ValueError: An option that the middleware does not take.

@@ -88,7 +88,9 @@ class AsyncHooks:
     async def process_exception(self, request: Any, error: Exception) -> Any:
         await asyncio.sleep(0)
         if isinstance(error, ArithmeticError):
-            template = engines["django"].from_string("{{ error }} {{ before }} {{ loop }} {{ late }}")
+            template = engines["django"].from_string(
+                "{{ error }} {{ before }} {{ loop }} {{ late }}"
+            )
             facts = {
                 "error": type(error).__name__,
                 "before": request.loop_before,
@@ -122,4 +124,3 @@ class AsyncAnswer:
         if request.path == "/from-middleware":
             return StreamingHttpResponse(numbers())
         return await self.get_response(request)
-

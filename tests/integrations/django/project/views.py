@@ -89,7 +89,9 @@ async def entries(request: Any) -> JsonResponse:
 
 def texts(request: Any) -> JsonResponse:
     """What is in the table, as a sync view sees it."""
-    return JsonResponse({"texts": list(Entry.objects.order_by("pk").values_list("text", flat=True))})
+    return JsonResponse(
+        {"texts": list(Entry.objects.order_by("pk").values_list("text", flat=True))}
+    )
 
 
 class _Undo(Exception):

@@ -1,0 +1,38 @@
+"""Falcon, its WSGI side: `req.env` is the environ."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import falcon
+
+from wsgi_async import AsyncLoopMiddleware, loop_from, scope_from
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+
+async def look_up(name: str) -> str:
+    await asyncio.sleep(0.01)  # in earnest: a database, another service
+    return f"{name} found"
+
+
+async def look_up_all(names: list[str]) -> list[str]:
+    return await asyncio.gather(*map(look_up, names))
+
+
+class Search:
+    """Answers with what several look-ups find at once, and one that runs beside them."""
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        loop, scope = loop_from(req.env), scope_from(req.env)
+        scope.timeout(5)  # for all that this request waits for
+        extras: Future[str] = scope.submit_task(look_up("extras"))
+        found = loop.run(look_up_all(req.get_param_as_list("name") or []))
+        resp.media = {"found": found, "extras": extras.result()}
+
+
+falcon_app = falcon.App()
+falcon_app.add_route("/search", Search())
+app = AsyncLoopMiddleware(falcon_app)

@@ -1,0 +1,72 @@
+"""A worker thread as a server's, and managers of its own that decide who drives."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.async_to_sync.parts import MODES, make
+from tests.core.conftest import needs_uvloop, running
+from tests.core.support import LIMIT, Worker, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wsgi_async import AsyncioLoopManager
+
+
+class Start(Protocol):
+    """Starts the manager that `async_to_sync` uses in the worker thread."""
+
+    def __call__(
+        self, mode: str = "drives", *, max_pause: float = 1.0, grace: float = 5.0
+    ) -> AsyncioLoopManager: ...
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_behind() -> Iterator[None]:
+    """A thread's own managers end with it."""
+    earlier = running()
+    yield
+    wait_until(lambda: not running() - earlier, "a manager runs on")
+
+
+@pytest.fixture
+def worker(_nothing_stays_behind: None) -> Iterator[Worker]:
+    """A worker thread, which ends with the test."""
+    with Worker() as one:
+        yield one
+
+
+@pytest.fixture(params=["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
+def loop(request: pytest.FixtureRequest) -> str:
+    """Which kind of loop the manager has."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> str:
+    """Whether the worker drives, or the keeper does while the worker waits."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def start(worker: Worker, loop: str) -> Iterator[Start]:
+    """Starts managers for the worker; they are stopped after the test."""
+    made: list[AsyncioLoopManager] = []
+
+    def start(
+        mode: str = "drives", *, max_pause: float = 1.0, grace: float = 5.0
+    ) -> AsyncioLoopManager:
+        manager = worker.call(make, mode, loop, max_pause, grace)
+        made.append(manager)
+        return manager
+
+    yield start
+    for manager in made:
+        manager.stop(LIMIT)
+    assert threading.current_thread() is threading.main_thread()

@@ -1,0 +1,286 @@
+"""Cancellation and time limits while sync functions run."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from tests.async_to_sync.parts import called_on, ident, stepped_by
+from tests.core.support import LIMIT, Endless
+from wsgi_async import async_to_sync
+from wsgi_async.core.deadlines import deadline
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from concurrent.futures import Future
+
+    from tests.async_to_sync.conftest import Start
+    from tests.core.support import Worker
+
+
+def cancel_soon(task: asyncio.Task[Any]) -> None:
+    """Cancel a task, from any thread."""
+    task.get_loop().call_soon_threadsafe(task.cancel)
+
+
+def test_function_is_not_interrupted(worker: Worker, start: Start, mode: str) -> None:
+    """A coroutine that is cancelled while its sync function runs gets that; the function ends."""
+    start(mode)
+    ended: list[bool] = []
+
+    async def call() -> bool:
+        def function() -> None:
+            cancel_soon(task)
+            ended.append(True)
+
+        task = asyncio.create_task(sync_to_async(function)())
+        await asyncio.wait([task])
+        return task.cancelled() or task.done()
+
+    assert worker.call(async_to_sync(call))
+    assert ended == [True]
+
+
+def test_cancelled_before_it_began(worker: Worker, start: Start, mode: str) -> None:
+    """A sync function whose coroutine was cancelled before is not begun."""
+    start(mode)
+    began: list[int] = []
+    cancelled = threading.Event()
+
+    def first() -> None:
+        began.append(1)
+        if mode == "keeper":  # which cancels the second meanwhile; else the worker does so after
+            assert cancelled.wait(LIMIT)
+
+    async def call() -> bool:
+        ahead = asyncio.create_task(sync_to_async(first)())
+        task = asyncio.create_task(sync_to_async(began.append)(2))
+        await asyncio.sleep(0)  # both wait for the worker by now
+        task.cancel()
+        await asyncio.wait([task])
+        cancelled.set()
+        await ahead
+        return task.cancelled()
+
+    assert worker.call(async_to_sync(call))
+    assert began == [1]
+
+
+def test_inner_coroutine_is_cancelled(worker: Worker, start: Start, mode: str) -> None:
+    """With a coroutine is cancelled what its sync function waits for; that can clean up first."""
+    start(mode)
+    order: list[str] = []
+    endless = Endless()
+
+    def function() -> None:
+        try:
+            async_to_sync(endless.wait)()
+        except asyncio.CancelledError:
+            order.append("function")
+            raise
+
+    async def call() -> None:
+        task = asyncio.create_task(sync_to_async(function)())
+        while not endless.began.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        order.append("coroutine")
+
+    worker.call(async_to_sync(call))
+    assert endless.cleaned.is_set()
+    assert order == ["function", "coroutine"]
+
+
+def test_inner_coroutine_of_another_loop(worker: Worker, start: Start, mode: str) -> None:
+    """What runs on a loop of its own ends by itself, and the cancelled coroutine is cancelled."""
+    start(mode, max_pause=0.02)
+    began, go = threading.Event(), threading.Event()
+    ended: list[str] = []
+
+    async def wait() -> None:
+        began.set()
+        await asyncio.to_thread(go.wait, LIMIT)
+        ended.append("inner")
+
+    async def call() -> None:
+        task = asyncio.create_task(sync_to_async(async_to_sync(wait, force_new_loop=True))())
+        await asyncio.to_thread(began.wait, LIMIT)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        ended.append("outer")
+        go.set()
+
+    worker.call(async_to_sync(call))
+    assert ended == ["outer", "inner"]
+
+
+def test_cleanup_after_a_timeout(worker: Worker, start: Start, mode: str) -> None:
+    """After a timeout, `finally` blocks may call sync functions on the calling thread."""
+    manager = start(mode)
+    cleaned: list[int] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            cleaned.append(await called_on())
+
+    with pytest.raises(TimeoutError, match=r"within 0\.01 s"):
+        worker.call(lambda: manager.run(work(), timeout=0.01))
+    assert cleaned == [worker.thread.ident]
+
+
+def test_timeout_among_sync_functions(worker: Worker, start: Start, mode: str) -> None:
+    """A timeout ends coroutines that do nothing but call sync functions, without an end."""
+    manager = start(mode)
+    calls: list[int] = []
+
+    def function() -> None:
+        time.sleep(0.001)  # stands for work, so that the next one waits by then
+        calls.append(ident())
+
+    async def branch() -> None:
+        while len(calls) < 2000:
+            await sync_to_async(function)()
+
+    async def branches() -> None:
+        await asyncio.gather(branch(), branch(), branch())
+
+    with pytest.raises(TimeoutError):
+        worker.call(lambda: manager.run(branches(), timeout=0.05))
+    assert set(calls) == {worker.thread.ident}
+
+
+def test_timeout_among_a_streams_sync_functions(worker: Worker, start: Start) -> None:
+    """The request's deadline ends a stream that runs ahead and calls such functions."""
+    manager = start()
+    calls: list[int] = []
+
+    async def branch() -> None:
+        while len(calls) < 2000:
+            await sync_to_async(time.sleep)(0.001)
+            calls.append(1)
+
+    async def items() -> AsyncIterator[int]:
+        await asyncio.gather(branch(), branch(), branch())
+        yield 1
+
+    def call() -> None:
+        deadline.set(time.monotonic() + 0.05)
+        with manager.iterate(items(), prefetch=1) as iterator:
+            next(iterator)
+
+    with pytest.raises(TimeoutError):
+        worker.call(contextvars.copy_context().run, call)
+    assert len(calls) < 1000
+
+
+def test_timeout_in_a_sync_function(worker: Worker, start: Start, mode: str) -> None:
+    """A timeout that is over while a sync function runs comes when that is over."""
+    manager = start(mode)
+    ended: list[bool] = []
+
+    def function() -> None:
+        time.sleep(0.03)  # longer than the timeout
+        ended.append(True)
+
+    async def work() -> None:
+        await sync_to_async(function)()
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(TimeoutError):
+        worker.call(lambda: manager.run(work(), timeout=0.01))
+    assert ended == [True]
+    assert worker.call(async_to_sync(called_on)) == worker.thread.ident
+
+
+def test_deadline(worker: Worker, start: Start, mode: str) -> None:
+    """The request's deadline holds at any depth, and nothing is begun after it."""
+    start(mode)
+    begun: list[int] = []
+    endless = Endless()
+
+    async def begin() -> None:
+        begun.append(1)
+
+    async def outer() -> None:
+        await sync_to_async(async_to_sync(endless.wait))()
+
+    def call() -> None:
+        deadline.set(time.monotonic() + 0.02)
+        with pytest.raises(TimeoutError, match="deadline"):
+            async_to_sync(outer)()
+        with pytest.raises(TimeoutError, match="deadline"):
+            async_to_sync(begin)()
+
+    worker.call(contextvars.copy_context().run, call)
+    assert endless.cleaned.is_set()
+    assert begun == []
+
+
+@pytest.mark.parametrize("prefetch", [0, 1])
+def test_close_a_stream_in_the_middle(
+    worker: Worker, start: Start, mode: str, prefetch: int
+) -> None:
+    """A stream that another thread closes while its sync function runs ends, cleaned up."""
+    manager = start(mode)
+    began, go, cleaned = threading.Event(), threading.Event(), threading.Event()
+
+    def function() -> None:
+        began.set()
+        assert go.wait(LIMIT)
+
+    async def items() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await sync_to_async(function)()
+            yield 2
+        finally:
+            await asyncio.sleep(0)
+            cleaned.set()
+
+    iterator = manager.iterate(items(), prefetch=prefetch)
+    assert worker.call(next, iterator) == 1
+    rest: Future[list[int]] = worker.begin(list, iterator)
+    assert began.wait(LIMIT)
+    closing = threading.Thread(target=iterator.close)
+    closing.start()
+    go.set()
+    closing.join(LIMIT)
+    assert not closing.is_alive()
+    assert cleaned.wait(LIMIT)
+    with pytest.raises((asyncio.CancelledError, AssertionError)):
+        _none_of(rest.result, 2)
+
+
+def _none_of(result: Callable[[float], list[int]], item: int) -> None:
+    # It may have ended before the close came.
+    assert item in result(LIMIT)
+
+
+def test_task_of_a_group_fails(worker: Worker, start: Start, mode: str) -> None:
+    """A failing branch cancels the one with the sync function; the next call is as ever."""
+    start(mode)
+
+    async def fail() -> None:
+        raise KeyError
+
+    async def group() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(3):
+                tasks.create_task(sync_to_async(ident)())
+            tasks.create_task(fail())
+
+    for _ in range(3):
+        with pytest.raises(ExceptionGroup):
+            worker.call(async_to_sync(group))
+    assert (worker.call(async_to_sync(stepped_by)) == worker.thread.ident) == (mode == "drives")

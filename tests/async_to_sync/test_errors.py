@@ -1,0 +1,317 @@
+"""Exceptions, in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+import traceback
+import warnings
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from tests.async_to_sync.parts import stepped_by
+from tests.core.support import LIMIT, Stubborn, in_process, our_log, throw
+from wsgi_async import async_to_sync
+from wsgi_async.core.deadlines import deadline
+
+if TYPE_CHECKING:
+    from tests.async_to_sync.conftest import Start
+    from tests.core.support import Worker
+
+
+class Failure(Exception):
+    """What the tests raise on purpose."""
+
+
+def fail(error: BaseException) -> NoReturn:
+    raise error
+
+
+def depth(error: BaseException) -> int:
+    return len(traceback.extract_tb(error.__traceback__))
+
+
+@pytest.mark.parametrize("kind", [Failure, asyncio.CancelledError, SystemExit, KeyboardInterrupt])
+def test_of_the_coroutine(
+    worker: Worker, start: Start, mode: str, kind: type[BaseException]
+) -> None:
+    """What the coroutine raises comes out, with the coroutine's lines in its traceback."""
+    start(mode)
+    error = kind("reason")
+    with pytest.raises(kind) as raised:
+        worker.call(async_to_sync(throw), error)
+    assert raised.value is error
+    assert raised.value.__context__ is None
+    assert "throw" in [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+    assert worker.call(async_to_sync(stepped_by))  # the loop lives on
+
+
+@pytest.mark.parametrize("kind", [Failure, asyncio.CancelledError, SystemExit, KeyboardInterrupt])
+def test_of_the_sync_function(
+    worker: Worker, start: Start, mode: str, kind: type[BaseException]
+) -> None:
+    """What a sync function raises can be caught by its coroutine, whatever it is."""
+    start(mode)
+    error = kind("reason")
+
+    async def catch() -> Any:
+        try:
+            await sync_to_async(fail)(error)
+        except kind as caught:
+            return caught, [one.name for one in traceback.extract_tb(caught.__traceback__)]
+
+    caught, lines = worker.call(async_to_sync(catch))
+    assert caught is error
+    assert "fail" in lines
+
+    async def pass_on() -> None:
+        await sync_to_async(fail)(error)
+
+    with pytest.raises(kind) as raised:
+        worker.call(async_to_sync(pass_on))
+    assert raised.value is error
+
+
+def test_stop_iteration(worker: Worker, start: Start, mode: str) -> None:
+    """`StopIteration`, which no future takes, becomes a `RuntimeError`, and nothing hangs."""
+    start(mode)
+
+    async def call() -> None:
+        await sync_to_async(next)(iter(()))
+
+    with pytest.raises(RuntimeError, match="StopIteration") as raised:
+        worker.call(async_to_sync(call))
+    assert isinstance(raised.value.__cause__, StopIteration)
+
+
+def test_through_all_layers(worker: Worker, start: Start, mode: str) -> None:
+    """An error passes sync and async layers as it is."""
+    start(mode)
+    error = Failure()
+
+    async def layer(left: int) -> None:
+        if left:
+            await sync_to_async(async_to_sync(layer))(left - 1)
+        raise error
+
+    with pytest.raises(Failure) as raised:
+        worker.call(async_to_sync(layer), 5)
+    assert raised.value is error
+    assert raised.value.__cause__ is None
+
+
+def test_handled_exception_is_seen(worker: Worker, start: Start, mode: str) -> None:
+    """In an `except` block the coroutine, and its sync functions, see what is being handled."""
+    start(mode)
+    error = Failure()
+
+    async def look() -> list[object]:
+        first = sys.exc_info()[1]
+        inner = await sync_to_async(lambda: sys.exc_info()[1])()
+        return [first, inner, sys.exc_info()[1]]
+
+    def handle() -> object:
+        try:
+            raise error
+        except Failure:
+            seen = async_to_sync(look)()
+            assert sys.exc_info()[1] is error
+            return seen
+
+    assert worker.call(handle) == [error, error, error]
+    assert error.__context__ is None
+
+
+def test_handled_exception_does_not_grow(worker: Worker, start: Start, mode: str) -> None:
+    """Its traceback does not get a line for each call."""
+    start(mode)
+    error = Failure()
+
+    def handle() -> tuple[int, int]:
+        try:
+            raise error
+        except Failure:
+            before = depth(error)
+            for _ in range(3):
+                assert async_to_sync(stepped_by)()
+            return before, depth(error)
+
+    before, after = worker.call(handle)
+    assert before == after
+
+
+def test_raise_again(worker: Worker, start: Start, mode: str) -> None:
+    """In an `except` block the coroutine can raise the same exception again with `raise`."""
+    start(mode)
+    error = Failure()
+
+    async def again() -> NoReturn:
+        await asyncio.sleep(0)
+        raise  # noqa: PLE0704 - what is being handled by the caller
+
+    def handle() -> None:
+        try:
+            raise error
+        except Failure:
+            async_to_sync(again)()
+
+    with pytest.raises(Failure) as raised:
+        worker.call(handle)
+    assert raised.value is error
+
+
+def test_new_error_in_an_except_block(worker: Worker, start: Start, mode: str) -> None:
+    """What the coroutine raises then has the handled exception as its context."""
+    start(mode)
+    error = Failure()
+
+    def handle() -> None:
+        try:
+            raise error
+        except Failure:
+            async_to_sync(throw)(KeyError())
+
+    with pytest.raises(KeyError) as raised:
+        worker.call(handle)
+    assert raised.value.__context__ is error
+
+
+def test_handled_exception_does_not_leak(worker: Worker, start: Start, mode: str) -> None:
+    """The loop's other tasks do not get what the caller is handling as their context."""
+    manager = start(mode)
+    task_error = Failure("task")
+
+    async def leave() -> asyncio.Task[None]:
+        return asyncio.create_task(fail_soon())
+
+    async def fail_soon() -> None:
+        raise task_error
+
+    async def wait(task: asyncio.Task[None]) -> None:
+        await asyncio.wait([task])
+
+    def handle() -> None:
+        task = manager.run(leave())
+        try:
+            raise Failure("handled")
+        except Failure:
+            async_to_sync(wait)(task)
+        with pytest.raises(Failure):
+            task.result()
+
+    worker.call(handle)
+    assert task_error.__context__ is None
+
+
+def child_refused() -> None:
+    """Calls in an `except` block and in a sync function, on a manager that is being stopped."""
+    from tests.async_to_sync.parts import make
+
+    manager = make()
+    life = manager.life
+    begun: list[int] = []
+
+    async def begin() -> None:
+        begun.append(1)
+
+    async def outer() -> None:
+        def function() -> None:
+            driver = life.driver
+            assert driver is not None
+            driver.baton.closing = True
+            try:
+                manager.run(begin())
+            finally:
+                driver.baton.closing = False
+
+        await sync_to_async(function)()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeError, match="stopp"):
+            async_to_sync(outer)()
+    assert begun == []
+    manager.stop()
+
+
+def test_refused() -> None:
+    """A call that is refused is an error at once, with no warning of an unawaited coroutine."""
+    in_process(child_refused)
+
+
+@pytest.mark.parametrize("handling", [False, True])
+def test_left_behind(
+    worker: Worker,
+    start: Start,
+    mode: str,
+    handling: bool,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A coroutine that outlives its deadline and its grace goes on by itself, undisturbed."""
+    manager = start(mode, grace=0.02)
+    stubborn = Stubborn()
+    ends: list[str] = []
+
+    async def wait() -> None:
+        ends.append(await stubborn.wait())
+
+    def call() -> None:
+        deadline.set(time.monotonic() + 0.02)
+        if not handling:
+            async_to_sync(wait)()
+        try:
+            raise Failure
+        except Failure:
+            async_to_sync(wait)()
+
+    with pytest.raises(TimeoutError, match="deadline"):
+        worker.call(partial(_in_context, call))
+    assert len(our_log(caplog)) == 1
+    assert ends == []
+    stubborn.release()
+    worker.call(manager.run, _until(lambda: bool(ends)), timeout=LIMIT)
+    assert ends == ["released"]
+
+
+def test_nested_left_behind(
+    worker: Worker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The same where sync code of another coroutine has called it."""
+    manager = start(mode, grace=0.02)
+    stubborn = Stubborn()
+    ends: list[str] = []
+
+    async def wait() -> None:
+        ends.append(await stubborn.wait())
+
+    def function() -> None:
+        deadline.set(time.monotonic() + 0.02)
+        try:
+            async_to_sync(wait)()
+        finally:
+            deadline.set(None)
+
+    async def outer() -> None:
+        with pytest.raises(TimeoutError, match="deadline"):
+            await sync_to_async(function)()
+
+    worker.call(async_to_sync(outer))
+    assert len(our_log(caplog)) == 1
+    stubborn.release()
+    worker.call(manager.run, _until(lambda: bool(ends)), timeout=LIMIT)
+    assert ends == ["released"]
+
+
+def _in_context(function: Any) -> None:
+    import contextvars
+
+    contextvars.copy_context().run(function)
+
+
+async def _until(condition: Any) -> None:
+    while not condition():
+        await asyncio.sleep(0)

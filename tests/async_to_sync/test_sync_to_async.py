@@ -1,0 +1,361 @@
+"""`sync_to_async` in a coroutine: on the calling thread, outside of the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from asgiref.sync import ThreadSensitiveContext, sync_to_async
+
+from tests.async_to_sync.parts import called_on, ident, running_loop, stepped_by
+from tests.core.support import LIMIT, Worker, give, reached
+from wsgi_async import async_to_sync, loop_resource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.async_to_sync.conftest import Start
+    from wsgi_async import AsyncioLoopManager
+
+
+def test_on_the_calling_thread(worker: Worker, start: Start, mode: str) -> None:
+    """A sync function runs on the thread that called the coroutine, with no running loop."""
+    manager = start(mode)
+
+    async def look() -> tuple[object, int, int]:
+        return await sync_to_async(running_loop)(), await called_on(), ident()
+
+    mine = worker.thread.ident
+    for running, thread, stepper in (
+        worker.call(async_to_sync(look)),
+        worker.call(lambda: manager.run(look())),
+        worker.call(lambda: manager.submit_task(look(), return_sync_future=True).result(LIMIT)),
+    )[:2]:
+        assert (running, thread) == (None, mine)
+        assert (stepper == mine) == (mode == "drives")
+
+
+def test_while_the_keeper_drives(worker: Worker, start: Start) -> None:
+    """It is the calling thread too while a background task makes the keeper drive."""
+    manager = start()
+    began, release = threading.Event(), asyncio.Event()
+
+    async def background() -> None:
+        began.set()
+        await release.wait()
+
+    future = manager.submit_task(background())
+    reached(began)
+
+    async def look() -> tuple[int, int]:
+        return ident(), await called_on()
+
+    stepper, caller = worker.call(async_to_sync(look))
+    assert stepper != caller
+    assert caller == worker.thread.ident
+    manager.get_event_loop().call_soon_threadsafe(release.set)
+    future.result(LIMIT)
+
+
+def test_in_an_except_block(worker: Worker, start: Start) -> None:
+    """And while the caller is handling an exception."""
+    start()
+
+    def handle() -> int:
+        try:
+            raise KeyError
+        except KeyError:
+            return async_to_sync(called_on)()
+
+    assert worker.call(handle) == worker.thread.ident
+
+
+def test_from_a_second_thread(worker: Worker, start: Start, mode: str) -> None:
+    """A second thread that runs a coroutine on the manager has its own functions called there."""
+    manager = start(mode)
+    with Worker() as second:
+        assert second.call(lambda: manager.run(called_on())) == second.thread.ident
+    assert worker.call(lambda: manager.run(called_on())) == worker.thread.ident
+
+
+def test_not_thread_sensitive(worker: Worker, start: Start, mode: str) -> None:
+    """With `thread_sensitive=False` it runs elsewhere, and several run at a time."""
+    start(mode)
+    together = threading.Barrier(2)
+
+    def meet() -> int:
+        together.wait(LIMIT)
+        return ident()
+
+    async def both() -> list[int]:
+        elsewhere = sync_to_async(meet, thread_sensitive=False)
+        return list(await asyncio.gather(elsewhere(), elsewhere()))
+
+    assert worker.thread.ident not in worker.call(async_to_sync(both))
+
+
+def test_gather(worker: Worker, start: Start, mode: str) -> None:
+    """Several beside an await: all run on the calling thread, one at a time, in order."""
+    start(mode)
+    order: list[Any] = []
+
+    def function(number: int) -> int:
+        order.append((number, ident()))
+        return number
+
+    async def wait() -> str:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return "awaited"
+
+    async def all_of_them() -> list[Any]:
+        calls = [sync_to_async(function)(number) for number in range(20)]
+        return list(await asyncio.gather(*calls, wait()))
+
+    assert worker.call(async_to_sync(all_of_them)) == [*range(20), "awaited"]
+    assert order == [(number, worker.thread.ident) for number in range(20)]
+
+
+@pytest.mark.parametrize("way", ["async_to_sync", "run", "mixed"])
+def test_depth(worker: Worker, start: Start, mode: str, way: str) -> None:
+    """Sync code in coroutines in sync code, twenty deep: all sync code is on one thread."""
+    manager = start(mode)
+    threads: list[int] = []
+
+    def sync(left: int) -> int:
+        threads.append(ident())
+        if way == "run" or (way == "mixed" and left % 2):
+            return manager.run(layer(left))
+        return async_to_sync(layer)(left)
+
+    async def layer(left: int) -> int:
+        await asyncio.sleep(0)
+        if not left:
+            return 0
+        return 1 + await sync_to_async(sync)(left - 1)
+
+    assert worker.call(sync, 20) == 20
+    assert threads == [worker.thread.ident] * 21
+
+
+def test_waits_in_a_sync_function(worker: Worker, start: Start, mode: str) -> None:
+    """Each of a manager's calls that waits works in a sync function that a coroutine called."""
+    manager = start(mode)
+    opened: list[int] = []
+
+    @loop_resource
+    async def resource() -> AsyncIterator[int]:
+        opened.append(await called_or_other())
+        yield 7
+
+    async def called_or_other() -> int:
+        return await give(1)
+
+    async def items() -> AsyncIterator[int]:
+        yield await called_on()
+        yield await called_on()
+
+    def function() -> list[Any]:
+        return [
+            manager.run(called_on()),
+            manager.submit_task(give(2), return_sync_future=True).result(LIMIT),
+            manager.submit_task(give(3)).result(LIMIT) if mode == "keeper" else 3,
+            list(manager.iterate(items())),
+            resource.get(),
+        ]
+
+    async def call() -> list[Any]:
+        return await sync_to_async(function)()
+
+    mine = worker.thread.ident
+    assert worker.call(async_to_sync(call)) == [mine, 2, 3, [mine, mine], 7]
+    assert opened == [1]
+
+
+def test_left_behind(worker: Worker, start: Start, mode: str) -> None:
+    """A task that outlives its call gets its sync functions run all the same, elsewhere."""
+    manager = start(mode)
+    go = asyncio.Event()
+
+    async def later() -> int:
+        await go.wait()
+        return await called_on()
+
+    async def begin() -> asyncio.Task[int]:
+        return asyncio.create_task(later())
+
+    async def end(task: asyncio.Task[int]) -> int:
+        go.set()
+        return await task
+
+    task = worker.call(async_to_sync(begin))
+    manager.get_event_loop().call_soon_threadsafe(go.set)
+    assert worker.call(async_to_sync(end), task) != worker.thread.ident
+
+
+def test_left_behind_inside(worker: Worker, start: Start, mode: str) -> None:
+    """One that outlives an inner call is served by the outer one's thread."""
+    start(mode)
+    tasks: list[asyncio.Task[int]] = []
+    go = asyncio.Event()
+
+    async def later() -> int:
+        await go.wait()
+        return await called_on()
+
+    async def begin() -> None:
+        tasks.append(asyncio.create_task(later()))
+
+    async def outer() -> int:
+        await sync_to_async(async_to_sync(begin))()
+        go.set()
+        return await tasks[0]
+
+    assert worker.call(async_to_sync(outer)) == worker.thread.ident
+
+
+def test_asked_for_in_the_last_moment(worker: Worker, start: Start, mode: str) -> None:
+    """What a task asks for in the very turn in which the call ends is run, and answered."""
+    start(mode)
+    ran: list[int] = []
+
+    async def begin() -> asyncio.Task[None]:
+        task = asyncio.create_task(sync_to_async(ran.append)(1))
+        await asyncio.sleep(0)
+        return task
+
+    async def end(task: asyncio.Task[None]) -> None:
+        await task
+
+    task = worker.call(async_to_sync(begin))
+    worker.call(async_to_sync(end), task)
+    assert ran == [1]
+
+
+def test_background_task(worker: Worker, start: Start, mode: str) -> None:
+    """A submitted task may call sync functions, also while nobody waits, and nested."""
+    manager = start(mode)
+
+    async def background() -> tuple[int, int]:
+        first = await called_on()
+        return first, await sync_to_async(async_to_sync(called_on))()
+
+    def view() -> Any:
+        async def submit() -> Any:
+            return manager.submit_task(background())
+
+        return [manager.submit_task(background()), async_to_sync(submit)()]
+
+    for future in worker.call(view):
+        first, second = future.result(LIMIT)
+        assert first == second != worker.thread.ident
+
+
+def test_submitted_and_waited_for(worker: Worker, start: Start, mode: str) -> None:
+    """A sync function waits for a submitted task whose sync function runs elsewhere."""
+    manager = start(mode)
+
+    def function() -> int:
+        return manager.submit_task(called_on(), return_sync_future=True).result(LIMIT)
+
+    async def call() -> int:
+        return await sync_to_async(function)()
+
+    assert worker.call(async_to_sync(call)) != worker.thread.ident
+
+
+def test_thread_sensitive_context(worker: Worker, start: Start, mode: str) -> None:
+    """As with asgiref's, the calling thread comes before a `ThreadSensitiveContext`."""
+    start(mode)
+
+    async def call() -> int:
+        async with ThreadSensitiveContext():
+            return await called_on()
+
+    assert worker.call(async_to_sync(call)) == worker.thread.ident
+
+
+def test_thread_sensitive_context_with_executor(worker: Worker, start: Start, mode: str) -> None:
+    """But not before one with an executor of its own, nor is that lost by a nested call."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    start(mode)
+
+    async def call(pool: ThreadPoolExecutor) -> list[int]:
+        async with ThreadSensitiveContext(executor=pool):
+            inside = [await called_on(), await sync_to_async(async_to_sync(called_on))()]
+        return [*inside, await called_on()]
+
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(ident).result(LIMIT)
+        threads = worker.call(async_to_sync(call), pool)
+    assert threads == [other, other, worker.thread.ident]
+
+
+def test_streams(worker: Worker, start: Start, mode: str) -> None:
+    """An async generator's sync functions run on the thread that iterates."""
+    manager = start(mode)
+    closed: list[int] = []
+
+    async def items() -> AsyncIterator[int]:
+        try:
+            for _ in range(3):
+                yield await called_on()
+        finally:
+            closed.append(await called_on())
+
+    mine = worker.thread.ident
+    assert worker.call(lambda: list(manager.iterate(items()))) == [mine] * 3
+    assert worker.call(lambda: list(manager.iterate(items(), prefetch=2))) == [mine] * 3
+
+    def cut(prefetch: int) -> int:
+        with manager.iterate(items(), prefetch=prefetch) as iterator:
+            return next(iterator)
+
+    assert worker.call(cut, 0) == mine
+    assert worker.call(cut, 2) == mine
+    assert closed == [mine] * 4
+
+
+def test_context_manager(worker: Worker, start: Start, mode: str) -> None:
+    """A context manager's enter and exit have their sync functions run by the `with` thread."""
+    from contextlib import asynccontextmanager
+
+    manager = start(mode)
+    exits: list[int] = []
+
+    @asynccontextmanager
+    async def cm() -> AsyncIterator[int]:
+        yield await called_on()
+        exits.append(await called_on())
+
+    def use() -> tuple[int, int]:
+        with manager.wrap_async_context_manager(cm()) as entered:
+            inside = manager.run(called_on())
+        return entered, inside
+
+    mine = worker.thread.ident
+    assert worker.call(use) == (mine, mine)
+    assert exits == [mine]
+
+
+def test_manager_of_another_thread(worker: Worker, start: Start, mode: str) -> None:
+    """Inside one manager's call another's may be made; each serves its own caller."""
+    start(mode)
+    with Worker() as second:
+        from tests.async_to_sync.parts import make
+
+        theirs: AsyncioLoopManager = second.call(make, mode)
+
+        def function() -> tuple[int, int]:
+            return theirs.run(called_on()), async_to_sync(called_on)()
+
+        async def call() -> tuple[int, int]:
+            return await sync_to_async(function)()
+
+        mine = worker.thread.ident
+        assert worker.call(async_to_sync(call)) == (mine, mine)
+        assert worker.call(async_to_sync(stepped_by))
+        theirs.stop(LIMIT)

@@ -1,0 +1,143 @@
+"""The documentation's site as it is built: complete, and no link in it leads nowhere."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from importlib import import_module
+from pathlib import Path
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
+
+import pytest
+
+import wsgi_async
+
+pytestmark = [pytest.mark.project, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = [
+    "wsgi_async",
+    "wsgi_async.testing",
+    *(f"wsgi_async.integrations.{name}" for name in ("asgiref", "django", "flask")),
+]
+PLUGIN = {"pytest_addoption", "pytest_configure", "switched_on_leak_check"}
+"""What `wsgi_async.testing` has for pytest, not for people."""
+
+
+class Page(HTMLParser):
+    """What a page has and where it leads. Lives as long as the tests."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.anchors: set[str] = set()
+        self.links: list[str] = []
+        self.comments: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if found.get("id"):
+            self.anchors.add(found["id"] or "")
+        target = found.get("href") if tag in ("a", "link") else found.get("src")
+        if target:
+            self.links.append(target)
+
+    def handle_comment(self, data: str) -> None:
+        self.comments.append(data)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` does it: a warning is an error."""
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-E"),
+            *("-d", folder / "doctrees", ROOT / "docs", folder / "html"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=55,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return folder / "html"
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[str, Page]:
+    """All pages by their file names."""
+    return {path.name: Page(path) for path in site.glob("*.html")}
+
+
+def test_every_page_is_in_the_site(pages: dict[str, Page]) -> None:
+    """Each page of the folder can be read on the site, and reached from its first page."""
+    expected = {f"{path.stem}.html" for path in ROOT.glob("docs/*.md")}
+    assert expected <= set(pages)
+    assert expected - {urldefrag(link).url for link in pages["index.html"].links} <= {"index.html"}
+
+
+def test_internal_links_lead_somewhere(site: Path, pages: dict[str, Page]) -> None:
+    """Who follows a link within the site finds the page, and the place in it."""
+    seen = 0
+    for name, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            seen += 1
+            target = unquote(urlsplit(urljoin(name, link)).path)
+            assert (site / target).is_file(), f"{name}: {link}"
+            # The theme's own "back to top" links go to "#".
+            if parts.fragment and target in pages:
+                assert unquote(parts.fragment) in pages[target].anchors, f"{name}: {link}"
+    assert seen > len(pages)
+
+
+def test_external_links_are_well_formed(pages: dict[str, Page]) -> None:
+    """A link that leads away says https and a host; the tests have no network to follow it."""
+    for name, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                assert parts.scheme in ("https", "mailto", "data"), f"{name}: {link}"
+                assert parts.scheme != "https" or "." in parts.netloc, f"{name}: {link}"
+
+
+def test_readmes_links_into_the_pages_lead_somewhere(pages: dict[str, Page]) -> None:
+    """Who reads the README in the repository finds what it promises in docs."""
+    links = re.findall(r"\]\(docs/(\w+)\.md(?:#([\w-]+))?\)", (ROOT / "README.md").read_text())
+    assert links
+    for name, anchor in links:
+        page = pages[f"{name}.html"]
+        assert not anchor or anchor in page.anchors, f"{name}.md#{anchor}"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_every_public_name_is_in_the_reference(part: str, pages: dict[str, Page]) -> None:
+    """The API page has each public name, with an address of its own."""
+    names = set(import_module(part).__all__) - PLUGIN
+    assert names
+    assert {name for name in names if f"{part}.{name}" not in pages["api.html"].anchors} == set()
+
+
+def test_site_is_of_this_version(site: Path) -> None:
+    """Who reads the site sees which version it describes."""
+    assert f"wsgi_async {wsgi_async.__version__}" in (site / "index.html").read_text()
+
+
+def test_site_shows_nothing_that_is_for_the_tests(pages: dict[str, Page]) -> None:
+    """The checks in the pages' sources stay there."""
+    words = ("check", "continues", "output", "file:", "pytest:", "not run")
+    for name, page in pages.items():
+        found = [text for text in page.comments if text.strip().startswith(words)]
+        assert found == [], name
+
+
+def test_picture_is_a_part_of_its_page(site: Path) -> None:
+    """The drawing follows the reader's choice of light or dark, which only a part of it can."""
+    page = (site / "design.html").read_text()
+    assert page.count('<svg class="drawing"') == 1
+    assert 'body[data-theme="dark"] svg.drawing' in page
