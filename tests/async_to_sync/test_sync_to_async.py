@@ -363,7 +363,9 @@ def test_manager_of_another_thread(worker: Worker, start: Start, mode: str) -> N
 
 def test_other_branches_get_going_first(worker: Worker, start: Start) -> None:
     """A request that is made beside a query is under way before the query holds up the loop."""
-    start("drives")
+    loop = start("drives").get_event_loop()
+    if not isinstance(loop, asyncio.SelectorEventLoop):
+        pytest.skip("another loop cannot tell when nothing is ready, and is left at once")
     sent = threading.Event()
 
     async def request() -> None:

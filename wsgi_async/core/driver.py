@@ -326,7 +326,8 @@ class Driver:
         """On the loop: there is a sync function for the thread that waits for this job.
 
         If it is the one that drives, the job's other branches first come to where they wait for
-        something: the request that one of them sends is then under way meanwhile.
+        something: the request that one of them sends is then under way meanwhile. A loop that
+        cannot tell when nothing is ready is left at once.
         """
         if self.target is job:
             if self._selector is None:
