@@ -27,6 +27,8 @@ class Effort:
         idle: seconds for which their CPU time is watched.
         request_rounds: rounds of requests through gunicorn.
         request_seconds: whole seconds that one route gets in such a round.
+        step_rounds: rounds of views that the worker thread steps, or the keeper.
+        step_requests: requests that are timed one by one in such a round.
         event_rounds: rounds of Server-Sent Events through gunicorn.
         events: events that one route sends in such a round.
     """
@@ -47,6 +49,8 @@ class Effort:
     idle: float
     request_rounds: int
     request_seconds: int
+    step_rounds: int
+    step_requests: int
     event_rounds: int
     events: int
 
@@ -68,6 +72,8 @@ FULL = Effort(
     idle=5.0,
     request_rounds=11,
     request_seconds=1,
+    step_rounds=4,
+    step_requests=20,
     event_rounds=10,
     events=100,
 )
@@ -90,6 +96,8 @@ QUICK = Effort(
     idle=1.0,
     request_rounds=2,
     request_seconds=1,
+    step_rounds=1,
+    step_requests=10,
     event_rounds=2,
     events=100,
 )

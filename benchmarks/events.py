@@ -18,7 +18,7 @@ ROUTES = {"plain": "/plain", "iterate": "/iterate", "prefetch": "/prefetch"}
 
 def sent_events(effort: Effort) -> Scenario:
     """Events of three views, one stream at a time: milliseconds from making to arrival."""
-    with gunicorn("benchmarks.events_app", workers=WORKERS, threads=THREADS) as port:
+    with gunicorn("benchmarks.events_app:application", workers=WORKERS, threads=THREADS) as port:
         measures: dict[str, Measure] = {
             key: partial(under_way, port, path, effort.events) for key, path in ROUTES.items()
         }

@@ -1,10 +1,11 @@
-"""Draw the results: one SVG of four panels, the same bytes for the same results."""
+"""Draw the results: one SVG, a panel for each scenario, the same bytes for the same results."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from benchmarks.report import readable
@@ -17,12 +18,20 @@ if TYPE_CHECKING:
 OURS, OTHERS, LIMIT = "#0b6e4f", "#9aa5b1", "#3e4c59"
 """Colours: what this library does, what else there is, and what cannot be beaten."""
 
-COLOURS = {"run": OURS, "submit": OURS, "ours": OURS, "limit": LIMIT, "plain": LIMIT}
+COLOURS = {
+    **dict.fromkeys(("run", "submit", "ours", "iterate", "prefetch", "resource"), OURS),
+    **dict.fromkeys(("limit", "plain", "look_up"), LIMIT),
+}
 """Contender's key: its colour, if it is not one of the others."""
 
 
 WAYS = ("limit", "run", "submit", "threadsafe", "asyncio_run", "portal", "asgiref")
 """Ways to call, from top to bottom."""
+
+
+CONVERTERS, VIEWS = ("ours", "asgiref"), ("ours", "own")
+STREAMS, EVENTS = ("limit", "iterate", "prefetch"), ("plain", "iterate", "prefetch")
+"""What else is compared, from top to bottom."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,11 @@ class Panel:
 PAD = 0.12
 """Inches of space around each panel."""
 
+RATE = "requests per second: more is better"
+
+WRAP = 34
+"""Characters of a label in one line: a longer one would take the room of the bars."""
+
 LATENCY = "µs per call, logarithmic: less is better"
 
 PANELS = (
@@ -56,8 +70,31 @@ PANELS = (
     Panel(
         "requests",
         "Flask under gunicorn's threads",
-        "requests per second: more is better",
+        RATE,
         ("plain", "ours", "asyncio_run", "flask_async"),
+    ),
+    Panel("async_to_sync", "async_to_sync(noop)()", "µs per call: less is better", CONVERTERS),
+    Panel(
+        "sync_to_async",
+        "sync_to_async(noop)() inside of it",
+        "µs per call: less is better",
+        CONVERTERS,
+    ),
+    Panel("flask", "Flask async def view", RATE, VIEWS),
+    Panel("django", "Django async view, ORM query", RATE, VIEWS),
+    Panel(
+        "upstream",
+        "Flask view that makes 5 HTTP calls",
+        RATE,
+        ("ours", "asyncio_run", "shared_tls"),
+    ),
+    Panel("events", "A Server-Sent Event under way", "ms: less is better", EVENTS),
+    Panel("stream", "Items of an async generator", "µs per item: less is better", STREAMS),
+    Panel(
+        "resource",
+        "A loop resource that is open",
+        "ns per await: less is better",
+        ("look_up", "by_loop", "resource"),
     ),
 )
 
@@ -90,9 +127,14 @@ def draw(results: Results, path: Path, *, subtitle: str) -> bool:
             "figure.constrained_layout.w_pad": PAD,
         }
     ):
-        rows = (len(panels) + 1) // 2
+        heights = [max(map(height, pair)) for pair in in_pairs(panels)]
         figure, grid = plt.subplots(
-            rows, 2, figsize=(12, 3.4 * rows + 0.6), squeeze=False, layout="constrained"
+            len(heights),
+            2,
+            figsize=(12, sum(heights) + 0.6),
+            height_ratios=heights,
+            squeeze=False,
+            layout="constrained",
         )
         figure.suptitle("What it costs to call async code from a WSGI worker thread\n" + subtitle)
         axes = list(grid.flat)
@@ -106,6 +148,16 @@ def draw(results: Results, path: Path, *, subtitle: str) -> bool:
     return True
 
 
+def in_pairs(panels: Sequence[Panel]) -> list[Sequence[Panel]]:
+    """Return the panels row by row."""
+    return [panels[place : place + 2] for place in range(0, len(panels), 2)]
+
+
+def height(panel: Panel) -> float:
+    """Return how much room a panel needs, in inches: bars are equally thick in all."""
+    return 1.0 + 0.34 * len(panel.keys)
+
+
 def _fill(axis: Axes, panel: Panel, scenario: Scenario) -> None:
     keys = [key for key in panel.keys if key in scenario]
     values = [scenario[key].median for key in keys]
@@ -115,8 +167,9 @@ def _fill(axis: Axes, panel: Panel, scenario: Scenario) -> None:
         axis.annotate(
             readable(value), (value, place), (8, 0), textcoords="offset points", va="center"
         )
-    axis.set_yticks(range(len(keys)), [SUBJECTS[panel.scenario].label(key) for key in keys])
-    axis.invert_yaxis()
+    labels = [fill(SUBJECTS[panel.scenario].label(key), WRAP) for key in keys]
+    axis.set_yticks(range(len(keys)), labels)
+    axis.set_ylim(len(keys) - 0.5, -0.5)  # a row has the same height for dots and bars
     axis.set_title(panel.title, fontweight="bold", loc="left")
     axis.set_xlabel(panel.unit, loc="left")
     axis.spines[["top", "right"]].set_visible(False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from benchmarks.child import environment, module
 from benchmarks.effort import Effort
@@ -31,28 +32,46 @@ ROUTES = {
 """Contender's key: its path in the app. One server has them all: equal conditions for all."""
 
 
+class Route(NamedTuple):
+    """Where a view is: one server, one path of its app."""
+
+    port: int
+    path: str
+
+
 def requests(effort: Effort) -> Scenario:
     """Requests per second of four views that do the same in four ways."""
-    with gunicorn("benchmarks.flask_app", workers=WORKERS, threads=THREADS) as port:
-        return side_by_side(port, ROUTES, effort)
+    with gunicorn("benchmarks.flask_app:application", workers=WORKERS, threads=THREADS) as port:
+        return side_by_side({key: Route(port, path) for key, path in ROUTES.items()}, effort)
 
 
-def side_by_side(port: int, routes: Mapping[str, str], effort: Effort) -> Scenario:
-    """Measure views of one app: requests per second.
+def side_by_side(
+    routes: Mapping[str, Route], effort: Effort, *, rounds: int | None = None
+) -> Scenario:
+    """Measure views, of one app or of several: requests per second.
 
     Args:
-        port: where the app is served.
-        routes: contender's key: its path; every path must answer "ok".
+        routes: contender's key: where it is; every one must answer "ok".
         effort: how long to measure.
+        rounds: how many rounds, if not `request_rounds`.
     """
-    for path in routes.values():
-        if get(port, path) != "ok":
-            raise RuntimeError(f"{path} does not give the answer that all must give.")
+    check(routes.values())
     load = with_wrk if client() == "wrk" else with_own_client
     measures: dict[str, Measure] = {
-        key: partial(load, port, path, effort.request_seconds) for key, path in routes.items()
+        key: partial(load, *route, effort.request_seconds) for key, route in routes.items()
     }
-    return interleave(measures, "1/s", rounds=effort.request_rounds)
+    return interleave(measures, "1/s", rounds=rounds or effort.request_rounds)
+
+
+def check(routes: Iterable[Route]) -> None:
+    """Look whether all give the same answer.
+
+    Raises:
+        RuntimeError: One of them does not answer "ok".
+    """
+    for route in routes:
+        if get(*route) != "ok":
+            raise RuntimeError(f"{route.path} does not give the answer that all must give.")
 
 
 def client() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from benchmarks import calls, contenders, streams
+from benchmarks import calls, contenders, converting, streams, who_steps
 from benchmarks.effort import Effort
 from benchmarks.events import sent_events
 from benchmarks.middleware import middleware
@@ -15,6 +15,7 @@ from benchmarks.rest import rest
 from benchmarks.threads import WORKERS, eight_threads
 from benchmarks.timing import Scenario
 from benchmarks.upstream import http_calls
+from benchmarks.views import django_view, flask_view
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ LABELS = {
     )
 }
 """Contender's key: its name for people."""
+
+CONVERTERS = {"ours": "wsgi_async's async_to_sync", "asgiref": "asgiref's async_to_sync"}
+"""Ways to make a sync function of an async one: their names for people."""
 
 STREAMS = {
     "limit": "loop.run_until_complete(anext()) (limit)",
@@ -92,6 +96,18 @@ SUBJECTS = {
             "resource": "await resource()",
         },
     ),
+    "async_to_sync": Subject(
+        "async_to_sync(noop)(): us per call",
+        converting.calls_into_async,
+        baseline="ours",
+        labels=CONVERTERS,
+    ),
+    "sync_to_async": Subject(
+        "await sync_to_async(noop)() inside of it: us per call",
+        converting.calls_back,
+        baseline="ours",
+        labels=CONVERTERS,
+    ),
     "rest": Subject(
         "a manager at rest",
         rest,
@@ -115,6 +131,34 @@ SUBJECTS = {
             "flask_async": "Flask async def view",
             "asyncio_run": "sync view, asyncio.run",
         },
+        served=True,
+    ),
+    "flask": Subject(
+        "gunicorn gthread, a Flask async def view: requests per second",
+        flask_view,
+        baseline="own",
+        labels={"ours": "with AsyncLoop(app)", "own": "Flask's own"},
+        served=True,
+    ),
+    "django": Subject(
+        "gunicorn gthread, a Django async view with a query and 3 awaits: requests per second",
+        django_view,
+        baseline="own",
+        labels={"ours": "with our get_wsgi_application", "own": "Django's own"},
+        served=True,
+    ),
+    "who_steps": Subject(
+        "gunicorn gthread, who steps a Django view: requests per second",
+        who_steps.under_load,
+        baseline=None,
+        labels=who_steps.LABELS,
+        served=True,
+    ),
+    "who_steps_alone": Subject(
+        "the same, one request at a time: ms per request",
+        who_steps.one_by_one,
+        baseline=None,
+        labels=who_steps.LABELS,
         served=True,
     ),
     "upstream": Subject(

@@ -18,7 +18,12 @@ GRACE = 15
 
 @contextmanager
 def gunicorn(app: str, *, workers: int, threads: int) -> Iterator[int]:
-    """Serve the module `app` with `workers` processes of `threads` threads; gives the port.
+    """Serve `app` with `workers` processes of `threads` threads; gives the port.
+
+    Args:
+        app: As gunicorn takes it: "module:application", or "module:factory('argument')".
+        workers: How many processes.
+        threads: How many threads each of them has.
 
     Raises:
         RuntimeError: it did not start; the error holds what gunicorn wrote.
@@ -26,7 +31,7 @@ def gunicorn(app: str, *, workers: int, threads: int) -> Iterator[int]:
     # The socket is bound here and inherited, so no port can be lost to somebody else.
     with socket.create_server(("127.0.0.1", 0)) as listener, tempfile.TemporaryFile("w+") as log:
         port: int = listener.getsockname()[1]
-        command = module("gunicorn", f"{app}:application")
+        command = module("gunicorn", app)
         command += ["--config", "python:benchmarks.gunicorn_conf"]
         command += ["--workers", str(workers), "--threads", str(threads)]
         command += ["--bind", f"fd://{listener.fileno()}"]

@@ -150,10 +150,34 @@ TARGETS = (
         at_most=3,
     ),
     Target(
+        "async_to_sync",
+        "our async_to_sync(noop)() / asgiref's, calls per second",
+        _ratio("async_to_sync", "asgiref", "ours"),  # of times, so the other way round
+        at_least=15,
+    ),
+    Target(
+        "sync_to_async",
+        "await sync_to_async(noop)() inside: ours / asgiref's, calls per second",
+        _ratio("sync_to_async", "asgiref", "ours"),
+        at_least=1.5,
+    ),
+    Target(
         "requests",
         "our Flask view / Flask async def view, requests per second",
         _ratio("requests", "ours", "flask_async"),
         at_least=2,
+    ),
+    Target(
+        "flask",
+        "Flask async def view, with / without the integration, requests per second",
+        _ratio("flask", "ours", "own"),
+        at_least=2,
+    ),
+    Target(
+        "django",
+        "Django async view, a query and 3 concurrent awaits, with / without, requests per second",
+        _ratio("django", "ours", "own"),
+        at_least=1.5,
     ),
     Target(
         "upstream",

@@ -19,7 +19,10 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\
 
 
 class Answering(asyncio.Protocol):
-    """Answers "ok" to each request, and keeps the connection; lives as long as that."""
+    """Answers "ok" to each request, when it asks for it, and keeps the connection.
+
+    Lives as long as the connection. Who asks for a wait sends one request at a time.
+    """
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -32,8 +35,20 @@ class Answering(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer what is complete; a request has no body here."""
         *requests, self._begun = (self._begun + data).split(b"\r\n\r\n")
-        if self._transport is not None and requests:
-            self._transport.write(ANSWER * len(requests))
+        for milliseconds in map(asked_to_wait, requests):
+            if milliseconds:
+                asyncio.get_running_loop().call_later(milliseconds / 1000, self._answer)
+            else:
+                self._answer()
+
+    def _answer(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(ANSWER)
+
+
+def asked_to_wait(request: bytes) -> int:
+    """Return the milliseconds that the path of a request asks for: `/20` is 20, `/` none."""
+    return int(request.split(b" ", 2)[1][1:] or 0)
 
 
 async def serve(listener: socket.socket) -> None:

@@ -388,3 +388,22 @@ def test_manager_of_another_thread(worker: Worker, start: Start, mode: str) -> N
         assert worker.call(async_to_sync(call)) == (mine, mine)
         assert worker.call(async_to_sync(stepped_by))
         theirs.stop(LIMIT)
+
+
+def test_other_branches_get_going_first(worker: Worker, start: Start) -> None:
+    """A request that is made beside a query is under way before the query holds up the loop."""
+    loop = start("drives").get_event_loop()
+    if not isinstance(loop, asyncio.SelectorEventLoop):
+        pytest.skip("another loop cannot tell when nothing is ready, and is left at once")
+    sent = threading.Event()
+
+    async def request() -> None:
+        for _ in range(3):  # as a client does that takes a connection out of its pool
+            await asyncio.sleep(0)
+        sent.set()
+
+    async def view() -> bool:
+        seen, _ = await asyncio.gather(sync_to_async(sent.is_set)(), request())
+        return seen
+
+    assert worker.call(async_to_sync(view))

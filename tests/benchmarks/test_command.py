@@ -69,7 +69,15 @@ def test_everything_is_measured_by_default() -> None:
 def test_what_needs_a_server_can_be_left_out() -> None:
     """Where no server can be started, the rest can be measured."""
     left_out = set(SUBJECTS) - set(command.chosen(options("--no-gunicorn")))
-    assert left_out == {"requests", "upstream", "events"}
+    assert left_out == {
+        "requests",
+        "flask",
+        "django",
+        "who_steps",
+        "who_steps_alone",
+        "upstream",
+        "events",
+    }
 
 
 def test_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

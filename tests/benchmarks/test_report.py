@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks import machine, report
 from benchmarks.effort import QUICK
+from benchmarks.scenarios import SUBJECTS
 from benchmarks.targets import TARGETS, Figure, Target, figures
 from benchmarks.timing import Results, Series
 
@@ -153,6 +154,15 @@ def test_plot_is_the_same_for_the_same_results(tmp_path: Path) -> None:
     changed["alone"]["run"] = Series("us", (20.0,))
     plot.draw(changed, tmp_path / "three.svg", subtitle="a machine")
     assert (tmp_path / "three.svg").read_bytes() != drawn[0]
+
+
+def test_each_panel_shows_what_is_measured() -> None:
+    """A panel without its scenario, or with bare keys for names, would tell nobody anything."""
+    from benchmarks.plot import PANELS
+
+    for panel in PANELS:
+        subject = SUBJECTS[panel.scenario]
+        assert all(subject.label(key) != key for key in panel.keys)
 
 
 def test_nothing_to_draw(tmp_path: Path) -> None:

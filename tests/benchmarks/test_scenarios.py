@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
 
-from benchmarks import calls, contenders, events, requests, resource, streams, threads, upstream
+from benchmarks import (
+    calls,
+    contenders,
+    converting,
+    events,
+    requests,
+    resource,
+    streams,
+    threads,
+    upstream,
+    upstream_server,
+    views,
+    who_steps,
+)
 from benchmarks.contenders import Contender
 from benchmarks.effort import QUICK, Effort
 from benchmarks.middleware import middleware
 from benchmarks.neighbours import cpu_bound_neighbours
 from benchmarks.rest import rest
 from benchmarks.scenarios import SUBJECTS
+from benchmarks.server import get
 from benchmarks.timing import Call, Scenario
 
 TINY = Effort(
@@ -36,6 +51,8 @@ TINY = Effort(
     idle=0.05,
     request_rounds=1,
     request_seconds=1,
+    step_rounds=1,
+    step_requests=2,
     event_rounds=1,
     events=3,
 )
@@ -144,6 +161,29 @@ def test_resource() -> None:
     check(resource.open_resource(TINY), {"look_up", "by_loop", "resource"}, values=2)
 
 
+def test_converters() -> None:
+    """Our async_to_sync is measured beside asgiref's, and what is called back inside of each."""
+    for scenario in (converting.calls_into_async(TINY), converting.calls_back(TINY)):
+        check(scenario, {"ours", "asgiref"}, values=2)
+
+
+@pytest.mark.parametrize("way", converting.WAYS.values())
+def test_sync_calls_run_on_the_thread_that_waits(
+    way: converting.Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal work: either way each sync call runs, and on the calling worker thread."""
+    ran: list[int] = []
+    monkeypatch.setattr(converting, "sync_noop", lambda: ran.append(threading.get_ident()))
+
+    @calls.on_a_worker_thread
+    def measured(_: Effort) -> Scenario:
+        way(converting.sync_calls)(3)
+        assert ran == [threading.get_ident()] * 3
+        return {}
+
+    measured(TINY)
+
+
 @pytest.mark.slow
 def test_rest() -> None:
     """Managers at rest are measured in a process of their own."""
@@ -166,6 +206,35 @@ def test_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three views that call another server are measured through a real gunicorn."""
     monkeypatch.setattr("shutil.which", lambda _: None)
     check(upstream.http_calls(TINY), {"ours", "asyncio_run", "shared_tls"}, values=1)
+
+
+@pytest.mark.gunicorn
+@pytest.mark.slow
+@pytest.mark.parametrize("measure", [views.flask_view, views.django_view])
+def test_views(measure: Callable[[Effort], Scenario], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same view is measured with the integration and without, each in its own gunicorn."""
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    check(measure(TINY), {"ours", "own"}, values=1)
+
+
+@pytest.mark.gunicorn
+@pytest.mark.slow
+def test_who_steps() -> None:
+    """Each view is timed, stepped by the worker thread and stepped by the keeper."""
+    scenario = who_steps.one_by_one(TINY)
+    check(scenario, set(who_steps.LABELS), values=2)
+    # Who asks for 20 ms gets them: the call and the query are really made.
+    assert scenario["both_20_worker"].median >= 20
+    assert scenario["slow_2_keeper"].median >= 5
+
+
+def test_the_server_that_is_called_answers_each_request() -> None:
+    """Every request is answered, and one that asks for a wait gets it."""
+    with upstream_server.upstream() as port:
+        assert get(port, "/") == get(port, "/1") == "ok"
+        start = time.monotonic()
+        assert get(port, "/30") == "ok"
+        assert time.monotonic() - start >= 0.03
 
 
 @pytest.mark.gunicorn

@@ -15,7 +15,7 @@ from .asgiref_locals import move_here
 from .caller import Caller
 from .jobs import DROPPED
 from .log import logger
-from .visits import Visits
+from .visits import TURNS, Visits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -326,9 +326,17 @@ class Driver:
             job.waiter.signal.set()
 
     def call_for(self, job: Job) -> None:
-        """On the loop: there is a sync function for the thread that waits for this job."""
+        """On the loop: there is a sync function for the thread that waits for this job.
+
+        If it is the one that drives, the job's other branches first come to where they wait for
+        something: the request that one of them sends is then under way meanwhile. A loop that
+        cannot tell when nothing is ready is left at once.
+        """
         if self.target is job:
-            self._stop()
+            if self._selector is None:
+                self._stop()
+            else:
+                self._selector.leave_soon(self._stop, TURNS)
         elif job.waiter is not None:
             job.waiter.signal.set()
 

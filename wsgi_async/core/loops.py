@@ -43,6 +43,16 @@ class WatchedSelector(selectors.DefaultSelector):
     first_turn = False
     """Set before a visit: the loop may have been polled a moment ago, by the last visit."""
     _poll_again = 0.0
+    _turns_left = 0
+
+    def leave_soon(self, stop: Callable[[], None], turns: int) -> None:
+        """End the visit as soon as nothing is ready, and after so many turns of the loop at last.
+
+        Args:
+            stop: Ends it in the turn in which it is called.
+            turns: At least one, counted from the next.
+        """
+        self._stop, self._turns_left = stop, turns
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As the base class, but for a visit's first turn when something is ready anyway.
@@ -51,6 +61,14 @@ class WatchedSelector(selectors.DefaultSelector):
         there are. A poll is a system call that gives up the GIL: for a call of a few
         microseconds that is an eighth of its time alone, and more beside other threads.
         """
+        if self._turns_left:
+            self._turns_left -= 1
+            if timeout != 0:
+                self._turns_left = 0
+                self._stop()
+                return []  # whoever comes next looks at the sockets
+            if not self._turns_left:
+                self._stop()
         if self.first_turn:
             self.first_turn = False
             if timeout == 0:

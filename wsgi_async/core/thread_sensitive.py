@@ -11,19 +11,18 @@ import asyncio
 import os
 import sys
 from concurrent.futures import Executor
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from .sync_calls import current_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable
     from concurrent.futures import Future
 
 __all__ = [
     "ORIGINAL",
-    "as_calling_thread",
+    "AsCallingThread",
     "asgiref_sync",
     "call_asgiref",
     "forget",
@@ -82,26 +81,30 @@ def forget(loop: asyncio.AbstractEventLoop) -> None:
         asgiref.AsyncToSync.loop_thread_executors.pop(loop, None)
 
 
-@contextmanager
-def as_calling_thread() -> Generator[None]:
-    """Have asgiref ask us for what runs in copies of the present context.
+class AsCallingThread:
+    """Has asgiref ask us for what runs in copies of the present context; a context manager.
 
     It looks there first. What it finds may be an executor of its own, which refuses to serve the
     thread that it belongs to, and comes even before a `ThreadSensitiveContext`.
+
+    Lives as long as one call. A class, as a generator would take several times as long.
     """
-    if (asgiref := asgiref_sync()) is None:
-        yield
-        return
-    executors = asgiref.AsyncToSync.executors
-    before = getattr(executors, "current", None)
-    if before is _calling_thread:
-        yield
-        return
-    executors.current = _calling_thread
-    try:
-        yield
-    finally:
-        executors.current = before
+
+    __slots__ = ("_before", "_executors")
+
+    def __enter__(self) -> None:
+        self._executors: Any = None  # where we have put ours, if we have
+        asgiref = asgiref_sync()
+        if asgiref is not None:
+            executors = asgiref.AsyncToSync.executors
+            self._before = getattr(executors, "current", None)
+            if self._before is not _calling_thread:
+                executors.current = _calling_thread
+                self._executors = executors
+
+    def __exit__(self, *_: object) -> None:
+        if self._executors is not None:
+            self._executors.current = self._before
 
 
 def origin() -> asyncio.AbstractEventLoop | None:

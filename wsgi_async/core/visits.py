@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from .loops import BoundLoop, WatchedSelector
     from .seam import Seam
 
-__all__ = ["Visits"]
+__all__ = ["TURNS", "Visits"]
 
-_TURNS = 5
-"""Of the loop, that a leaving caller makes for others: enough for a task of a few steps."""
+TURNS = 5
+"""Of the loop, for others before a caller leaves it: enough for a task of a few steps."""
 
 
 class Visits:
@@ -59,7 +59,7 @@ class Visits:
             Whether the loop has come to rest. With a loop that cannot tell, it is taken to have.
         """
         if self._selector is None:
-            for _ in range(_TURNS):
+            for _ in range(TURNS):
                 self.stop()
                 self.visit()
             return True
@@ -71,7 +71,7 @@ class Visits:
             self.stop()
 
         def turned() -> None:
-            if next(turns) >= _TURNS:
+            if next(turns) >= TURNS:
                 self.stop()
 
         self._selector.ask(lambda: True, at_rest, turned)
