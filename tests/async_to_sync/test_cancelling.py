@@ -29,6 +29,20 @@ def cancel_soon(task: asyncio.Task[Any]) -> None:
     task.get_loop().call_soon_threadsafe(task.cancel)
 
 
+def wait_for_turns(loop: asyncio.AbstractEventLoop) -> None:
+    """Wait until a loop that another thread runs has turned a few times."""
+    turned = threading.Event()
+
+    def turn(left: int) -> None:
+        if left:
+            loop.call_soon(turn, left - 1)
+        else:
+            turned.set()
+
+    loop.call_soon_threadsafe(turn, 10)
+    assert turned.wait(LIMIT)
+
+
 def test_function_is_not_interrupted(worker: Worker, start: Start, mode: str) -> None:
     """A coroutine that is cancelled while its sync function runs gets that; the function ends."""
     start(mode)
@@ -74,7 +88,7 @@ def test_cancelled_before_it_began(worker: Worker, start: Start, mode: str) -> N
 
 def test_inner_coroutine_is_cancelled(worker: Worker, start: Start, mode: str) -> None:
     """With a coroutine is cancelled what its sync function waits for; that can clean up first."""
-    start(mode)
+    loop = start(mode).get_event_loop()
     order: list[str] = []
     endless = Endless()
 
@@ -82,6 +96,8 @@ def test_inner_coroutine_is_cancelled(worker: Worker, start: Start, mode: str) -
         try:
             async_to_sync(endless.wait)()
         except asyncio.CancelledError:
+            if mode == "keeper":  # the loop goes on meanwhile
+                wait_for_turns(loop)
             order.append("function")
             raise
 
@@ -153,10 +169,11 @@ def test_timeout_among_sync_functions(worker: Worker, start: Start, mode: str) -
             await sync_to_async(function)()
 
     async def branches() -> None:
-        await asyncio.gather(branch(), branch(), branch())
+        await asyncio.gather(*(branch() for _ in range(10)))
 
     with pytest.raises(TimeoutError):
         worker.call(lambda: manager.run(branches(), timeout=0.05))
+    assert len(calls) < 1000
     assert set(calls) == {worker.thread.ident}
 
 
@@ -171,7 +188,7 @@ def test_timeout_among_a_streams_sync_functions(worker: Worker, start: Start) ->
             calls.append(1)
 
     async def items() -> AsyncIterator[int]:
-        await asyncio.gather(branch(), branch(), branch())
+        await asyncio.gather(*(branch() for _ in range(10)))
         yield 1
 
     def call() -> None:
@@ -212,11 +229,15 @@ def test_deadline(worker: Worker, start: Start, mode: str) -> None:
     async def begin() -> None:
         begun.append(1)
 
+    async def inner() -> None:
+        time.sleep(0.1)  # the deadline of both calls is over now, and comes in the same turn
+        await endless.wait()
+
     async def outer() -> None:
-        await sync_to_async(async_to_sync(endless.wait))()
+        await sync_to_async(async_to_sync(inner))()
 
     def call() -> None:
-        deadline.set(time.monotonic() + 0.1)
+        deadline.set(time.monotonic() + 0.08)
         with pytest.raises(TimeoutError, match="deadline"):
             async_to_sync(outer)()
         with pytest.raises(TimeoutError, match="deadline"):
