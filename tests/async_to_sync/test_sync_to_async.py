@@ -404,6 +404,6 @@ def test_other_branches_get_going_first(worker: Worker, start: Start) -> None:
 
     async def view() -> bool:
         seen, _ = await asyncio.gather(sync_to_async(sent.is_set)(), request())
-        return seen
+        return bool(seen)
 
     assert worker.call(async_to_sync(view))

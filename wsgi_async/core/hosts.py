@@ -49,8 +49,8 @@ class TaskHost:
         self.ended = False
         self.context = context
         self._turn: asyncio.Future[None] | None = None  # pending while it is parked
-        # What sync functions its coroutines call waits here for the thread of the next call.
-        self.calls = SyncCalls(driver, None, wake=self.call_for)
+        # What sync functions its coroutines call, for the thread that calls it.
+        self.calls = SyncCalls(driver, None, wake=self.wake_waiter if self.ahead else None)
         context.run(current_calls.set, self.calls)
 
     @property
@@ -62,8 +62,11 @@ class TaskHost:
     def job(self, job: HostJob | None) -> None:
         self.calls.job = job
 
-    def call_for(self) -> None:
-        """On the loop: there is a sync function to run, and somebody may wait past the jobs."""
+    ahead = False
+    """Whether it works between its jobs too, for a thread that comes, or waits past the jobs."""
+
+    def wake_waiter(self) -> None:
+        """On the loop: there is a sync function for that thread."""
 
     # -- in the calling thread ---------------------------------------------------------------
 

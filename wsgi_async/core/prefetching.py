@@ -116,8 +116,10 @@ class PrefetchingPump(Pump):
 
     # -- in the keeper's thread, or where a job ends ---------------------------------------------
 
-    def call_for(self) -> None:
-        """As the base class: the consumer may wait for an item."""
+    ahead = True
+
+    def wake_waiter(self) -> None:
+        """As the base class: the consumer may wait for an item, or will."""
         with self._lock:
             waiter = self._waiter
         if waiter is not None:

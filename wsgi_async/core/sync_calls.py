@@ -121,10 +121,12 @@ class SyncCalls:
     def add(self, call: SyncCall) -> bool:
         """Line up a function; False if the wait is over."""
         with self.driver.baton.mutex:
-            if self.closed:
+            job = self.job
+            # Between two jobs of a host nobody waits, and who comes next may wait for this very
+            # function by way of a task that the host has left.
+            if self.closed or (job is None and self._wake is None):
                 return False
             self.queue.append(call)
-            job = self.job
         if self._wake is not None:
             self._wake()
         if job is not None:
