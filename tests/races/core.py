@@ -96,7 +96,7 @@ _future_base = share(futures.DrivenFuture, _future, guarded="_done _waiters")
 _timer = share(timer.TimerThread, _by_baton, free="_ended _asleep_until")
 _driver = share(driver.Driver, _by_baton, free="target")
 _keeper = share(keeper.Keeper, _by_baton, free="_watching")
-_calls = share(sync_calls.SyncCalls, _by_baton, guarded="closed", free="job")
+_calls = share(sync_calls.SyncCalls, _by_baton, free="closed job")
 _waiter_class = share(jobs.Waiter, _waiter, guarded="granted")
 SharedLife = share(
     lifecycle.Life, _life, free="driver task_type given_up _state _ended _keeper _deadline"
@@ -145,7 +145,7 @@ UNSHARED = {
         "_loop _selector _baton _seam linger _signal thread _idle _next_timer _start_soon"
     ),
     "SharedLife": "id _node _settings _seam _on_stopped _lock outlive",
-    "SharedCalls": "driver outer calls_back queue _wake",
+    "SharedCalls": "driver outer queue wake calls_back",
     "SharedTimer": "_clock _signal _incoming thread",
     "SharedJob": "coro context foreign_context name calls calls_back",
     "SharedWaiter": "thread job signal",

@@ -50,7 +50,9 @@ class TaskHost:
         self.context = context
         self._turn: asyncio.Future[None] | None = None  # pending while it is parked
         # What sync functions its coroutines call, for the thread that calls it.
-        self.calls = SyncCalls(driver, None, wake=self.wake_waiter if self.ahead else None)
+        self.calls = SyncCalls(driver, None)
+        if self.ahead:
+            self.calls.wake = self.wake_waiter
         context.run(current_calls.set, self.calls)
 
     @property

@@ -51,8 +51,11 @@ def run_on(
     """
     if asgiref_sync() is None:
         return _run(driver, coro, timeout, context, copy_back, None)
-    serve_sync_calls(driver)
-    calls = SyncCalls(driver, current_calls.get(), calls_back=calls_back)
+    if not driver.serves_sync_calls:
+        serve_sync_calls(driver)
+    calls = SyncCalls(driver, current_calls.get())
+    if calls_back:
+        calls.calls_back = True
     before = current_calls.set(calls)
     try:
         return _run(driver, coro, timeout, context, copy_back, calls)
@@ -99,7 +102,8 @@ def _run(
             coro.close()  # refused, or a signal handler raised before anybody had seen it
         raise
     finally:
-        if copy_back and job.context:
+        # With nothing in it but ours, there is nothing to copy.
+        if copy_back and len(job.context) > (calls is not None):
             copy_changes(job.context, before)
     if job.exception is not None or job.expired:
         _raise(job, within(timeout, seconds))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextvars
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import asyncio
@@ -71,33 +71,25 @@ class SyncCall:
 class SyncCalls:
     """What the waiting thread is to run for one coroutine. Lives as long as the wait.
 
-    `queue` and `closed` are guarded by the baton's mutex; who reads the queue without it looks
-    again after the wake-up that follows each addition.
+    The queue is changed under the baton's mutex; who reads it without looks again after the wake-up
+    that follows each addition. `closed` is set by the thread that serves, without the mutex.
 
     Args:
         driver: Whose loop the coroutine is on.
         outer: Who serves the sync code that this thread is in, if it was called so itself.
-        calls_back: The thread that waits runs sync code for another coroutine on the same loop.
-        wake: Called on the loop, for a thread that waits for something else than a job.
     """
 
-    __slots__ = ("_wake", "calls_back", "closed", "driver", "job", "outer", "queue")
+    # Class attributes are the defaults, as of a job: most calls need none of it.
+    job: Job | None = None  # what the thread waits for
+    queue: deque[SyncCall] | tuple[()] = ()
+    closed = False
+    calls_back = False  # the thread that waits runs sync code for a coroutine on the same loop
+    wake: Callable[[], None] | None = None
+    """Called on the loop, for a thread that waits for something else than a job."""
 
-    def __init__(
-        self,
-        driver: Driver,
-        outer: SyncCalls | None,
-        *,
-        calls_back: bool = False,
-        wake: Callable[[], None] | None = None,
-    ) -> None:
+    def __init__(self, driver: Driver, outer: SyncCalls | None) -> None:
         self.driver = driver
         self.outer = outer
-        self.calls_back = calls_back
-        self.job: Job | None = None  # what the thread waits for
-        self.queue: deque[SyncCall] = deque()
-        self.closed = False
-        self._wake = wake
 
     # -- on the loop ---------------------------------------------------------------------------
 
@@ -124,11 +116,19 @@ class SyncCalls:
             job = self.job
             # Between two jobs of a host nobody waits, and who comes next may wait for this very
             # function by way of a task that the host has left.
-            if self.closed or (job is None and self._wake is None):
+            if job is None and self.wake is None:
                 return False
-            self.queue.append(call)
-        if self._wake is not None:
-            self._wake()
+            if self.queue == ():
+                self.queue = deque()
+            queue = cast("deque[SyncCall]", self.queue)
+            queue.append(call)
+            # In this order, as who closes says so first and then looks at the queue: one of the
+            # two sees the other, and it is taken back before anybody can have it.
+            if self.closed:
+                queue.remove(call)
+                return False
+        if self.wake is not None:
+            self.wake()
         if job is not None:
             self.driver.call_for(job)
         return True
@@ -161,17 +161,16 @@ class SyncCalls:
 
     def abandon(self) -> None:
         """On the loop: nobody will come any more."""
-        with self.driver.baton.mutex:
-            self.closed = True
+        self.closed = True
         while (call := self._next()) is not None:
             call.cancel()
 
     def close(self) -> None:
         """The thread goes on: run what came until now, and take nothing more."""
-        with self.driver.baton.mutex:
-            self.closed = True
-            self.job = None  # which leads here: no cycle
-        self.serve()
+        self.closed = True
+        self.job = None  # which leads here: no cycle
+        if self.queue:
+            self.serve()
 
 
 def _nothing() -> None:
