@@ -42,7 +42,13 @@ def opened(chosen: Sequence[Contender]) -> Iterator[dict[str, Call]]:
 @on_a_worker_thread
 def alone(effort: Effort) -> Scenario:
     """Calls back to back with nothing else to do in the process: microseconds a call."""
-    return back_to_back(contenders.everyday() + contenders.with_idle_socket(), effort)
+    return back_to_back(contenders.without_asgiref() + contenders.with_idle_socket(), effort)
+
+
+@on_a_worker_thread
+def with_asgiref(effort: Effort) -> Scenario:
+    """The same in a process that has imported asgiref: microseconds a call."""
+    return back_to_back(contenders.everyday(), effort)
 
 
 @on_a_worker_thread
@@ -101,7 +107,7 @@ def after_work(effort: Effort) -> Scenario:
 
 def first_calls(effort: Effort, count: int, before: Call) -> Scenario:
     """Measure `count` calls after something that is not timed, for ways whose loop lives on."""
-    chosen = contenders.everyday()[:4] + contenders.with_idle_socket()
+    chosen = contenders.without_asgiref()[:4] + contenders.with_idle_socket()
     with opened(chosen) as calls:
         measures = {each.key: burst(calls[each.key], count, before=before) for each in chosen}
         return interleave(measures, "us", rounds=effort.pauses)

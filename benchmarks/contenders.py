@@ -229,6 +229,11 @@ def asyncio_run() -> Iterator[Call]:
 
 def everyday() -> list[Contender]:
     """Return the seven ways that are compared everywhere."""
+    return [*without_asgiref(), Contender("asgiref", "asgiref async_to_sync", asgiref)]
+
+
+def without_asgiref() -> list[Contender]:
+    """Return those that do not import asgiref: from then on, ours serve its `sync_to_async` too."""
     return [
         Contender("limit", "loop.run_until_complete (limit)", limit, fast=True),
         Contender("run", "manager.run", run, fast=True, ours=True),
@@ -236,7 +241,6 @@ def everyday() -> list[Contender]:
         Contender("threadsafe", "run_coroutine_threadsafe().result", threadsafe),
         Contender("asyncio_run", "asyncio.run", asyncio_run),
         Contender("portal", "anyio blocking portal", portal),
-        Contender("asgiref", "asgiref async_to_sync", asgiref),
     ]
 
 

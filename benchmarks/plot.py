@@ -64,7 +64,7 @@ WRAP = 34
 LATENCY = "µs per call, logarithmic: less is better"
 
 PANELS = (
-    Panel("alone", "One worker thread, alone", LATENCY, log=True),
+    Panel("with_asgiref", "One worker thread, alone", LATENCY, log=True),
     Panel("neighbours", "Beside two CPU-bound threads", LATENCY, log=True),
     Panel("threads", "Eight worker threads", "calls per second: more is better"),
     Panel(

@@ -76,12 +76,6 @@ SUBJECTS = {
     "work": Subject(
         f"{calls.BURST} calls in a row after other work: us per call", calls.after_work
     ),
-    "neighbours": Subject("2 CPU-bound neighbours: us per call", calls.neighbours),
-    "threads": Subject(
-        f"{WORKERS} worker threads: calls per second",
-        eight_threads,
-        labels={"threadsafe_shared": "run_coroutine_threadsafe().result, one loop for all"},
-    ),
     "stream": Subject("items of an async generator: us per item", streams.stream, labels=STREAMS),
     "stream_await": Subject(
         "items that are awaited once: us per item", streams.stream_await, labels=STREAMS
@@ -95,6 +89,13 @@ SUBJECTS = {
             "by_loop": "await of a dictionary look-up by running loop",
             "resource": "await resource()",
         },
+    ),
+    "with_asgiref": Subject("alone, where asgiref is imported: us per call", calls.with_asgiref),
+    "neighbours": Subject("2 CPU-bound neighbours: us per call", calls.neighbours),
+    "threads": Subject(
+        f"{WORKERS} worker threads: calls per second",
+        eight_threads,
+        labels={"threadsafe_shared": "run_coroutine_threadsafe().result, one loop for all"},
     ),
     "async_to_sync": Subject(
         "async_to_sync(noop)(): us per call",

@@ -92,8 +92,14 @@ TARGETS = (
     Target(
         "asgiref",
         "asgiref async_to_sync / run()",
-        _ratio("alone", "asgiref", "run"),
+        _ratio("with_asgiref", "asgiref", "run"),
         at_least=30,
+    ),
+    Target(
+        "run_with_asgiref",
+        "run() / limit, where asgiref is imported",
+        _ratio("with_asgiref", "run", "limit"),
+        at_most=1.25,
     ),
     Target(
         "hop",

@@ -45,7 +45,7 @@ def test_part_of_it_from_the_command_line(tmp_path: Path) -> None:
     content = json.loads((tmp_path / "results.json").read_text())
     assert list(content["results"]) == ["alone", "hop"]
     measured = {each["key"] for each in content["figures"] if each["value"] is not None}
-    assert measured == {"run", "submit", "threadsafe", "asgiref", "hop"}
+    assert measured == {"run", "submit", "threadsafe", "hop"}
 
 
 def test_processes_it_starts_have_no_debug_mode(monkeypatch: pytest.MonkeyPatch) -> None:

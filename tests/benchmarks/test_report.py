@@ -23,6 +23,10 @@ def results() -> Results:
             "run": Series("us", (11.0, 11.0, 12.0)),
             "submit": Series("us", (30.0,)),
             "threadsafe": Series("us", (55.0,)),
+        },
+        "with_asgiref": {
+            "limit": Series("us", (10.0,)),
+            "run": Series("us", (12.0,)),
             "asgiref": Series("us", (1_234.5,)),
         },
         "middleware": {
@@ -151,7 +155,7 @@ def test_plot_is_the_same_for_the_same_results(tmp_path: Path) -> None:
     assert drawn[0] == drawn[1]
     assert drawn[0].startswith(b"<?xml")
     changed = results()
-    changed["alone"]["run"] = Series("us", (20.0,))
+    changed["with_asgiref"]["run"] = Series("us", (20.0,))
     plot.draw(changed, tmp_path / "three.svg", subtitle="a machine")
     assert (tmp_path / "three.svg").read_bytes() != drawn[0]
 

@@ -71,8 +71,13 @@ def check(scenario: Scenario, keys: set[str], values: int | None = None) -> None
 
 
 def test_alone() -> None:
-    """All ways to call are measured side by side, those with an idle socket too."""
-    check(calls.alone(TINY), WAYS | IDLE, values=2)
+    """All ways but asgiref's are measured side by side, those with an idle socket too."""
+    check(calls.alone(TINY), (WAYS | IDLE) - {"asgiref"}, values=2)
+
+
+def test_with_asgiref() -> None:
+    """All ways are measured where asgiref is imported."""
+    check(calls.with_asgiref(TINY), WAYS, values=2)
 
 
 def test_neighbours() -> None:

@@ -145,7 +145,7 @@ UNSHARED = {
         "_loop _selector _baton _seam linger _signal thread _idle _next_timer _start_soon"
     ),
     "SharedLife": "id _node _settings _seam _on_stopped _lock outlive",
-    "SharedCalls": "driver outer queue wake calls_back",
+    "SharedCalls": "driver outer queue wake",
     "SharedTimer": "_clock _signal _incoming thread",
     "SharedJob": "coro context foreign_context name calls calls_back",
     "SharedWaiter": "thread job signal",
@@ -184,7 +184,7 @@ def controlled() -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(baton, "Waiter", _waiter_class)
         patch.setattr(manager, "Job", SharedJob)
         patch.setattr(running, "Job", SharedJob)
-        patch.setattr(sync_calls, "SyncCalls", SharedCalls)
+        patch.setattr(running, "SyncCalls", SharedCalls)
         patch.setattr(hosts, "SyncCalls", SharedCalls)
         patch.setattr(manager, "DrivenFuture", SharedFuture)
         patch.setattr(futures, "_seam", futures._seam)  # each world puts its own here

@@ -20,13 +20,8 @@ T = TypeVar("T")
 
 def run(world: World, coro: Coroutine[Any, Any, T]) -> T:
     """`manager.run()`, as it is where asgiref has been imported."""
-    calls = sync_calls.SyncCalls(world.driver, sync_calls.current_calls.get())
-    before = sync_calls.current_calls.set(calls)
-    try:
-        return running._run(world.driver, world.coroutine(coro), None, None, True, calls)
-    finally:
-        sync_calls.current_calls.reset(before)
-        calls.close()
+    world.driver.serves_sync_calls = True
+    return running.run_on(world.driver, world.coroutine(coro))
 
 
 async def on_calling_thread(function: Callable[[], T]) -> T:

@@ -147,7 +147,8 @@ class ContextManagerHost(TaskHost):
         turn = self._turn
         exiting = self.job is None and (turn is None or turn.done())
         if self.task is not None and exiting and not self.ended:
-            self.job, job.task = job, self.task
+            self.job = self.calls.job = job
+            job.task = self.task
         else:
             super().serve(job)
 

@@ -110,7 +110,7 @@ class Driver:
 
     # -- with the baton: one thread at a time ---------------------------------------------------
 
-    def drive(self, job: Job, timeout: float | None, *, owned: bool) -> None:
+    def drive(self, job: Job, timeout: float | None, *, owned: bool) -> None:  # noqa: C901 - each call pays for a second
         """Run the loop until the job is done, or its time is over.
 
         Args:
@@ -121,6 +121,7 @@ class Driver:
         """
         outer, self.target = self.target, job
         job.left = False
+        calls = job.calls
         timer: asyncio.TimerHandle | None = None
         if self._selector is not None:
             self._selector.first_turn = True
@@ -128,43 +129,47 @@ class Driver:
             if job.task is None and not job.done and job.state is not DROPPED:
                 self.begin(job)
             if timeout is not None:
-                over = self._expire if owned else self._turn_away
-                timer = self.loop.call_later(timeout, over, job)
+                timer = self._limit(job, timeout, owned=owned)
             if self.baton.queue:
                 self.start_queued()
-            self._visit_until_done(job)
+            # A stop that came late only cuts a visit short.
+            while not (job.done or job.left):
+                if calls is not None and calls.queue and self._serve(job, calls):
+                    break
+                self.visits.visit()
         except BaseException:
             # From a signal handler, or the loop is broken. Not from a tracked coroutine.
-            if owned and job.task is not None and not job.done:
-                self._drive_cleanup(job, job.task)
+            if owned:
+                self._drive_cleanup(job)
             raise
         finally:
-            self._end_drive(job, outer, timer)
-
-    def _visit_until_done(self, job: Job) -> None:
-        calls = job.calls
-        # A stop that came late only cuts a visit short.
-        while not (job.done or job.left):
-            if calls is not None and calls.queue:
-                if not self._serve(job, calls):
-                    self.caller.follow(job)
-                    return
-                if _is_over(job):
-                    return  # while the function drove for a job of its own
-            self.visits.visit()
-
-    def _end_drive(self, job: Job, outer: Job | None, timer: asyncio.TimerHandle | None) -> None:
-        if job.calls is not None and self.baton.holder != self._current():
-            # Taken over, perhaps by another driver: the loop and the target are its own now.
             if timer is not None:
-                self.post(timer.cancel)
-            return
-        if timer is not None:
+                self._lift(job, timer)
+            if not job.lost:  # the target is another driver's by now
+                self.target = outer
+
+    def _limit(self, job: Job, timeout: float, *, owned: bool) -> asyncio.TimerHandle:
+        return self.loop.call_later(timeout, self._expire if owned else self._turn_away, job)
+
+    def _lift(self, job: Job, timer: asyncio.TimerHandle) -> None:
+        if job.lost:
+            self.post(timer.cancel)  # the loop is another driver's by now
+        else:
             timer.cancel()
-        self.target = outer
 
     def _serve(self, job: Job, calls: SyncCalls) -> bool:
-        """Run a sync function for the job, outside of the loop; False if it was taken over."""
+        """Run a sync function for the job, outside of the loop; whether the job is over then.
+
+        It is when the function has driven for a job of its own, or when the keeper has taken the
+        loop over meanwhile, and this thread has waited for it.
+        """
+        if self._run_outside(job, calls):
+            return _is_over(job)
+        self.caller.follow(job)
+        return True
+
+    def _run_outside(self, job: Job, calls: SyncCalls) -> bool:
+        """Run a sync function; False if the loop was taken over meanwhile."""
         baton = self.baton
         self.target = None  # whoever takes over has none
         if baton.pause(job):
@@ -175,6 +180,8 @@ class Driver:
             held = baton.resume(self._current(), job)
             if held:
                 self.target = job
+            else:
+                job.lost = True
         if not held:
             if job.host is not None:
                 job.host.on_keeper = True  # its next job is not for us
@@ -187,14 +194,24 @@ class Driver:
             self._selector.first_turn = True
         return True
 
-    def _drive_cleanup(self, job: Job, task: asyncio.Task[Any]) -> None:
-        if job.waiter is not None and self.baton.holder != self._current():
-            self.caller.give_up(job.waiter)
+    def _drive_cleanup(self, job: Job) -> None:
+        task = job.task
+        if task is None or _is_over(job):
+            return
+        if job.lost:
+            if job.waiter is None:
+                self.post(self.cancel, job)
+            else:
+                self.caller.give_up(job.waiter)
             return
         task.cancel()
         timer = self.loop.call_later(self.grace, self._grace_over, job)
+        calls = job.calls
         try:
-            self._visit_until_done(job)
+            while not (job.done or job.left):
+                if calls is not None and calls.queue and self._serve(job, calls):
+                    break
+                self.visits.visit()
         finally:
             timer.cancel()
 

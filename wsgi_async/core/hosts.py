@@ -45,6 +45,9 @@ class TaskHost:
         self.driver = driver
         self.name = name
         self.task: asyncio.Task[None] | None = None
+        self.job: HostJob | None = (
+            None  # what it is doing, and whose thread runs its sync functions
+        )
         self.on_keeper = False  # the keeper has stepped it; nobody else will
         self.ended = False
         self.context = context
@@ -54,15 +57,6 @@ class TaskHost:
         if self.ahead:
             self.calls.wake = self.wake_waiter
         context.run(current_calls.set, self.calls)
-
-    @property
-    def job(self) -> HostJob | None:
-        """What it is doing right now, and whose thread runs its sync functions."""
-        return self.calls.job  # type: ignore[return-value]
-
-    @job.setter
-    def job(self, job: HostJob | None) -> None:
-        self.calls.job = job
 
     ahead = False
     """Whether it works between its jobs too, for a thread that comes, or waits past the jobs."""
@@ -87,7 +81,8 @@ class TaskHost:
         """
         refuse_in_event_loop(instead)
         refuse_inherited(self.driver)
-        serve_sync_calls(self.driver)
+        if not self.driver.serves_sync_calls:
+            serve_sync_calls(self.driver)
         job.calls = self.calls
         try:
             self.driver.caller.execute(job, timeout)
@@ -129,10 +124,10 @@ class TaskHost:
             self.on_keeper = True
         turn = self._turn
         if self.task is None and not self.ended:
-            self.job = job
+            self.job = self.calls.job = job
             self._begin(job)
         elif turn is not None and not turn.done():
-            self.job = job
+            self.job = self.calls.job = job
             job.task = self.task
             turn.set_result(None)
         else:
@@ -207,12 +202,14 @@ class TaskHost:
     def answer(self, result: Any = None) -> None:
         """The job is done."""
         job, self.job = self.job, None
+        self.calls.job = None
         if job is not None:
             self.driver.answer(job, result)
 
     def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
         """The job has failed; where nobody asked for one, the error is logged."""
         job, self.job = self.job, None
+        self.calls.job = None
         if job is not None:
             self.driver.finish(job, exception=error, cancelled=cancelled)
         elif not cancelled:

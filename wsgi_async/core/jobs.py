@@ -45,6 +45,7 @@ class Job:
     stopped = False  # ended because the manager was stopped
     expired = False  # the timeout of run() has passed and its task is being cancelled
     left = False  # the thread that drives for this job goes on without its end
+    lost = False  # the loop was taken over from that thread, which alone writes and reads this
     foreign_context = False  # somebody else's, who may be inside it
     host: Host | None = None  # who does it, if it is no coroutine of its own
     on_keeper = False  # only the keeper may do it

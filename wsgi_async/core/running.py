@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from sys import modules
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .checks import check_timeout
@@ -23,7 +24,7 @@ __all__ = ["run_on", "serve_sync_calls"]
 T = TypeVar("T")
 
 
-def run_on(
+def run_on(  # noqa: C901, PLR0912 - in one piece, as each call pays for a second
     driver: Driver,
     coro: Coroutine[Any, Any, T],
     *,
@@ -49,52 +50,29 @@ def run_on(
         TimeoutError: The time was over.
         BaseException: What the coroutine raised.
     """
-    if asgiref_sync() is None:
-        return _run(driver, coro, timeout, context, copy_back, None)
-    if not driver.serves_sync_calls:
-        serve_sync_calls(driver)
-    calls = SyncCalls(driver, current_calls.get())
-    if calls_back:
-        calls.calls_back = True
-    before = current_calls.set(calls)
-    try:
-        return _run(driver, coro, timeout, context, copy_back, calls)
-    finally:
-        current_calls.reset(before)
-        calls.close()
-
-
-def serve_sync_calls(driver: Driver) -> None:
-    """Have asgiref, if it is there, ask the threads that wait for work on this loop."""
-    if not driver.serves_sync_calls and asgiref_sync() is not None:
-        driver.serves_sync_calls = True
-        serve_loop(driver.loop.raw)
-
-
-def _run(
-    driver: Driver,
-    coro: Coroutine[Any, Any, T],
-    timeout: float | None,
-    context: contextvars.Context | None,
-    copy_back: bool,
-    calls: SyncCalls | None,
-) -> T:
+    calls: SyncCalls | None = None
     try:
         seconds = None if timeout is None else check_timeout(timeout)
         if deadline.get() is not None:
             seconds = time_left(seconds)
-        if calls is not None and context is not None:
-            context.run(current_calls.set, calls)  # left there: once closed, it refers to us
+        if driver.serves_sync_calls or serve_sync_calls(driver):
+            calls = SyncCalls(driver, current_calls.get())
+            outside = current_calls.set(calls)
+            if context is not None:
+                context.run(current_calls.set, calls)  # left there: once closed, it refers to us
         before = None if context is None else context.copy()
         job = Job(coro, contextvars.copy_context() if context is None else context)
     except BaseException:
         coro.close()
+        if calls is not None:
+            _close(calls, outside)
         raise
     if context is not None:
         job.foreign_context = True
     if calls is not None:
         job.calls, calls.job = calls, job
-        job.calls_back = calls.calls_back
+        if calls_back:
+            job.calls_back = True
     try:
         driver.caller.execute(job, seconds)
     except BaseException:
@@ -105,9 +83,25 @@ def _run(
         # With nothing in it but ours, there is nothing to copy.
         if copy_back and len(job.context) > (calls is not None):
             copy_changes(job.context, before)
+        if calls is not None:
+            _close(calls, outside)
     if job.exception is not None or job.expired:
         _raise(job, within(timeout, seconds))
     return job.result  # type: ignore[no-any-return]
+
+
+def serve_sync_calls(driver: Driver) -> bool:
+    """Have asgiref ask the threads that wait for work on this loop; False if it is not there."""
+    if "asgiref.sync" not in modules or asgiref_sync() is None:
+        return False
+    driver.serves_sync_calls = True
+    serve_loop(driver.loop.raw)
+    return True
+
+
+def _close(calls: SyncCalls, outside: contextvars.Token[SyncCalls | None]) -> None:
+    current_calls.reset(outside)
+    calls.close()
 
 
 def _raise(job: Job, limit: str) -> None:

@@ -173,7 +173,8 @@ class Pump(TaskHost):
             super().serve(job)
         else:
             self._cut_short = True
-            self.job, job.task = job, task
+            self.job = self.calls.job = job
+            job.task = task
             task.cancel()
             self.driver.finish(busy_with, exception=asyncio.CancelledError(), cancelled=True)
 

@@ -83,7 +83,6 @@ class SyncCalls:
     job: Job | None = None  # what the thread waits for
     queue: deque[SyncCall] | tuple[()] = ()
     closed = False
-    calls_back = False  # the thread that waits runs sync code for a coroutine on the same loop
     wake: Callable[[], None] | None = None
     """Called on the loop, for a thread that waits for something else than a job."""
 
