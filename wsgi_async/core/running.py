@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from sys import modules
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .checks import check_timeout
 from .contexts import copy_changes
@@ -51,6 +51,7 @@ def run_on(  # noqa: C901, PLR0912 - in one piece, as each call pays for a secon
         BaseException: What the coroutine raised.
     """
     calls: SyncCalls | None = None
+    outside: contextvars.Token[SyncCalls | None] | None = None
     try:
         seconds = None if timeout is None else check_timeout(timeout)
         if deadline.get() is not None:
@@ -64,8 +65,9 @@ def run_on(  # noqa: C901, PLR0912 - in one piece, as each call pays for a secon
         job = Job(coro, contextvars.copy_context() if context is None else context)
     except BaseException:
         coro.close()
-        if calls is not None:
-            _close(calls, outside)
+        if outside is not None:
+            current_calls.reset(outside)
+            cast("SyncCalls", calls).close()
         raise
     if context is not None:
         job.foreign_context = True
@@ -83,8 +85,9 @@ def run_on(  # noqa: C901, PLR0912 - in one piece, as each call pays for a secon
         # With nothing in it but ours, there is nothing to copy.
         if copy_back and len(job.context) > (calls is not None):
             copy_changes(job.context, before)
-        if calls is not None:
-            _close(calls, outside)
+        if outside is not None:
+            current_calls.reset(outside)
+            cast("SyncCalls", calls).close()
     if job.exception is not None or job.expired:
         _raise(job, within(timeout, seconds))
     return job.result  # type: ignore[no-any-return]
@@ -97,11 +100,6 @@ def serve_sync_calls(driver: Driver) -> bool:
     driver.serves_sync_calls = True
     serve_loop(driver.loop.raw)
     return True
-
-
-def _close(calls: SyncCalls, outside: contextvars.Token[SyncCalls | None]) -> None:
-    current_calls.reset(outside)
-    calls.close()
 
 
 def _raise(job: Job, limit: str) -> None:
