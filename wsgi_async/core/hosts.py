@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from sys import modules
 from typing import TYPE_CHECKING, Any
 
 from .asgiref_locals import move_here
 from .baton import Closing
-from .checks import refuse_in_event_loop, refuse_inherited
+from .checks import refuse_in_event_loop, refuse_inherited, running_loop
 from .jobs import HostJob
 from .log import logger
 from .running import serve_sync_calls
@@ -79,13 +80,17 @@ class TaskHost:
             RuntimeError: The manager was stopped, the process was forked, or this thread runs an
                 event loop.
         """
-        refuse_in_event_loop(instead)
-        refuse_inherited(self.driver)
-        if not self.driver.serves_sync_calls:
-            serve_sync_calls(self.driver)
+        driver = self.driver
+        # Asked here already, as each item of a stream comes by.
+        if running_loop() is not None:
+            refuse_in_event_loop(instead)
+        if driver.inherited:
+            refuse_inherited(driver)
+        if "asgiref.sync" in modules and not driver.serves_sync_calls:
+            serve_sync_calls(driver)
         job.calls = self.calls
         try:
-            self.driver.caller.execute(job, timeout)
+            driver.caller.execute(job, timeout)
         except Closing:
             raise self.driver.stopped_error(None) from None
         error = job.exception

@@ -56,7 +56,7 @@ def run_on(  # noqa: C901, PLR0912 - in one piece, as each call pays for a secon
         seconds = None if timeout is None else check_timeout(timeout)
         if deadline.get() is not None:
             seconds = time_left(seconds)
-        if driver.serves_sync_calls or serve_sync_calls(driver):
+        if "asgiref.sync" in modules and (driver.serves_sync_calls or serve_sync_calls(driver)):
             calls = SyncCalls(driver, current_calls.get())
             outside = current_calls.set(calls)
             if context is not None:
@@ -95,7 +95,7 @@ def run_on(  # noqa: C901, PLR0912 - in one piece, as each call pays for a secon
 
 def serve_sync_calls(driver: Driver) -> bool:
     """Have asgiref ask the threads that wait for work on this loop; False if it is not there."""
-    if "asgiref.sync" not in modules or asgiref_sync() is None:
+    if asgiref_sync() is None:
         return False
     driver.serves_sync_calls = True
     serve_loop(driver.loop.raw)

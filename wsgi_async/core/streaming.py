@@ -7,7 +7,7 @@ import contextvars
 import warnings
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from .deadlines import time_left
+from .deadlines import deadline, time_left
 from .hosts import TaskHost
 from .jobs import HostJob
 from .log import logger
@@ -137,7 +137,8 @@ class Pump(TaskHost):
     def next(self) -> Any:
         """The next item, or END."""
         self.begun = True
-        return self.call(HostJob(self, on_keeper=self.on_keeper), INSTEAD, time_left(None))
+        limit = None if deadline.get() is None else time_left(None)
+        return self.call(HostJob(self, on_keeper=self.on_keeper), INSTEAD, limit)
 
     def close(self) -> None:
         """Close the iterable and wait for it, bounded."""
