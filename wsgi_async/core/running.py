@@ -69,13 +69,14 @@ def run_on(  # noqa: C901, PLR0912 - in one piece, as each call pays for a secon
             current_calls.reset(outside)
             cast("SyncCalls", calls).close()
         raise
-    if context is not None:
-        job.foreign_context = True
-    if calls is not None:
-        job.calls, calls.job = calls, job
-        if calls_back:
-            job.calls_back = True
+    # From here on in one try: an interrupted main thread must not leave `calls` open behind it.
     try:
+        if context is not None:
+            job.foreign_context = True
+        if calls is not None:
+            job.calls, calls.job = calls, job
+            if calls_back:
+                job.calls_back = True
         driver.caller.execute(job, seconds)
     except BaseException:
         if job.state is NEW:
