@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wsgi_async.core.baton import Nested
+from wsgi_async.core.moves import Nested
 
 from . import serving
 from .core import SharedBaton

@@ -16,61 +16,24 @@ two calls, and would leave a lock that was acquired by hand locked for ever.
 from __future__ import annotations
 
 from collections import deque
-from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from .jobs import DROPPED, NEW, QUEUED, STARTED, Waiter
+from .moves import Closing, KeeperMove, Leaving, Nested, Verdict
 
 if TYPE_CHECKING:
     from .jobs import Job
     from .seam import Seam
 
-__all__ = ["NOBODY", "Baton", "Closing", "KeeperMove", "Leaving", "Nested", "Verdict"]
+__all__ = ["NOBODY", "Baton"]
 
 NOBODY = 0
 """The owner of a baton whose own thread has ended; the name of no thread."""
 
 
-class Closing(Exception):
-    """The manager is being stopped: the job was not taken, and nothing was started."""
-
-
-class Verdict(Enum):
-    """What a caller does next with its job."""
-
-    DRIVE = auto()  # it has the baton
-    CLAIM = auto()  # it waits for the baton, which the keeper is asked to give back
-    QUEUE = auto()  # it waits for whoever drives
-
-
-class Nested(Enum):
-    """What a thread does that calls again while it drives."""
-
-    DRIVE = auto()
-    DRIVE_IN_PAUSE = auto()  # from a sync function, which goes on outside of the loop after it
-    REFUSED = auto()  # it does not drive any more: as any other caller
-
-
-class Leaving(Enum):
-    """Whom a caller that has given the baton back tells."""
-
-    QUIETLY = auto()  # nobody: the next one has been woken, or the timer is armed
-    TO_KEEPER = auto()  # there is work left
-    TO_TIMER = auto()  # it has to be armed
-
-
 # Bound once: up to 3.11 a look-up in an enum class costs as much as a lock.
 _DRIVE = Verdict.DRIVE
 _QUIETLY = Leaving.QUIETLY
-
-
-class KeeperMove(Enum):
-    """What the keeper does next."""
-
-    DRIVE = auto()  # it has the baton
-    CLOSE = auto()  # it has the baton, for the last time
-    WATCH = auto()  # nobody drives: wait until something of the loop's is ready
-    PARK = auto()  # somebody else drives, or will: wait to be woken
 
 
 class Baton:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from .baton import Closing, Leaving, Nested, Verdict
+from .moves import Closing, Leaving, Nested, Verdict
 
 if TYPE_CHECKING:
     from .baton import Baton

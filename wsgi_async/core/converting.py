@@ -15,10 +15,10 @@ import warnings
 from types import CoroutineType, FunctionType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeGuard, TypeVar, cast, overload
 
-from .baton import Closing
 from .checks import refuse_in_event_loop
 from .driver import driver_of
 from .manager import AsyncioLoopManager
+from .moves import Closing
 from .own import own_manager
 from .running import run_on
 from .thread_sensitive import AsCallingThread, call_asgiref, inner_tasks, origin

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .baton import Closing
 from .checks import running_loop
 from .log import logger
+from .moves import Closing
 
 if TYPE_CHECKING:
     from .driver import Driver

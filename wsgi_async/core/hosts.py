@@ -15,10 +15,10 @@ from sys import modules
 from typing import TYPE_CHECKING, Any
 
 from .asgiref_locals import move_here
-from .baton import Closing
 from .checks import refuse_in_event_loop, refuse_inherited, running_loop
 from .jobs import HostJob
 from .log import logger
+from .moves import Closing
 from .running import serve_sync_calls
 from .sync_calls import SyncCalls, current_calls
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .baton import KeeperMove
 from .log import logger
+from .moves import KeeperMove
 
 if TYPE_CHECKING:
     import threading

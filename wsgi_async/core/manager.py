@@ -11,7 +11,6 @@ from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from . import lineage
-from .baton import Closing
 from .checks import check_count, check_timeout, refuse_in_event_loop, running_loop
 from .context_managers import (
     ContextManagerHost,
@@ -27,6 +26,7 @@ from .futures import DrivenFuture, TaskFuture
 from .groups import Ended
 from .jobs import Job
 from .lifecycle import Life
+from .moves import Closing
 from .prefetching import PrefetchingPump
 from .running import run_on
 from .settings import Drive, LoopFactory, Settings

@@ -6,10 +6,10 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .baton import Closing
 from .checks import refuse_in_event_loop, refuse_inherited
 from .deadlines import time_left
 from .jobs import HostJob
+from .moves import Closing
 from .streaming import END, INSTEAD, Pump
 
 if TYPE_CHECKING:
