@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import threading
 import time
@@ -20,6 +21,7 @@ from tests.core.support import (
     in_process,
     on_worker,
     our_log,
+    outcome,
     reached,
     say,
     wait_until,
@@ -327,18 +329,21 @@ def test_a_stop_wakes_who_waits_for_an_item(make_manager: MakeManager, prefetch:
     assert numbers.closed.is_set()
 
 
+@BOTH
 @on_worker
-def test_one_thread_at_a_time(make_manager: MakeManager) -> None:
-    """A second thread that asks while the first waits is told so."""
+def test_one_thread_at_a_time(make_manager: MakeManager, prefetch: int) -> None:
+    """Of two threads that wait for the same item, one gets it, and the other is told so."""
     manager, numbers = make_manager(), Numbers(2, stall_at=0)
-    iterator = manager.iterate(numbers.walk())
-    with Worker() as other:
-        waiting = other.begin(next, iterator)
-        reached(numbers.stalled)
+    iterator = manager.iterate(numbers.walk(), prefetch=prefetch)
+    with Worker() as one, Worker() as another:
+        waiting = {worker.begin(next, iterator) for worker in (one, another)}
+        refused, others = concurrent.futures.wait(waiting, LIMIT, "FIRST_COMPLETED")
+        assert len(others) == 1
         with pytest.raises(RuntimeError, match="is busy with the call of another thread"):
-            next(iterator)
+            refused.pop().result()
+        reached(numbers.stalled)
         numbers.go_on()
-        assert waiting.result(LIMIT) == 0
+        assert outcome(others.pop()) == 0
     assert list(iterator) == [1]
 
 
@@ -400,6 +405,54 @@ def test_in_a_coroutine(make_manager: MakeManager, prefetch: int) -> None:
     assert list(iterator) == [0]
 
 
+@BOTH
+@on_worker
+def test_an_item_in_a_coroutine(make_manager: MakeManager, prefetch: int) -> None:
+    """Refused as often as it is asked for; nothing has begun then, nor asks to be closed."""
+    manager, numbers = make_manager(), Numbers()
+    kept = [manager.iterate(numbers.walk(), prefetch=prefetch)]
+
+    async def blocks() -> None:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="async for"):
+                next(kept[0])
+            await asyncio.to_thread(manager.run, give(1))
+
+    asyncio.run(blocks())
+    kept.clear()  # without a warning
+    assert not numbers.threads
+
+
+@BOTH
+@on_worker
+def test_closing_in_a_coroutine(make_manager: MakeManager, prefetch: int) -> None:
+    """Refused where a loop runs, and it can be closed elsewhere after that."""
+    manager, numbers = make_manager(), Numbers(100)
+    iterator = manager.iterate(numbers.walk(), prefetch=prefetch)
+    next(iterator)
+
+    async def blocks() -> None:
+        iterator.close()
+
+    with pytest.raises(RuntimeError, match="aclose"):
+        asyncio.run(blocks())
+    iterator.close()
+    assert numbers.closed.is_set()
+
+
+@BOTH
+@on_worker
+def test_stopped_before_the_first_item(make_manager: MakeManager, prefetch: int) -> None:
+    """The item is refused; what never ran does not ask to be closed."""
+    manager, numbers = make_manager(), Numbers()
+    kept = [manager.iterate(numbers.walk(), prefetch=prefetch)]
+    manager.stop()
+    with pytest.raises(RuntimeError, match="was stopped"):
+        next(kept[0])
+    kept.clear()  # without a warning
+    assert not numbers.threads
+
+
 @on_worker
 def test_a_coroutine_that_iterates_in_a_thread(make_manager: MakeManager) -> None:
     """A sync function in a thread may iterate while the coroutine that waits for it is driven."""
@@ -421,14 +474,19 @@ def fork_while_streaming() -> None:
     def main() -> None:
         manager = AsyncioLoopManager()
         manager.start()
-        iterators = [manager.iterate(Numbers(100).walk(), prefetch=n) for n in (0, 1)]
+        ahead = Numbers(100)
+        iterators = [
+            manager.iterate(Numbers(100).walk()),
+            manager.iterate(ahead.walk(), prefetch=9),
+        ]
         for iterator in iterators:
             next(iterator)
+        wait_until(lambda: ahead.made >= 9, "it does not run ahead")
         pid = os.fork()
         if pid == 0:
             for iterator in iterators:
                 try:
-                    list(iterator)
+                    next(iterator)
                 except RuntimeError as error:
                     say(f"child: {'after a fork' in str(error)}")
             os._exit(0)

@@ -50,6 +50,7 @@ class TaskHost:
             None  # what it is doing, and whose thread runs its sync functions
         )
         self.on_keeper = False  # the keeper has stepped it; nobody else will
+        self.begun = False  # a thread has asked for a job that was not refused; it alone reads it
         self.ended = False
         self.context = context
         self._turn: asyncio.Future[None] | None = None  # pending while it is parked
@@ -89,6 +90,7 @@ class TaskHost:
         if "asgiref.sync" in modules and not driver.serves_sync_calls:
             serve_sync_calls(driver)
         job.calls = self.calls
+        self.begun = True
         try:
             driver.caller.execute(job, timeout)
         except Closing:
@@ -141,13 +143,15 @@ class TaskHost:
     def refuse(self, job: HostJob) -> None:
         """It is at another job, or has ended, or is being cancelled."""
         if self.job is not None and not self.ended:
-            error = RuntimeError(
-                f"{self.name} is busy with the call of another thread. Let one thread use it at "
-                "a time."
-            )
-            self.driver.finish(job, exception=error)
+            self.driver.finish(job, exception=self.busy_error())
         else:
             self.driver.finish(job, exception=asyncio.CancelledError(), cancelled=True)
+
+    def busy_error(self) -> RuntimeError:
+        """What a second thread gets that calls it in the midst of another's call."""
+        return RuntimeError(
+            f"{self.name} is busy with the call of another thread. Let one thread use it at a time."
+        )
 
     def _begin(self, job: HostJob) -> None:
         coro = self._host()

@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .baton import Closing
-from .checks import refuse_in_event_loop, refuse_inherited
+from .checks import refuse_in_event_loop, refuse_inherited, running_loop
 from .deadlines import time_left
 from .jobs import HostJob
 from .streaming import END, INSTEAD, Pump
@@ -54,6 +54,12 @@ class PrefetchingPump(Pump):
 
     def next(self) -> Any:
         """The next item, or END."""
+        # Before the look into the buffer: what is refused must not begin, and at a fork another
+        # thread may have held the lock.
+        if running_loop() is not None:
+            refuse_in_event_loop(INSTEAD)
+        if self.driver.inherited:
+            refuse_inherited(self.driver)
         item = self._take()
         while item is _NOTHING:
             self._wait()
@@ -90,15 +96,12 @@ class PrefetchingPump(Pump):
             self._end(_Failed(self.driver.stopped_error(None)))
 
     def _wait(self) -> None:
-        refuse_in_event_loop(INSTEAD)
-        refuse_inherited(self.driver)
         limit = time_left(None)
         seam = self.driver.seam
         until = None if limit is None else seam.clock() + limit
         signal = seam.borrow()
         try:
-            with self._lock:
-                self._waiter = signal
+            self._announce(signal)
             # Looked at after we can be woken, or what came in between would be slept over.
             while not self._items and self._outcome is _NOTHING:
                 # With the time over no more of them: they may come without end.
@@ -111,8 +114,18 @@ class PrefetchingPump(Pump):
                     )
         finally:
             with self._lock:
-                self._waiter = None
+                if self._waiter is signal:
+                    self._waiter = None
             seam.give_back(signal)
+
+    def _announce(self, signal: Signal) -> None:
+        """Have this thread woken; one at a time, or the other would not be."""
+        with self._lock:
+            busy = self._waiter is not None
+            if not busy:
+                self._waiter = signal
+        if busy:
+            raise self.busy_error()
 
     # -- in the keeper's thread, or where a job ends ---------------------------------------------
 

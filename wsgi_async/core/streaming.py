@@ -7,6 +7,7 @@ import contextvars
 import warnings
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .checks import refuse_in_event_loop
 from .deadlines import deadline, time_left
 from .hosts import TaskHost
 from .jobs import HostJob
@@ -27,6 +28,7 @@ END = object()
 """What a pump answers when there are no more items."""
 
 INSTEAD = "`async for` over the iterable itself"
+CLOSE_INSTEAD = "aclose() of the iterable itself"
 
 
 class SyncIterator(Generic[T_co]):
@@ -84,9 +86,12 @@ class SyncIterator(Generic[T_co]):
             RuntimeError: This thread runs an event loop.
         """
         pump = self._pump
-        if pump is not None:
-            self._pump = None
-            pump.close()
+        if pump is None:
+            return
+        if pump.open:
+            refuse_in_event_loop(CLOSE_INSTEAD)  # while it can still be closed elsewhere
+        self._pump = None
+        pump.close()
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +106,7 @@ class SyncIterator(Generic[T_co]):
 
     def __del__(self) -> None:
         pump = getattr(self, "_pump", None)
-        if pump is None or not pump.begun or pump.ended or pump.driver.inherited:
+        if pump is None or not pump.open or pump.driver.inherited:
             return
         pump.abandon()
         warnings.warn(
@@ -128,7 +133,6 @@ class Pump(TaskHost):
     def __init__(self, driver: Driver, iterable: AsyncIterable[Any]) -> None:
         super().__init__(driver, contextvars.copy_context(), name_of(iterable))
         self._iterable = iterable
-        self.begun = False  # the consumer has asked for an item; it alone reads it
         self._closing = False  # the last job has come
         self._cut_short = False  # closed in the middle of another thread's call
 
@@ -136,17 +140,21 @@ class Pump(TaskHost):
 
     def next(self) -> Any:
         """The next item, or END."""
-        self.begun = True
         limit = None if deadline.get() is None else time_left(None)
         return self.call(HostJob(self, on_keeper=self.on_keeper), INSTEAD, limit)
 
+    @property
+    def open(self) -> bool:
+        """Whether it has begun and somebody has to close it; a stop() sees to it by itself."""
+        return self.begun and not (self.ended or self.driver.baton.closing)
+
     def close(self) -> None:
         """Close the iterable and wait for it, bounded."""
-        if not self.begun or self.ended or self.driver.baton.closing:
-            return  # or over, or the stop() sees to it
+        if not self.open:
+            return
         job = _LastJob(self, on_keeper=self.on_keeper)
         try:
-            self.call(job, "aclose() of the iterable itself", self.driver.grace)
+            self.call(job, CLOSE_INSTEAD, self.driver.grace)
         except (asyncio.CancelledError, TimeoutError):
             if not (self._cut_short or job.expired):
                 raise
