@@ -269,16 +269,38 @@ def test_it_is_for_one_with_statement(make_manager: MakeManager) -> None:
 
 
 @on_worker
-def test_in_a_coroutine(make_manager: MakeManager) -> None:
-    """Where a loop runs, it says what to do instead."""
-    manager = make_manager()
+def test_exiting_what_is_not_open(make_manager: MakeManager) -> None:
+    """By hand, an exit without an enter, or after the exit, enters nothing and says so."""
+    session = Session()
+    wrapped = make_manager().wrap_async_context_manager(session)
+    with pytest.raises(RuntimeError, match="not entered"):
+        wrapped.__exit__(None, None, None)
+    assert not session.tasks
+    with wrapped:
+        pass
+    with pytest.raises(RuntimeError, match="exited before"):
+        wrapped.__exit__(None, None, None)
 
-    async def blocks() -> None:
-        with manager.wrap_async_context_manager(Session()):
-            pass
+
+@on_worker
+def test_in_a_coroutine(make_manager: MakeManager) -> None:
+    """Where a loop runs, enter and exit say what to do instead, and can be called elsewhere."""
+    manager, session = make_manager(), Session()
+    wrapped = manager.wrap_async_context_manager(session)
+
+    async def enter() -> None:
+        wrapped.__enter__()
+
+    async def leave() -> None:
+        wrapped.__exit__(None, None, None)
 
     with pytest.raises(RuntimeError, match="async with"):
-        manager.run(blocks())
+        manager.run(enter())
+    wrapped.__enter__()
+    with pytest.raises(RuntimeError, match="async with"):
+        manager.run(leave())
+    wrapped.__exit__(None, None, None)
+    assert session.exited.is_set()
 
 
 @on_worker

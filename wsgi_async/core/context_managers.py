@@ -7,6 +7,7 @@ import contextvars
 import warnings
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from .checks import refuse_in_event_loop
 from .deadlines import time_left
 from .hosts import TaskHost
 from .jobs import HostJob
@@ -59,13 +60,13 @@ class SyncContextManager(Generic[T_co]):
                 or this thread runs an event loop.
         """
         host = self._host
-        if host.entered:
+        if host.begun:
             raise RuntimeError(
                 f"{host.name} has been entered before. Wrap a new context manager each time."
             )
+        value = host.call(HostJob(host, on_keeper=True), _INSTEAD, time_left(None))
         host.entered = True
-        job = HostJob(host, on_keeper=True)
-        return host.call(job, _INSTEAD, time_left(None))  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return]
 
     def __exit__(
         self,
@@ -77,7 +78,7 @@ class SyncContextManager(Generic[T_co]):
 
         Raises:
             BaseException: What `__aexit__` raised.
-            RuntimeError: As for `__enter__`.
+            RuntimeError: It is not entered, or was exited before; else as for `__enter__`.
         """
         try:
             return self._host.leave((kind, error, traceback))
@@ -117,7 +118,7 @@ class ContextManagerHost(TaskHost):
         | Callable[[], AbstractAsyncContextManager[Any, Any]],
     ) -> None:
         super().__init__(driver, contextvars.copy_context(), name_of(source))
-        self.entered = False  # the user's thread's own
+        self.entered = False  # and not exited; the user's thread's own
         self._source: Any = source
         self._details: Details = (None, None, None)  # written before the job that reads it
         self._left_with: BaseException | None = None  # raised with nobody to tell
@@ -125,6 +126,12 @@ class ContextManagerHost(TaskHost):
 
     def leave(self, details: Details) -> bool:
         """Exit with these details of an exception; whether it is suppressed."""
+        if not self.entered:
+            raise RuntimeError(
+                f"{self.name} is not entered, or was exited before. Use it in a with statement."
+            )
+        refuse_in_event_loop(_INSTEAD)  # while it can still be exited elsewhere
+        self.entered = False
         error = details[1]
         self._details = details
         try:
