@@ -135,19 +135,24 @@ class ContextManagerHost(TaskHost):
         error = details[1]
         self._details = details
         try:
-            return bool(self.call(HostJob(self, on_keeper=True), _INSTEAD))
+            suppressed = bool(self.call(HostJob(self, on_keeper=True), _INSTEAD))
         except BaseException:
             if self.driver.baton.closing and error is not None:
                 return False  # the stop() has seen to it; what went wrong before says more
             if self._left_well:
                 return False
-            if self._left_with is not None:
-                raise self._left_with from None
-            raise
+            if self._left_with is None:
+                raise
+        else:
+            return suppressed
         finally:
-            self._left_with = None
             self._details = (None, None, None)
             del details, error
+        # Out here, so that it gets the body's exception as its context.
+        try:
+            raise self._left_with
+        finally:
+            self._left_with = None
 
     def serve(self, job: HostJob) -> None:
         """As the base class; where the task was cancelled and is exiting, that is the answer."""
