@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Endless, give, on_worker, reached, throw
+from tests.core.support import Endless, give, on_worker, reached, throw, wait_until
 from tests.streaming.parts import keeper_of, variable
 from wsgi_async import AsyncioLoopManager
 
@@ -165,6 +167,30 @@ def test_a_task_group_whose_child_fails(make_manager: MakeManager) -> None:
 
 
 @on_worker
+def test_a_failed_child_beside_a_failed_body(make_manager: MakeManager) -> None:
+    """The child's error comes out, with the body's as its context, as of any exit that fails."""
+    manager, error = make_manager(), LookupError()
+
+    async def fail(group: asyncio.TaskGroup) -> None:
+        group.create_task(throw(ConnectionError()))
+
+    def body() -> None:
+        with manager.wrap_async_context_manager(asyncio.TaskGroup) as group:
+            manager.run(fail(group))
+            wait_until(lambda: not manager.run(hosted()), "it goes on")
+            raise error
+
+    async def hosted() -> int:
+        await asyncio.sleep(0)
+        return len(asyncio.all_tasks()) - 1
+
+    with pytest.raises(ExceptionGroup) as caught:
+        body()
+    assert isinstance(caught.value.exceptions[0], ConnectionError)
+    assert caught.value.__context__ is error
+
+
+@on_worker
 def test_a_timeout_stays_open(make_manager: MakeManager) -> None:
     """`asyncio.timeout` is made on the loop, and tells at the end that its time was over."""
     manager, over = make_manager(), threading.Event()
@@ -255,6 +281,26 @@ def test_collected_while_it_is_open(make_manager: MakeManager) -> None:
     with pytest.warns(ResourceWarning, match="was entered and never exited"):
         kept.clear()
     reached(session.exited)
+
+
+@on_worker
+def test_nothing_keeps_it(make_manager: MakeManager) -> None:
+    """After the with statement it is freed, without the collector."""
+    manager = make_manager()
+
+    def use() -> weakref.ref[Session]:
+        session = Session()
+        with manager.wrap_async_context_manager(session):
+            pass
+        return weakref.ref(session)
+
+    gc.collect()
+    gc.disable()
+    try:
+        seen = use()
+        wait_until(lambda: manager.run(give(seen())) is None, "something keeps it")
+    finally:
+        gc.enable()
 
 
 @on_worker

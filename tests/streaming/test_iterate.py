@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
+import gc
 import threading
 import time
+import weakref
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,23 @@ if TYPE_CHECKING:
 
     from tests.core.conftest import MakeManager
     from wsgi_async.core.streaming import SyncIterator
+
+
+class Countdown:
+    """An async iterator that has nothing but what it must have."""
+
+    def __init__(self, left: int = 3, error: type[BaseException] = StopAsyncIteration) -> None:
+        self.left, self.error = left, error
+
+    def __aiter__(self) -> Countdown:
+        return self
+
+    async def __anext__(self) -> int:
+        if not self.left:
+            raise self.error
+        self.left -= 1
+        return self.left
+
 
 BOTH = pytest.mark.parametrize("prefetch", [0, 4], ids=["item by item", "prefetch"])
 
@@ -260,6 +279,34 @@ def test_collected_unclosed(make_manager: MakeManager, prefetch: int) -> None:
     reached(numbers.closed)
 
 
+@pytest.mark.parametrize("way", ["never begun", "exhausted", "failed", "closed", "collected"])
+@BOTH
+@on_worker
+def test_nothing_keeps_an_iterable(make_manager: MakeManager, prefetch: int, way: str) -> None:
+    """However it comes to its end, it is freed then, without the collector."""
+    manager = make_manager()
+
+    def use() -> weakref.ref[Countdown]:
+        countdown = Countdown(1, LookupError) if way == "failed" else Countdown(99)
+        iterator = manager.iterate(countdown, prefetch=prefetch)
+        if way != "never begun":
+            next(iterator)
+        if way == "exhausted":
+            list(iterator)
+        if way in ("closed", "failed"):
+            iterator.close()
+        return weakref.ref(countdown)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.warns(ResourceWarning) if way == "collected" else nullcontext():
+            seen = use()
+        wait_until(lambda: manager.run(give(seen())) is None, "something keeps it")
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("way", ["closed", "collected"])
 @on_worker
 def test_leaving_before_the_keeper_has_begun(make_manager: MakeManager, way: str) -> None:
@@ -350,20 +397,6 @@ def test_one_thread_at_a_time(make_manager: MakeManager, prefetch: int) -> None:
 @on_worker
 def test_any_async_iterable(make_manager: MakeManager) -> None:
     """What has `__aiter__` and `__anext__` only will do, and need not have a close method."""
-
-    class Countdown:
-        def __init__(self) -> None:
-            self.left = 3
-
-        def __aiter__(self) -> Countdown:
-            return self
-
-        async def __anext__(self) -> int:
-            if not self.left:
-                raise StopAsyncIteration
-            self.left -= 1
-            return self.left
-
     manager = make_manager()
     assert list(manager.iterate(Countdown())) == [2, 1, 0]
     with manager.iterate(Countdown(), prefetch=1) as iterator:

@@ -56,8 +56,6 @@ class TaskHost:
         self._turn: asyncio.Future[None] | None = None  # pending while it is parked
         # What sync functions its coroutines call, for the thread that calls it.
         self.calls = SyncCalls(driver, None)
-        if self.ahead:
-            self.calls.wake = self.wake_waiter
         context.run(current_calls.set, self.calls)
 
     ahead = False
@@ -166,11 +164,14 @@ class TaskHost:
             self.ended = True
             self.driver.finish(job, exception=error)
             return
+        if self.ahead:
+            self.calls.wake = self.wake_waiter
         self.driver.hosts.add(self)
         self.task.add_done_callback(self._ended_unseen)
 
     def _ended_unseen(self, _: object) -> None:
         """The task has ended, perhaps without a first step: somebody has cancelled it before."""
+        self.task = None  # which holds its CancelledError, and that our frames: no cycle
         if not self.ended:
             self.ended = True
             self.driver.hosts.discard(self)

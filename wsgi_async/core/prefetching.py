@@ -71,6 +71,14 @@ class PrefetchingPump(Pump):
                 del item
         return item
 
+    def close(self) -> None:
+        """As the base class. A failure that nobody has come for is forgotten."""
+        super().close()
+        # Else it is the end of another thread's call, which is to get it.
+        if not self._cut_short:
+            with self._lock:
+                self._outcome = END  # an exception's traceback leads here: no cycle
+
     def _take(self) -> Any:
         with self._lock:
             if self._items:

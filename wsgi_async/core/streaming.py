@@ -134,7 +134,7 @@ class Pump(TaskHost):
         super().__init__(driver, contextvars.copy_context(), name_of(iterable))
         self._iterable = iterable
         self._closing = False  # the last job has come
-        self._cut_short = False  # closed in the middle of another thread's call
+        self._cut_short = False  # closed in the middle of a job
 
     # -- in the consumer's thread ----------------------------------------------------------------
 
