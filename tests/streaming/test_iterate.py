@@ -348,6 +348,95 @@ def test_leaving_before_the_keeper_has_begun(make_manager: MakeManager, way: str
 
 @BOTH
 @on_worker
+def test_a_timeout_of_its_own_between_two_items(make_manager: MakeManager, prefetch: int) -> None:
+    """A generator that limits its time is told wherever it stands, and may go on."""
+    manager = make_manager()
+    limits: list[asyncio.Timeout] = []
+
+    async def limited(*, goes_on: bool) -> AsyncIterator[int]:
+        try:
+            async with asyncio.timeout(None) as limit:
+                limits.append(limit)
+                for number in range(9):
+                    yield number
+        except TimeoutError:
+            if goes_on:
+                yield 99
+
+    async def let_it_be_over() -> None:
+        limits[-1].reschedule(0)
+        while not limits[-1].expired():
+            await asyncio.sleep(0)
+
+    for goes_on in (True, False):
+        iterator = manager.iterate(limited(goes_on=goes_on), prefetch=prefetch)
+        next(iterator)
+        wait_until(lambda: in_flight(manager) == 1, "it does not park")
+        manager.run(let_it_be_over())
+        assert (99 in list(iterator)) is goes_on
+
+
+@BOTH
+@on_worker
+def test_a_task_group_of_its_own_between_two_items(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture, prefetch: int
+) -> None:
+    """What goes wrong in a child comes out of the next item, as the generator raises it."""
+    manager = make_manager()
+    children: list[asyncio.Event] = []
+
+    async def child(event: asyncio.Event) -> None:
+        await event.wait()
+        raise LookupError
+
+    async def grouped() -> AsyncIterator[int]:
+        async with asyncio.TaskGroup() as group:
+            children.append(asyncio.Event())
+            group.create_task(child(children[0]))
+            for number in range(99):
+                yield number
+
+    async def fail() -> None:
+        children[0].set()
+
+    iterator = manager.iterate(grouped(), prefetch=prefetch)
+    next(iterator)
+    wait_until(lambda: in_flight(manager) == 1, "it does not park")
+    manager.run(fail())
+    wait_until(lambda: in_flight(manager) == 0, "it does not end")
+    with pytest.raises(ExceptionGroup) as caught:
+        list(iterator)
+    assert [type(error) for error in caught.value.exceptions] == [LookupError]
+    assert "grouped failed" in our_log(caplog)[0]
+    assert list(iterator) == []
+
+
+@on_worker
+def test_closing_what_swallows_a_cancellation(make_manager: MakeManager) -> None:
+    """One that yields when it is closed in the middle of an item is closed all the same."""
+    manager, began, closed = make_manager(), threading.Event(), threading.Event()
+
+    async def swallows() -> AsyncIterator[int]:
+        try:
+            began.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.get_running_loop().create_future()
+            yield 1
+        finally:
+            closed.set()
+
+    iterator = manager.iterate(swallows())
+    with Worker() as other:
+        waiting = other.begin(next, iterator)
+        reached(began)
+        iterator.close()
+        assert closed.is_set()
+        assert isinstance(waiting.exception(LIMIT), asyncio.CancelledError)
+    assert in_flight(manager) == 0
+
+
+@BOTH
+@on_worker
 def test_a_stop_ends_it(make_manager: MakeManager, prefetch: int) -> None:
     """A stopped manager has closed the generator, and the next item is a RuntimeError."""
     manager, numbers = make_manager(), Numbers(100)

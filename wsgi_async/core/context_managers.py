@@ -154,16 +154,6 @@ class ContextManagerHost(TaskHost):
         finally:
             self._left_with = None
 
-    def serve(self, job: HostJob) -> None:
-        """As the base class; where the task was cancelled and is exiting, that is the answer."""
-        turn = self._turn
-        exiting = self.job is None and (turn is None or turn.done())
-        if self.task is not None and exiting and not self.ended:
-            self.job = self.calls.job = job
-            job.task = self.task
-        else:
-            super().serve(job)
-
     async def live(self) -> None:
         """Enter for the first job, and exit for the second, or when the task is cancelled."""
         source = self._source

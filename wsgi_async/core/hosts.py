@@ -135,11 +135,15 @@ class TaskHost:
             self.job = self.calls.job = job
             job.task = self.task
             turn.set_result(None)
+        elif self.job is None and self.task is not None and not self.ended:
+            # It was cancelled between two jobs, and what comes of that is the answer.
+            self.job = self.calls.job = job
+            job.task = self.task
         else:
             self.refuse(job)
 
     def refuse(self, job: HostJob) -> None:
-        """It is at another job, or has ended, or is being cancelled."""
+        """It is at another job, or has ended."""
         if self.job is not None and not self.ended:
             self.driver.finish(job, exception=self.busy_error())
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -101,7 +102,7 @@ class PrefetchingPump(Pump):
         try:
             self.driver.submit(job, linger=False)
         except Closing:
-            self._end(_Failed(self.driver.stopped_error(None)))
+            self._end_with(_Failed(self.driver.stopped_error(None)))
 
     def _wait(self) -> None:
         limit = time_left(None)
@@ -148,15 +149,22 @@ class PrefetchingPump(Pump):
 
     async def pass_on(self, iterator: AsyncIterator[Any]) -> None:
         """Fill the buffer, for each job once."""
-        following = iterator.__anext__
+        step = following = iterator.__anext__
         while not self._closing:
             try:
-                item = await following()
+                item = await step()
             except StopAsyncIteration:
                 return
+            finally:
+                step = following
             if self._put(item):
                 self.answer()
-                await self.park()
+                try:
+                    await self.park()
+                except asyncio.CancelledError as error:
+                    step = self.throws(iterator, error)
+                    if step is None:
+                        raise
 
     def _put(self, item: Any) -> bool:
         """Add an item; whether the buffer is full, and the job done with it."""
@@ -178,14 +186,18 @@ class PrefetchingPump(Pump):
         if waiter is not None:
             waiter.set()
 
+    def end_unasked(self, end: Any) -> None:
+        """As the base class; it comes after the last item."""
+        self._end_with(end if end is END else _Failed(end))
+
     def settle(self, job: Job) -> None:
         """A job has ended; perhaps it was the last."""
         if job.exception is not None:
-            self._end(_Failed(job.exception))
+            self._end_with(_Failed(job.exception))
         elif job.result is END:
-            self._end(END)
+            self._end_with(END)
 
-    def _end(self, outcome: Any) -> None:
+    def _end_with(self, outcome: Any) -> None:
         with self._lock:
             if self._outcome is _NOTHING:
                 self._outcome = outcome

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .checks import refuse_in_event_loop
@@ -135,13 +136,26 @@ class Pump(TaskHost):
         self._iterable = iterable
         self._closing = False  # the last job has come
         self._cut_short = False  # closed in the middle of a job
+        self._end: Any = None  # END, or an exception, that came when nobody had asked
 
     # -- in the consumer's thread ----------------------------------------------------------------
 
     def next(self) -> Any:
         """The next item, or END."""
         limit = None if deadline.get() is None else time_left(None)
-        return self.call(HostJob(self, on_keeper=self.on_keeper), INSTEAD, limit)
+        try:
+            return self.call(HostJob(self, on_keeper=self.on_keeper), INSTEAD, limit)
+        except asyncio.CancelledError:
+            end, self._end = self._end, None
+            if end is None:
+                raise
+        # Out here, so that it has no context that is not its own.
+        try:
+            if end is not END:
+                raise end
+        finally:
+            del end  # the traceback holds this frame: no cycle
+        return END
 
     @property
     def open(self) -> bool:
@@ -168,6 +182,10 @@ class Pump(TaskHost):
 
     # -- with the baton ----------------------------------------------------------------------------
 
+    def _cancel(self) -> None:
+        self._closing = True
+        super()._cancel()
+
     def serve(self, job: HostJob) -> None:
         """As the base class; the last job may come late, or in the middle of another."""
         if not isinstance(job, _LastJob):
@@ -179,6 +197,8 @@ class Pump(TaskHost):
             self.ended = True  # nothing begins any more
             self.driver.answer(job, END)
         elif busy_with is None:
+            # Where it was cancelled meanwhile, a CancelledError is not for who closes it.
+            self._cut_short = self._turn is None or self._turn.done()
             super().serve(job)
         else:
             self._cut_short = True
@@ -198,18 +218,52 @@ class Pump(TaskHost):
             aclose = getattr(iterator, "aclose", None)
             if aclose is not None:
                 await aclose()
+        if self.job is None:
+            self.end_unasked(END)
         self.answer(END)
+
+    def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
+        """As the base class; what is logged is raised too, for whoever asks next."""
+        if self.job is None and not cancelled:
+            self.end_unasked(error)
+        super().fail(error, cancelled=cancelled)
+
+    def end_unasked(self, end: Any) -> None:
+        """Keep END or an exception for the next job."""
+        self._end = end
 
     async def pass_on(self, iterator: AsyncIterator[Any]) -> None:
         """Answer each job with an item."""
-        following = iterator.__anext__
+        step = following = iterator.__anext__
         while not self._closing:
             try:
-                item = await following()
+                item = await step()
             except StopAsyncIteration:
                 return
-            self.answer(item)
-            await self.park()
+            finally:
+                step = following
+            try:
+                if self.job is None:
+                    await self.park()
+                if self._closing:
+                    return
+                self.answer(item)
+                await self.park()
+            except asyncio.CancelledError as error:
+                step = self.throws(iterator, error)
+                if step is None:
+                    raise
+
+    def throws(self, iterator: AsyncIterator[Any], error: BaseException) -> Any:
+        """The next step of an iterable that was cancelled while it waited for the next job.
+
+        A timeout or a task group of its own does that. It ends, or goes on, as where it was
+        waiting for anything else. None if the host is to end, or it is no generator.
+        """
+        athrow = getattr(iterator, "athrow", None)
+        if athrow is None or self._closing or self.driver.baton.closing:
+            return None
+        return partial(athrow, error)
 
 
 def name_of(iterable: object) -> str:
