@@ -40,6 +40,9 @@ class SyncIterator(Generic[T_co]):
     do: the generator's `finally` blocks run then, and are waited for. One that is collected
     unclosed is closed in the background, with a `ResourceWarning`.
 
+    A timeout or a task group of the generator's own works between two items as it does while one is
+    waited for: what the generator makes of being cancelled there is what the next item brings.
+
     From any thread that runs no event loop, one at a time. Lives as long as somebody holds it.
     """
 
