@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Endless, give, on_worker, reached, throw, wait_until
+from tests.core.support import (
+    Endless,
+    Worker,
+    give,
+    on_worker,
+    outcome,
+    reached,
+    throw,
+    wait_until,
+)
 from tests.streaming.parts import keeper_of, variable
 from wsgi_async import AsyncioLoopManager
 
@@ -257,6 +266,33 @@ def test_a_stop_while_it_is_open(make_manager: MakeManager) -> None:
             manager.stop()
     assert session.exited.is_set()
     assert isinstance(session.got, asyncio.CancelledError)
+
+
+@on_worker
+def test_a_stop_while_it_is_exited(make_manager: MakeManager) -> None:
+    """An exit that is under way when the manager is stopped comes to its end."""
+    manager, began = make_manager(), threading.Event()
+
+    @asynccontextmanager
+    async def careful() -> AsyncIterator[list[str]]:
+        lines: list[str] = []
+        try:
+            yield lines
+        finally:
+            began.set()
+            await asyncio.sleep(0.05)  # a transaction is rolled back
+            lines.append("closed")
+
+    def use() -> list[str]:
+        with manager.wrap_async_context_manager(careful()) as lines:
+            pass
+        return lines
+
+    with Worker() as other:
+        using = other.begin(use)
+        reached(began)
+        manager.stop()
+        assert outcome(using) == ["closed"]
 
 
 @on_worker

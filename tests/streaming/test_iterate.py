@@ -449,6 +449,38 @@ def test_a_stop_ends_it(make_manager: MakeManager, prefetch: int) -> None:
     iterator.close()
 
 
+@pytest.mark.parametrize("way", ["closed", "collected"])
+@BOTH
+@on_worker
+def test_a_stop_lets_it_clean_up(make_manager: MakeManager, prefetch: int, way: str) -> None:
+    """A generator that is being closed when the manager is stopped comes to its end."""
+    manager, began, cleaned = make_manager(), threading.Event(), threading.Event()
+
+    async def careful() -> AsyncIterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            began.set()
+            await asyncio.sleep(0.05)  # a transaction is rolled back
+            cleaned.set()
+
+    kept = [manager.iterate(careful(), prefetch=prefetch)]
+    next(kept[0])
+    with Worker() as other:
+        if way == "closed":
+            closing = other.begin(kept[0].close)
+            reached(began)
+            manager.stop()
+            outcome(closing)
+        else:
+            with pytest.warns(ResourceWarning):
+                kept.clear()
+            reached(began)
+            manager.stop()
+    assert cleaned.is_set()
+
+
 @BOTH
 @on_worker
 def test_a_stop_wakes_who_waits_for_an_item(make_manager: MakeManager, prefetch: int) -> None:

@@ -165,11 +165,13 @@ class ContextManagerHost(TaskHost):
         try:
             await self.park()
         except asyncio.CancelledError as error:
+            self.leaving = True
             if not await kind.__aexit__(manager, type(error), error, error.__traceback__):
                 raise
             self._left_well = True
             self.answer(False)
         else:
+            self.leaving = True
             self.answer(await kind.__aexit__(manager, *self._details))
 
     def fail(self, error: BaseException, *, cancelled: bool = False) -> None:

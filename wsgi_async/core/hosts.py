@@ -51,6 +51,7 @@ class TaskHost:
         )
         self.on_keeper = False  # the keeper has stepped it; nobody else will
         self.begun = False  # a thread has asked for a job that was not refused; it alone reads it
+        self.leaving = False  # it closes what it hosts, or is about to
         self.ended = False
         self.context = context
         self._turn: asyncio.Future[None] | None = None  # pending while it is parked
@@ -115,6 +116,7 @@ class TaskHost:
                 self.driver.loop.raw.call_soon_threadsafe(self._cancel)
 
     def _cancel(self) -> None:
+        self.leaving = True
         if self.task is None:
             self.ended = True  # before its first job has come
         else:

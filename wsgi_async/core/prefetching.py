@@ -150,7 +150,7 @@ class PrefetchingPump(Pump):
     async def pass_on(self, iterator: AsyncIterator[Any]) -> None:
         """Fill the buffer, for each job once."""
         step = following = iterator.__anext__
-        while not self._closing:
+        while not self.leaving:
             try:
                 item = await step()
             except StopAsyncIteration:

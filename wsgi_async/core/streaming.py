@@ -137,7 +137,6 @@ class Pump(TaskHost):
     def __init__(self, driver: Driver, iterable: AsyncIterable[Any]) -> None:
         super().__init__(driver, contextvars.copy_context(), name_of(iterable))
         self._iterable = iterable
-        self._closing = False  # the last job has come
         self._cut_short = False  # closed in the middle of a job
         self._end: Any = None  # END, or an exception, that came when nobody had asked
 
@@ -185,16 +184,12 @@ class Pump(TaskHost):
 
     # -- with the baton ----------------------------------------------------------------------------
 
-    def _cancel(self) -> None:
-        self._closing = True
-        super()._cancel()
-
     def serve(self, job: HostJob) -> None:
         """As the base class; the last job may come late, or in the middle of another."""
         if not isinstance(job, _LastJob):
             super().serve(job)
             return
-        self._closing = True
+        self.leaving = True
         busy_with, task = self.job, self.task
         if self.ended or task is None:
             self.ended = True  # nothing begins any more
@@ -238,7 +233,7 @@ class Pump(TaskHost):
     async def pass_on(self, iterator: AsyncIterator[Any]) -> None:
         """Answer each job with an item."""
         step = following = iterator.__anext__
-        while not self._closing:
+        while not self.leaving:
             try:
                 item = await step()
             except StopAsyncIteration:
@@ -248,7 +243,7 @@ class Pump(TaskHost):
             try:
                 if self.job is None:
                     await self.park()
-                if self._closing:
+                if self.leaving:
                     return
                 self.answer(item)
                 await self.park()
@@ -264,7 +259,7 @@ class Pump(TaskHost):
         waiting for anything else. None if the host is to end, or it is no generator.
         """
         athrow = getattr(iterator, "athrow", None)
-        if athrow is None or self._closing or self.driver.baton.closing:
+        if athrow is None or self.leaving or self.driver.baton.closing:
             return None
         return partial(athrow, error)
 
