@@ -138,8 +138,7 @@ UNSHARED = {
     "SharedBaton": "mutex _borrow clock owner every_waiter_drives keeper_rests queue claims",
     "SharedDriver": (
         "loop visits baton seam grace label inherited wake_keeper arm_timer caller _followed"
-        " _current _stop _post _create_task _on_end _start_queued _selector _watch_pauses"
-        " serves_sync_calls"
+        " _current _stop _post _create_task _on_end _start_queued selector serves_sync_calls"
     ),
     "SharedKeeper": (
         "_loop _selector _baton _seam linger _signal thread _idle _next_timer _start_soon"

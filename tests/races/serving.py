@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import asgiref.sync  # noqa: F401 - the threads that wait serve sync functions only where it is there
+
 from wsgi_async.core import running, sync_calls
 
 from .scenarios import submit

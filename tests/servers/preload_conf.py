@@ -11,3 +11,8 @@ preload_app = True
 def child_exit(server: Any, worker: Any) -> None:
     answer = preload.master.run(preload.answer(), timeout=apps.LIMIT)
     apps.say(f"master {os.getpid()} runs on in {answer} without {worker.pid}")
+
+
+def post_worker_init(worker: Any) -> None:
+    # Only now a signal reaches it: one that comes sooner finds the master's handlers, and is lost.
+    apps.say(f"worker {worker.pid} is ready")

@@ -53,6 +53,7 @@ def test_the_masters_loop_goes_on_when_workers_have_ended() -> None:
                 with call_master(server) as new:
                     assert echo(new, "new") == "master says new"
         server.wait_for("echo hung up", count=3)
+        server.wait_for(r"worker \d+ is ready", count=3)
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
         # Once, in the master: a worker's end does not run the cleanup of the master's tasks.

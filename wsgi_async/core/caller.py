@@ -13,6 +13,7 @@ from .baton import Closing, Leaving, Nested, Verdict
 if TYPE_CHECKING:
     from .baton import Baton
     from .driver import Driver
+    from .driving import Driving
     from .jobs import Job, Waiter
 
 __all__ = ["Caller"]
@@ -28,8 +29,9 @@ class Caller:
     It has no state of its own; callable from any thread that runs no event loop.
     """
 
-    def __init__(self, driver: Driver) -> None:
+    def __init__(self, driver: Driver, driving: Driving) -> None:
         self._driver = driver
+        self._drive = driving.drive
         self._baton: Baton = driver.baton
         self._seam = driver.seam
         self._current = driver.seam.current
@@ -49,7 +51,7 @@ class Caller:
             drives = not job.on_keeper and self._may_drive(me)
             verdict = baton.take(me, job, drives=drives)
             if verdict is _DRIVE:
-                self._driver.drive(job, timeout, owned=True)
+                self._drive(job, timeout, owned=True)
             else:
                 self._wait_for_turn(job, timeout, verdict)
         except BaseException:
@@ -76,7 +78,7 @@ class Caller:
         try:
             verdict, waiter = baton.take_for(me, job, drives=self._may_drive(me))
             if verdict is Verdict.DRIVE:
-                self._driver.drive(job, timeout, owned=False)
+                self._drive(job, timeout, owned=False)
             elif waiter is not None:
                 self._claim(waiter, timeout)
             else:
@@ -117,7 +119,7 @@ class Caller:
         if outer is not None:
             baton.keep(outer)  # to be seen by a stop() that comes now
         try:
-            self._driver.drive(job, timeout, owned=owned)
+            self._drive(job, timeout, owned=owned)
         finally:
             baton.keep(job)
             if outer is not None:
@@ -153,7 +155,7 @@ class Caller:
             else:
                 self._driver.start_soon()
             if self._block(waiter, deadline):
-                self._driver.drive(job, self._left(deadline), owned=True)
+                self._drive(job, self._left(deadline), owned=True)
                 over = job.done
             elif job.done:
                 # The baton may be asking one that claims, as it takes it out.
@@ -174,7 +176,7 @@ class Caller:
         try:
             self._driver.post(self._driver.keeper_yields)
             if self._block(waiter, deadline) and not waiter.job.done:
-                self._driver.drive(waiter.job, self._left(deadline), owned=False)
+                self._drive(waiter.job, self._left(deadline), owned=False)
         finally:
             self._seam.give_back(waiter.signal)
 
@@ -208,7 +210,7 @@ class Caller:
         self._driver.post(self._driver.cancel, job)
         deadline = self._seam.clock() + self._driver.grace
         if self._block(waiter, deadline) and not job.done:
-            self._driver.drive(job, self._left(deadline), owned=False)
+            self._drive(job, self._left(deadline), owned=False)
         if not job.done:
             self._driver.complain(job)
 

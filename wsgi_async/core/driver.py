@@ -1,4 +1,4 @@
-"""The driver: runs the loop for whoever holds the baton, and brings jobs to their end.
+"""The driver: what happens on one loop, and what its threads tell each other about it.
 
 A coroutine given to us runs on one thread from its first step to its last. So a caller takes the
 baton before it makes its task, and work that cannot end under the caller goes to the keeper
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from .asgiref_locals import move_here
 from .caller import Caller
-from .jobs import DROPPED
+from .driving import Driving
 from .log import logger
 from .visits import TURNS, Visits
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from .jobs import HostJob, Job
     from .loops import BoundLoop, WatchedSelector
     from .seam import Seam
-    from .sync_calls import SyncCalls
 
 __all__ = ["Driver", "Followed", "driver_of"]
 
@@ -80,7 +79,7 @@ class Driver:
         label: str,
     ) -> None:
         self.loop = loop
-        self._selector = selector
+        self.selector = selector
         self.visits = Visits(loop, selector, seam, label)
         self.baton = baton
         self.seam = seam
@@ -97,7 +96,6 @@ class Driver:
         self.hosts: set[TaskHost] = set()
         self.wake_keeper = wake_keeper
         self.arm_timer = arm_timer
-        self._watch_pauses = watch_pauses
         # Bound once: these are looked up in every call.
         self._current = seam.current
         self._stop = loop.stop
@@ -105,122 +103,10 @@ class Driver:
         self._create_task = loop.create_task
         self._on_end = self._ended_unseen
         self._start_queued = self.start_queued
-        self.caller = Caller(self)
+        self.caller = Caller(self, Driving(self, watch_pauses))
         _drivers[loop.raw] = weakref.ref(self)
 
     # -- with the baton: one thread at a time ---------------------------------------------------
-
-    def drive(self, job: Job, timeout: float | None, *, owned: bool) -> None:  # noqa: C901 - each call pays for a second
-        """Run the loop until the job is done, or its time is over.
-
-        Args:
-            job: What is waited for; it is started if nobody has done so.
-            timeout: Seconds.
-            owned: The job is the caller's alone. It is cancelled when its time is over or the
-                caller is interrupted, and driven through its cleanup. Else it is just left.
-        """
-        outer, self.target = self.target, job
-        job.left = False
-        calls = job.calls
-        timer: asyncio.TimerHandle | None = None
-        if self._selector is not None:
-            self._selector.first_turn = True
-        try:
-            if job.task is None and not job.done and job.state is not DROPPED:
-                self.begin(job)
-            if timeout is not None:
-                timer = self._limit(job, timeout, owned=owned)
-            if self.baton.queue:
-                self.start_queued()
-            # A stop that came late only cuts a visit short.
-            while not (job.done or job.left):
-                if calls is not None and calls.queue and self._serve(job, calls):
-                    break
-                self.visits.visit()
-        except BaseException:
-            # From a signal handler, or the loop is broken. Not from a tracked coroutine.
-            if owned:
-                self._drive_cleanup(job)
-            raise
-        finally:
-            if timer is not None:
-                self._lift(job, timer)
-            if not job.lost:  # the target is another driver's by now
-                self.target = outer
-
-    def _limit(self, job: Job, timeout: float, *, owned: bool) -> asyncio.TimerHandle:
-        return self.loop.call_later(timeout, self._expire if owned else self._turn_away, job)
-
-    def _lift(self, job: Job, timer: asyncio.TimerHandle) -> None:
-        if job.lost:
-            self.post(timer.cancel)  # the loop is another driver's by now
-        else:
-            timer.cancel()
-
-    def _serve(self, job: Job, calls: SyncCalls) -> bool:
-        """Run a sync function for the job, outside of the loop; whether the job is over then.
-
-        It is when the function has driven for a job of its own, or when the keeper has taken the
-        loop over meanwhile, and this thread has waited for it.
-        """
-        if self._run_outside(job, calls):
-            return _is_over(job)
-        self.caller.follow(job)
-        return True
-
-    def _run_outside(self, job: Job, calls: SyncCalls) -> bool:
-        """Run a sync function; False if the loop was taken over meanwhile."""
-        baton = self.baton
-        self.target = None  # whoever takes over has none
-        if baton.pause(job):
-            self._watch_pauses()
-        try:
-            deliver = calls.serve_one()
-        finally:
-            held = baton.resume(self._current(), job)
-            if held:
-                self.target = job
-            else:
-                job.lost = True
-        if not held:
-            if job.host is not None:
-                job.host.on_keeper = True  # its next job is not for us
-            self.post(self._deliver, job, deliver)
-            return False
-        deliver()
-        if calls.queue:
-            self._stop()  # the next visit is one turn: what the others wait for goes on too
-        if self._selector is not None:
-            self._selector.first_turn = True
-        return True
-
-    def _drive_cleanup(self, job: Job) -> None:
-        task = job.task
-        if task is None or _is_over(job):
-            return
-        if job.lost:
-            if job.waiter is None:
-                self.post(self.cancel, job)
-            else:
-                self.caller.give_up(job.waiter)
-            return
-        task.cancel()
-        timer = self.loop.call_later(self.grace, self._grace_over, job)
-        calls = job.calls
-        try:
-            while not (job.done or job.left):
-                if calls is not None and calls.queue and self._serve(job, calls):
-                    break
-                self.visits.visit()
-        finally:
-            timer.cancel()
-
-    def _deliver(self, job: Job, deliver: Callable[[], None]) -> None:
-        """On the loop that was taken over: let the job go on, on another thread than before."""
-        try:
-            move_here(job.context if job.host is None else job.host.context)
-        finally:
-            deliver()
 
     def begin(self, job: Job) -> None:
         """Make the job's task, or have its host go on. The caller holds the baton."""
@@ -319,22 +205,7 @@ class Driver:
         for job in self.in_flight():
             self.cancel(job)
 
-    def _expire(self, job: Job) -> None:
-        """On the loop: the timeout of a `run()` that drives is over."""
-        if not job.done and job.task is not None:
-            job.expired = True
-            # The deadline is its caller's too, which may have cancelled it: again would interrupt
-            # its cleanup.
-            if not (job.calls_back and job.task.cancelling()):
-                job.task.cancel()
-            self.loop.call_later(self.grace, self._grace_over, job)
-
-    def _grace_over(self, job: Job) -> None:
-        if not (job.done or job.left):
-            self.complain(job)
-            self._turn_away(job)
-
-    def _turn_away(self, job: Job) -> None:
+    def turn_away(self, job: Job) -> None:
         """On the loop: the thread that drives for this job stops doing so."""
         job.left = True  # for an outer job too, which is looked at when the nested call is over
         if self.target is job:
@@ -350,10 +221,10 @@ class Driver:
         cannot tell when nothing is ready is left at once.
         """
         if self.target is job:
-            if self._selector is None:
+            if self.selector is None:
                 self._stop()
             else:
-                self._selector.leave_soon(self._stop, TURNS)
+                self.selector.leave_soon(self._stop, TURNS)
         elif job.waiter is not None:
             job.waiter.signal.set()
 
@@ -456,7 +327,7 @@ class Driver:
             if baton.holder == self._current():
                 self._stop()
             else:
-                self.post(self._turn_away, job)
+                self.post(self.turn_away, job)
         if job.waiter is not None:
             job.waiter.signal.set()
         if job.future is not None:
@@ -488,10 +359,6 @@ class Driver:
         )
         error.__cause__ = cause
         return error
-
-
-def _is_over(job: Job) -> bool:
-    return job.done or job.left
 
 
 def _nothing() -> None:
