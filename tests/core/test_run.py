@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import threading
 import weakref
@@ -169,6 +170,29 @@ def test_keeps_nothing_of_an_exception(make_manager: MakeManager, timeout: float
             manager.run(fail(), timeout=timeout)
         except Broken as error:
             seen = weakref.ref(error)
+        assert seen() is None
+    finally:
+        gc.enable()
+
+
+def test_a_call_that_another_thread_ran_keeps_nothing(make_manager: MakeManager) -> None:
+    """What the caller's context variables held is freed with it, without the collector."""
+    manager = make_manager()
+
+    class Request:
+        pass
+
+    def view() -> weakref.ref[Request]:
+        request = Request()
+        current.set(request)
+        manager.run(give("page"))
+        return weakref.ref(request)
+
+    current: contextvars.ContextVar[Request] = contextvars.ContextVar("current")
+    gc.disable()
+    try:
+        seen = contextvars.copy_context().run(view)
+        manager.run(give("another page"))  # the keeper has let go of the first by then
         assert seen() is None
     finally:
         gc.enable()

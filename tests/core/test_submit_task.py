@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import gc
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -289,3 +290,26 @@ def test_many_at_once(make_manager: MakeManager, sync_future: bool) -> None:
     for at, (future, worker) in enumerate(zip(begun, workers, strict=True)):
         assert outcome(future) == list(range(1000 * at, 1000 * at + 200))
         worker.end()
+
+
+@on_worker
+def test_nothing_keeps_an_error(make_manager: MakeManager) -> None:
+    """An exception that `result()` raised is freed with its frames, without the collector."""
+    manager = make_manager()
+
+    class Broken(Exception):
+        pass
+
+    async def fail() -> None:
+        raise Broken
+
+    gc.disable()
+    try:
+        try:
+            manager.submit_task(fail()).result()
+        except Broken as error:
+            seen = weakref.ref(error)
+        manager.run(give(1))  # the keeper has let go of it by then
+        assert seen() is None
+    finally:
+        gc.enable()

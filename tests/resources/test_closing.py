@@ -242,7 +242,9 @@ def test_one_that_fails(
 
 
 @on_worker
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError()])
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), GeneratorExit()]
+)
 def test_one_that_fails_otherwise(
     make_manager: MakeManager,
     diary: Diary,

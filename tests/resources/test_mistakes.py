@@ -60,6 +60,11 @@ def hidden_coroutine() -> Coroutine[Any, Any, int]:
     return coroutine()
 
 
+class NeverLeft:
+    async def __aenter__(self) -> int:
+        return 1
+
+
 def generator() -> Iterator[int]:
     yield 1
 
@@ -72,7 +77,7 @@ def test_known_at_once(factory: Any) -> None:
 
 
 @on_worker
-@pytest.mark.parametrize("made", [lambda: 5, hidden_coroutine])
+@pytest.mark.parametrize("made", [lambda: 5, hidden_coroutine, NeverLeft])
 def test_known_later(make_manager: MakeManager, made: Any) -> None:
     """A factory that returns something else is named at its first use."""
     manager = make_manager()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Worker, on_worker, our_log, outcome, reached
+from tests.core.support import LIMIT, Worker, on_worker, our_log, outcome, reached
 from tests.resources.parts import Gate
 from wsgi_async import AsyncioLoopManager, loop_resource
 
@@ -115,7 +115,9 @@ def test_a_failed_opening(make_manager: MakeManager) -> None:
 
 
 @on_worker
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), StopIteration()])
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), StopIteration(), GeneratorExit()]
+)
 def test_a_failed_opening_of_another_kind(make_manager: MakeManager, error: BaseException) -> None:
     """Errors that asyncio treats apart reach the waiter too, and the loop lives on."""
     manager = make_manager()
@@ -136,7 +138,7 @@ def test_a_failed_opening_of_another_kind(make_manager: MakeManager, error: Base
 
     resource = loop_resource(factory)
     with pytest.raises(RuntimeError if isinstance(error, StopIteration) else type(error)):
-        manager.run(resource())
+        manager.run(resource(), timeout=LIMIT)
     fail.clear()
     assert manager.run(resource()) == 1
 

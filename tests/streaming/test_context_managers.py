@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Endless, give, on_worker, reached, throw
+from tests.core.support import (
+    Endless,
+    Worker,
+    give,
+    on_worker,
+    outcome,
+    reached,
+    throw,
+    wait_until,
+)
 from tests.streaming.parts import keeper_of, variable
 from wsgi_async import AsyncioLoopManager
 
@@ -165,6 +176,30 @@ def test_a_task_group_whose_child_fails(make_manager: MakeManager) -> None:
 
 
 @on_worker
+def test_a_failed_child_beside_a_failed_body(make_manager: MakeManager) -> None:
+    """The child's error comes out, with the body's as its context, as of any exit that fails."""
+    manager, error = make_manager(), LookupError()
+
+    async def fail(group: asyncio.TaskGroup) -> None:
+        group.create_task(throw(ConnectionError()))
+
+    def body() -> None:
+        with manager.wrap_async_context_manager(asyncio.TaskGroup) as group:
+            manager.run(fail(group))
+            wait_until(lambda: not manager.run(hosted()), "it goes on")
+            raise error
+
+    async def hosted() -> int:
+        await asyncio.sleep(0)
+        return len(asyncio.all_tasks()) - 1
+
+    with pytest.raises(ExceptionGroup) as caught:
+        body()
+    assert isinstance(caught.value.exceptions[0], ConnectionError)
+    assert caught.value.__context__ is error
+
+
+@on_worker
 def test_a_timeout_stays_open(make_manager: MakeManager) -> None:
     """`asyncio.timeout` is made on the loop, and tells at the end that its time was over."""
     manager, over = make_manager(), threading.Event()
@@ -234,6 +269,33 @@ def test_a_stop_while_it_is_open(make_manager: MakeManager) -> None:
 
 
 @on_worker
+def test_a_stop_while_it_is_exited(make_manager: MakeManager) -> None:
+    """An exit that is under way when the manager is stopped comes to its end."""
+    manager, began = make_manager(), threading.Event()
+
+    @asynccontextmanager
+    async def careful() -> AsyncIterator[list[str]]:
+        lines: list[str] = []
+        try:
+            yield lines
+        finally:
+            began.set()
+            await asyncio.sleep(0.05)  # a transaction is rolled back
+            lines.append("closed")
+
+    def use() -> list[str]:
+        with manager.wrap_async_context_manager(careful()) as lines:
+            pass
+        return lines
+
+    with Worker() as other:
+        using = other.begin(use)
+        reached(began)
+        manager.stop()
+        assert outcome(using) == ["closed"]
+
+
+@on_worker
 def test_a_stop_does_not_hide_the_bodys_exception(make_manager: MakeManager) -> None:
     """What went wrong in the body comes out, not that the manager was stopped."""
     manager = make_manager()
@@ -258,6 +320,26 @@ def test_collected_while_it_is_open(make_manager: MakeManager) -> None:
 
 
 @on_worker
+def test_nothing_keeps_it(make_manager: MakeManager) -> None:
+    """After the with statement it is freed, without the collector."""
+    manager = make_manager()
+
+    def use() -> weakref.ref[Session]:
+        session = Session()
+        with manager.wrap_async_context_manager(session):
+            pass
+        return weakref.ref(session)
+
+    gc.collect()
+    gc.disable()
+    try:
+        seen = use()
+        wait_until(lambda: manager.run(give(seen())) is None, "something keeps it")
+    finally:
+        gc.enable()
+
+
+@on_worker
 def test_it_is_for_one_with_statement(make_manager: MakeManager) -> None:
     """A second use is told so, and does not enter again."""
     session = Session()
@@ -269,16 +351,38 @@ def test_it_is_for_one_with_statement(make_manager: MakeManager) -> None:
 
 
 @on_worker
-def test_in_a_coroutine(make_manager: MakeManager) -> None:
-    """Where a loop runs, it says what to do instead."""
-    manager = make_manager()
+def test_exiting_what_is_not_open(make_manager: MakeManager) -> None:
+    """By hand, an exit without an enter, or after the exit, enters nothing and says so."""
+    session = Session()
+    wrapped = make_manager().wrap_async_context_manager(session)
+    with pytest.raises(RuntimeError, match="not entered"):
+        wrapped.__exit__(None, None, None)
+    assert not session.tasks
+    with wrapped:
+        pass
+    with pytest.raises(RuntimeError, match="exited before"):
+        wrapped.__exit__(None, None, None)
 
-    async def blocks() -> None:
-        with manager.wrap_async_context_manager(Session()):
-            pass
+
+@on_worker
+def test_in_a_coroutine(make_manager: MakeManager) -> None:
+    """Where a loop runs, enter and exit say what to do instead, and can be called elsewhere."""
+    manager, session = make_manager(), Session()
+    wrapped = manager.wrap_async_context_manager(session)
+
+    async def enter() -> None:
+        wrapped.__enter__()
+
+    async def leave() -> None:
+        wrapped.__exit__(None, None, None)
 
     with pytest.raises(RuntimeError, match="async with"):
-        manager.run(blocks())
+        manager.run(enter())
+    wrapped.__enter__()
+    with pytest.raises(RuntimeError, match="async with"):
+        manager.run(leave())
+    wrapped.__exit__(None, None, None)
+    assert session.exited.is_set()
 
 
 @on_worker

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
+import gc
 import threading
 import time
+import weakref
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +23,7 @@ from tests.core.support import (
     in_process,
     on_worker,
     our_log,
+    outcome,
     reached,
     say,
     wait_until,
@@ -33,6 +37,23 @@ if TYPE_CHECKING:
 
     from tests.core.conftest import MakeManager
     from wsgi_async.core.streaming import SyncIterator
+
+
+class Countdown:
+    """An async iterator that has nothing but what it must have."""
+
+    def __init__(self, left: int = 3, error: type[BaseException] = StopAsyncIteration) -> None:
+        self.left, self.error = left, error
+
+    def __aiter__(self) -> Countdown:
+        return self
+
+    async def __anext__(self) -> int:
+        if not self.left:
+            raise self.error
+        self.left -= 1
+        return self.left
+
 
 BOTH = pytest.mark.parametrize("prefetch", [0, 4], ids=["item by item", "prefetch"])
 
@@ -258,6 +279,34 @@ def test_collected_unclosed(make_manager: MakeManager, prefetch: int) -> None:
     reached(numbers.closed)
 
 
+@pytest.mark.parametrize("way", ["never begun", "exhausted", "failed", "closed", "collected"])
+@BOTH
+@on_worker
+def test_nothing_keeps_an_iterable(make_manager: MakeManager, prefetch: int, way: str) -> None:
+    """However it comes to its end, it is freed then, without the collector."""
+    manager = make_manager()
+
+    def use() -> weakref.ref[Countdown]:
+        countdown = Countdown(1, LookupError) if way == "failed" else Countdown(99)
+        iterator = manager.iterate(countdown, prefetch=prefetch)
+        if way != "never begun":
+            next(iterator)
+        if way == "exhausted":
+            list(iterator)
+        if way in ("closed", "failed"):
+            iterator.close()
+        return weakref.ref(countdown)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.warns(ResourceWarning) if way == "collected" else nullcontext():
+            seen = use()
+        wait_until(lambda: manager.run(give(seen())) is None, "something keeps it")
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("way", ["closed", "collected"])
 @on_worker
 def test_leaving_before_the_keeper_has_begun(make_manager: MakeManager, way: str) -> None:
@@ -299,6 +348,95 @@ def test_leaving_before_the_keeper_has_begun(make_manager: MakeManager, way: str
 
 @BOTH
 @on_worker
+def test_a_timeout_of_its_own_between_two_items(make_manager: MakeManager, prefetch: int) -> None:
+    """A generator that limits its time is told wherever it stands, and may go on."""
+    manager = make_manager()
+    limits: list[asyncio.Timeout] = []
+
+    async def limited(*, goes_on: bool) -> AsyncIterator[int]:
+        try:
+            async with asyncio.timeout(None) as limit:
+                limits.append(limit)
+                for number in range(9):
+                    yield number
+        except TimeoutError:
+            if goes_on:
+                yield 99
+
+    async def let_it_be_over() -> None:
+        limits[-1].reschedule(0)
+        while not limits[-1].expired():
+            await asyncio.sleep(0)
+
+    for goes_on in (True, False):
+        iterator = manager.iterate(limited(goes_on=goes_on), prefetch=prefetch)
+        next(iterator)
+        wait_until(lambda: in_flight(manager) == 1, "it does not park")
+        manager.run(let_it_be_over())
+        assert (99 in list(iterator)) is goes_on
+
+
+@BOTH
+@on_worker
+def test_a_task_group_of_its_own_between_two_items(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture, prefetch: int
+) -> None:
+    """What goes wrong in a child comes out of the next item, as the generator raises it."""
+    manager = make_manager()
+    children: list[asyncio.Event] = []
+
+    async def child(event: asyncio.Event) -> None:
+        await event.wait()
+        raise LookupError
+
+    async def grouped() -> AsyncIterator[int]:
+        async with asyncio.TaskGroup() as group:
+            children.append(asyncio.Event())
+            group.create_task(child(children[0]))
+            for number in range(99):
+                yield number
+
+    async def fail() -> None:
+        children[0].set()
+
+    iterator = manager.iterate(grouped(), prefetch=prefetch)
+    next(iterator)
+    wait_until(lambda: in_flight(manager) == 1, "it does not park")
+    manager.run(fail())
+    wait_until(lambda: in_flight(manager) == 0, "it does not end")
+    with pytest.raises(ExceptionGroup) as caught:
+        list(iterator)
+    assert [type(error) for error in caught.value.exceptions] == [LookupError]
+    assert "grouped failed" in our_log(caplog)[0]
+    assert list(iterator) == []
+
+
+@on_worker
+def test_closing_what_swallows_a_cancellation(make_manager: MakeManager) -> None:
+    """One that yields when it is closed in the middle of an item is closed all the same."""
+    manager, began, closed = make_manager(), threading.Event(), threading.Event()
+
+    async def swallows() -> AsyncIterator[int]:
+        try:
+            began.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.get_running_loop().create_future()
+            yield 1
+        finally:
+            closed.set()
+
+    iterator = manager.iterate(swallows())
+    with Worker() as other:
+        waiting = other.begin(next, iterator)
+        reached(began)
+        iterator.close()
+        assert closed.is_set()
+        assert isinstance(waiting.exception(LIMIT), asyncio.CancelledError)
+    assert in_flight(manager) == 0
+
+
+@BOTH
+@on_worker
 def test_a_stop_ends_it(make_manager: MakeManager, prefetch: int) -> None:
     """A stopped manager has closed the generator, and the next item is a RuntimeError."""
     manager, numbers = make_manager(), Numbers(100)
@@ -309,6 +447,38 @@ def test_a_stop_ends_it(make_manager: MakeManager, prefetch: int) -> None:
     with pytest.raises(RuntimeError, match="was stopped"):
         list(iterator)
     iterator.close()
+
+
+@pytest.mark.parametrize("way", ["closed", "collected"])
+@BOTH
+@on_worker
+def test_a_stop_lets_it_clean_up(make_manager: MakeManager, prefetch: int, way: str) -> None:
+    """A generator that is being closed when the manager is stopped comes to its end."""
+    manager, began, cleaned = make_manager(), threading.Event(), threading.Event()
+
+    async def careful() -> AsyncIterator[int]:
+        try:
+            while True:
+                yield 1
+        finally:
+            began.set()
+            await asyncio.sleep(0.05)  # a transaction is rolled back
+            cleaned.set()
+
+    kept = [manager.iterate(careful(), prefetch=prefetch)]
+    next(kept[0])
+    with Worker() as other:
+        if way == "closed":
+            closing = other.begin(kept[0].close)
+            reached(began)
+            manager.stop()
+            outcome(closing)
+        else:
+            with pytest.warns(ResourceWarning):
+                kept.clear()
+            reached(began)
+            manager.stop()
+    assert cleaned.is_set()
 
 
 @BOTH
@@ -327,38 +497,27 @@ def test_a_stop_wakes_who_waits_for_an_item(make_manager: MakeManager, prefetch:
     assert numbers.closed.is_set()
 
 
+@BOTH
 @on_worker
-def test_one_thread_at_a_time(make_manager: MakeManager) -> None:
-    """A second thread that asks while the first waits is told so."""
+def test_one_thread_at_a_time(make_manager: MakeManager, prefetch: int) -> None:
+    """Of two threads that wait for the same item, one gets it, and the other is told so."""
     manager, numbers = make_manager(), Numbers(2, stall_at=0)
-    iterator = manager.iterate(numbers.walk())
-    with Worker() as other:
-        waiting = other.begin(next, iterator)
-        reached(numbers.stalled)
+    iterator = manager.iterate(numbers.walk(), prefetch=prefetch)
+    with Worker() as one, Worker() as another:
+        waiting = {worker.begin(next, iterator) for worker in (one, another)}
+        refused, others = concurrent.futures.wait(waiting, LIMIT, "FIRST_COMPLETED")
+        assert len(others) == 1
         with pytest.raises(RuntimeError, match="is busy with the call of another thread"):
-            next(iterator)
+            refused.pop().result()
+        reached(numbers.stalled)
         numbers.go_on()
-        assert waiting.result(LIMIT) == 0
+        assert outcome(others.pop()) == 0
     assert list(iterator) == [1]
 
 
 @on_worker
 def test_any_async_iterable(make_manager: MakeManager) -> None:
     """What has `__aiter__` and `__anext__` only will do, and need not have a close method."""
-
-    class Countdown:
-        def __init__(self) -> None:
-            self.left = 3
-
-        def __aiter__(self) -> Countdown:
-            return self
-
-        async def __anext__(self) -> int:
-            if not self.left:
-                raise StopAsyncIteration
-            self.left -= 1
-            return self.left
-
     manager = make_manager()
     assert list(manager.iterate(Countdown())) == [2, 1, 0]
     with manager.iterate(Countdown(), prefetch=1) as iterator:
@@ -400,6 +559,54 @@ def test_in_a_coroutine(make_manager: MakeManager, prefetch: int) -> None:
     assert list(iterator) == [0]
 
 
+@BOTH
+@on_worker
+def test_an_item_in_a_coroutine(make_manager: MakeManager, prefetch: int) -> None:
+    """Refused as often as it is asked for; nothing has begun then, nor asks to be closed."""
+    manager, numbers = make_manager(), Numbers()
+    kept = [manager.iterate(numbers.walk(), prefetch=prefetch)]
+
+    async def blocks() -> None:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="async for"):
+                next(kept[0])
+            await asyncio.to_thread(manager.run, give(1))
+
+    asyncio.run(blocks())
+    kept.clear()  # without a warning
+    assert not numbers.threads
+
+
+@BOTH
+@on_worker
+def test_closing_in_a_coroutine(make_manager: MakeManager, prefetch: int) -> None:
+    """Refused where a loop runs, and it can be closed elsewhere after that."""
+    manager, numbers = make_manager(), Numbers(100)
+    iterator = manager.iterate(numbers.walk(), prefetch=prefetch)
+    next(iterator)
+
+    async def blocks() -> None:
+        iterator.close()
+
+    with pytest.raises(RuntimeError, match="aclose"):
+        asyncio.run(blocks())
+    iterator.close()
+    assert numbers.closed.is_set()
+
+
+@BOTH
+@on_worker
+def test_stopped_before_the_first_item(make_manager: MakeManager, prefetch: int) -> None:
+    """The item is refused; what never ran does not ask to be closed."""
+    manager, numbers = make_manager(), Numbers()
+    kept = [manager.iterate(numbers.walk(), prefetch=prefetch)]
+    manager.stop()
+    with pytest.raises(RuntimeError, match="was stopped"):
+        next(kept[0])
+    kept.clear()  # without a warning
+    assert not numbers.threads
+
+
 @on_worker
 def test_a_coroutine_that_iterates_in_a_thread(make_manager: MakeManager) -> None:
     """A sync function in a thread may iterate while the coroutine that waits for it is driven."""
@@ -421,14 +628,19 @@ def fork_while_streaming() -> None:
     def main() -> None:
         manager = AsyncioLoopManager()
         manager.start()
-        iterators = [manager.iterate(Numbers(100).walk(), prefetch=n) for n in (0, 1)]
+        ahead = Numbers(100)
+        iterators = [
+            manager.iterate(Numbers(100).walk()),
+            manager.iterate(ahead.walk(), prefetch=9),
+        ]
         for iterator in iterators:
             next(iterator)
+        wait_until(lambda: ahead.made >= 9, "it does not run ahead")
         pid = os.fork()
         if pid == 0:
             for iterator in iterators:
                 try:
-                    list(iterator)
+                    next(iterator)
                 except RuntimeError as error:
                     say(f"child: {'after a fork' in str(error)}")
             os._exit(0)

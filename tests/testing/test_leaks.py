@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.core.conftest import loop_factory, make_manager, worker  # noqa: F401 - fixtures
-from tests.core.support import Endless, Worker, give, outcome, reached
+from tests.core.support import LIMIT, Endless, Worker, give, outcome, reached
 from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_resource
 from wsgi_async.testing import LeakCheck
 
@@ -129,6 +129,41 @@ def test_a_blocked_loop_does_not_hang_the_check(make_manager: MakeManager) -> No
     finally:
         gate.set()
     assert "block" in leak
+
+
+def test_a_loop_that_blocks_later_is_no_task_of_the_check(
+    make_manager: MakeManager,  # noqa: F811
+) -> None:
+    """A loop that is blocked in the midst of the check: only what blocks it is named."""
+    manager = make_manager()
+    check = LeakCheck(grace=SHORT)
+    begun, gate = threading.Event(), threading.Event()
+    pause = asyncio.run_coroutine_threadsafe(asyncio.sleep(SHORT / 2), manager.get_event_loop())
+
+    async def block() -> None:
+        await asyncio.wrap_future(pause)
+        begun.set()
+        gate.wait(LIMIT)
+
+    blocking = manager.submit_task(block())
+    leaks = check.leaks()
+    assert begun.is_set()
+    gate.set()
+    outcome(blocking)
+    (leak,) = leaks
+    assert "block" in leak
+
+
+def test_what_was_handed_to_a_loop_is_found(make_manager: MakeManager) -> None:  # noqa: F811
+    """A coroutine that came past the manager is named, though its loop has not turned since."""
+    manager = make_manager()
+    check = LeakCheck(grace=SHORT)
+    never, endless = threading.Event(), Endless()
+    manager.get_event_loop().call_soon_threadsafe(never.wait, SHORT / 2)  # so it has other work
+    future = asyncio.run_coroutine_threadsafe(endless.wait(), manager.get_event_loop())
+    (leak,) = check.leaks()
+    assert "Endless.wait" in leak
+    future.cancel()
 
 
 def test_the_check_leaves_nothing_on_the_loop(make_manager: MakeManager) -> None:  # noqa: F811

@@ -56,8 +56,9 @@ class Caller:
                 self._wait_for_turn(job, timeout, verdict)
         except BaseException:
             # Not where it was refused, or where it came while we drove: that has seen to it.
-            if job.waiter is not None and (job.task is None or not job.waiter.granted):
-                self.give_up(job.waiter)
+            waiter = None if job.done else job.waiter
+            if waiter is not None and (job.task is None or not waiter.granted):
+                self.give_up(waiter)
             raise
         finally:
             # Inside the try from before the baton was taken: no exception can lose it.
@@ -97,6 +98,8 @@ class Caller:
             self._block(waiter, None)  # its timeout is a timer on the loop already
         finally:
             self._seam.give_back(waiter.signal)
+        if job.done:
+            del waiter.job  # no cycle
 
     def _drive_nested(self, me: int, job: Job, timeout: float | None, *, owned: bool) -> bool:
         """Drive again, for sync code that the driver runs between two visits.
@@ -144,6 +147,7 @@ class Caller:
         if waiter is None:
             return  # never: the baton has lined the job up
         deadline = None if timeout is None else self._seam.clock() + timeout
+        over = False
         try:
             if verdict is Verdict.CLAIM:
                 # A keeper that has left by now has found the claim and granted it.
@@ -152,13 +156,19 @@ class Caller:
                 self._driver.start_soon()
             if self._block(waiter, deadline):
                 self._drive(job, self._left(deadline), owned=True)
-            elif not job.done:
+                over = job.done
+            elif job.done:
+                # The baton may be asking one that claims, as it takes it out.
+                over = verdict is Verdict.QUEUE and not self._baton.every_waiter_drives
+            else:
                 job.expired = True
                 self.give_up(waiter)
         finally:
             if self._baton.claims:  # ours may be there: no other thread adds it
                 self._baton.retract(waiter)
             self._seam.give_back(waiter.signal)
+        if over:
+            del waiter.job  # no cycle
 
     def _claim(self, waiter: Waiter, timeout: float | None) -> None:
         """Wait for the baton on behalf of a submitted job, and drive."""

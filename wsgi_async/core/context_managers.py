@@ -7,6 +7,7 @@ import contextvars
 import warnings
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
+from .checks import refuse_in_event_loop
 from .deadlines import time_left
 from .hosts import TaskHost
 from .jobs import HostJob
@@ -59,13 +60,13 @@ class SyncContextManager(Generic[T_co]):
                 or this thread runs an event loop.
         """
         host = self._host
-        if host.entered:
+        if host.begun:
             raise RuntimeError(
                 f"{host.name} has been entered before. Wrap a new context manager each time."
             )
+        value = host.call(HostJob(host, on_keeper=True), _INSTEAD, time_left(None))
         host.entered = True
-        job = HostJob(host, on_keeper=True)
-        return host.call(job, _INSTEAD, time_left(None))  # type: ignore[no-any-return]
+        return value  # type: ignore[no-any-return]
 
     def __exit__(
         self,
@@ -77,7 +78,7 @@ class SyncContextManager(Generic[T_co]):
 
         Raises:
             BaseException: What `__aexit__` raised.
-            RuntimeError: As for `__enter__`.
+            RuntimeError: It is not entered, or was exited before; else as for `__enter__`.
         """
         try:
             return self._host.leave((kind, error, traceback))
@@ -117,7 +118,7 @@ class ContextManagerHost(TaskHost):
         | Callable[[], AbstractAsyncContextManager[Any, Any]],
     ) -> None:
         super().__init__(driver, contextvars.copy_context(), name_of(source))
-        self.entered = False  # the user's thread's own
+        self.entered = False  # and not exited; the user's thread's own
         self._source: Any = source
         self._details: Details = (None, None, None)  # written before the job that reads it
         self._left_with: BaseException | None = None  # raised with nobody to tell
@@ -125,32 +126,33 @@ class ContextManagerHost(TaskHost):
 
     def leave(self, details: Details) -> bool:
         """Exit with these details of an exception; whether it is suppressed."""
+        if not self.entered:
+            raise RuntimeError(
+                f"{self.name} is not entered, or was exited before. Use it in a with statement."
+            )
+        refuse_in_event_loop(_INSTEAD)  # while it can still be exited elsewhere
+        self.entered = False
         error = details[1]
         self._details = details
         try:
-            return bool(self.call(HostJob(self, on_keeper=True), _INSTEAD))
+            suppressed = bool(self.call(HostJob(self, on_keeper=True), _INSTEAD))
         except BaseException:
             if self.driver.baton.closing and error is not None:
                 return False  # the stop() has seen to it; what went wrong before says more
             if self._left_well:
                 return False
-            if self._left_with is not None:
-                raise self._left_with from None
-            raise
+            if self._left_with is None:
+                raise
+        else:
+            return suppressed
         finally:
-            self._left_with = None
             self._details = (None, None, None)
             del details, error
-
-    def serve(self, job: HostJob) -> None:
-        """As the base class; where the task was cancelled and is exiting, that is the answer."""
-        turn = self._turn
-        exiting = self.job is None and (turn is None or turn.done())
-        if self.task is not None and exiting and not self.ended:
-            self.job = self.calls.job = job
-            job.task = self.task
-        else:
-            super().serve(job)
+        # Out here, so that it gets the body's exception as its context.
+        try:
+            raise self._left_with
+        finally:
+            self._left_with = None
 
     async def live(self) -> None:
         """Enter for the first job, and exit for the second, or when the task is cancelled."""
@@ -163,11 +165,13 @@ class ContextManagerHost(TaskHost):
         try:
             await self.park()
         except asyncio.CancelledError as error:
+            self.leaving = True
             if not await kind.__aexit__(manager, type(error), error, error.__traceback__):
                 raise
             self._left_well = True
             self.answer(False)
         else:
+            self.leaving = True
             self.answer(await kind.__aexit__(manager, *self._details))
 
     def fail(self, error: BaseException, *, cancelled: bool = False) -> None:

@@ -313,6 +313,7 @@ class TaskFuture(_Unretrieved, concurrent.futures.Future[T]):
             raise
         finally:
             self._retrieve()
+            del self  # the exception's traceback holds this frame: no cycle
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """As the base class; errors as `result()`."""

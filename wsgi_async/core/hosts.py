@@ -50,13 +50,13 @@ class TaskHost:
             None  # what it is doing, and whose thread runs its sync functions
         )
         self.on_keeper = False  # the keeper has stepped it; nobody else will
+        self.begun = False  # a thread has asked for a job that was not refused; it alone reads it
+        self.leaving = False  # it closes what it hosts, or is about to
         self.ended = False
         self.context = context
         self._turn: asyncio.Future[None] | None = None  # pending while it is parked
         # What sync functions its coroutines call, for the thread that calls it.
         self.calls = SyncCalls(driver, None)
-        if self.ahead:
-            self.calls.wake = self.wake_waiter
         context.run(current_calls.set, self.calls)
 
     ahead = False
@@ -89,6 +89,7 @@ class TaskHost:
         if "asgiref.sync" in modules and not driver.serves_sync_calls:
             serve_sync_calls(driver)
         job.calls = self.calls
+        self.begun = True
         try:
             driver.caller.execute(job, timeout)
         except Closing:
@@ -115,6 +116,7 @@ class TaskHost:
                 self.driver.loop.raw.call_soon_threadsafe(self._cancel)
 
     def _cancel(self) -> None:
+        self.leaving = True
         if self.task is None:
             self.ended = True  # before its first job has come
         else:
@@ -135,19 +137,25 @@ class TaskHost:
             self.job = self.calls.job = job
             job.task = self.task
             turn.set_result(None)
+        elif self.job is None and self.task is not None and not self.ended:
+            # It was cancelled between two jobs, and what comes of that is the answer.
+            self.job = self.calls.job = job
+            job.task = self.task
         else:
             self.refuse(job)
 
     def refuse(self, job: HostJob) -> None:
-        """It is at another job, or has ended, or is being cancelled."""
+        """It is at another job, or has ended."""
         if self.job is not None and not self.ended:
-            error = RuntimeError(
-                f"{self.name} is busy with the call of another thread. Let one thread use it at "
-                "a time."
-            )
-            self.driver.finish(job, exception=error)
+            self.driver.finish(job, exception=self.busy_error())
         else:
             self.driver.finish(job, exception=asyncio.CancelledError(), cancelled=True)
+
+    def busy_error(self) -> RuntimeError:
+        """What a second thread gets that calls it in the midst of another's call."""
+        return RuntimeError(
+            f"{self.name} is busy with the call of another thread. Let one thread use it at a time."
+        )
 
     def _begin(self, job: HostJob) -> None:
         coro = self._host()
@@ -162,11 +170,14 @@ class TaskHost:
             self.ended = True
             self.driver.finish(job, exception=error)
             return
+        if self.ahead:
+            self.calls.wake = self.wake_waiter
         self.driver.hosts.add(self)
         self.task.add_done_callback(self._ended_unseen)
 
     def _ended_unseen(self, _: object) -> None:
         """The task has ended, perhaps without a first step: somebody has cancelled it before."""
+        self.task = None  # which holds its CancelledError, and that our frames: no cycle
         if not self.ended:
             self.ended = True
             self.driver.hosts.discard(self)

@@ -17,6 +17,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from .checks import running_loop
 from .log import logger
 
 if TYPE_CHECKING:
@@ -203,9 +204,9 @@ class ResourceHost:
     async def _live(self, make: Make) -> None:
         try:
             manager, value = await _enter(make)
-        except GeneratorExit:
-            raise  # the loop is gone, and with it whoever might want to know
         except BaseException as error:
+            if self._is_dropped():
+                raise  # the loop is gone, and with it whoever might want to know
             self.household.forget(self)
             self._say_failed(error)
             return
@@ -214,9 +215,9 @@ class ResourceHost:
             await self._until_told()
         try:
             await manager.__aexit__(None, None, None)
-        except GeneratorExit:
-            raise
         except BaseException as error:
+            if self._is_dropped():
+                raise
             if not self._was_cancelled(error):
                 logger.error("the loop resource %s failed to close", self.name, exc_info=error)
         self.household.forget(self)
@@ -246,6 +247,13 @@ class ResourceHost:
 
     def _was_cancelled(self, error: BaseException) -> bool:
         return isinstance(error, asyncio.CancelledError) and self.task.cancelling() > 0
+
+    def _is_dropped(self) -> bool:
+        """Whether nobody steps the task, and the collector ends it by a GeneratorExit.
+
+        The instance's own code may raise one too.
+        """
+        return running_loop() is None or asyncio.current_task() is not self.task
 
     async def _until_told(self) -> None:
         """Keep the instance until `end()`, or until somebody cancels the task."""

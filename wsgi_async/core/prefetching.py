@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .checks import refuse_in_event_loop, refuse_inherited
+from .checks import refuse_in_event_loop, refuse_inherited, running_loop
 from .deadlines import time_left
 from .jobs import HostJob
 from .moves import Closing
@@ -54,6 +55,12 @@ class PrefetchingPump(Pump):
 
     def next(self) -> Any:
         """The next item, or END."""
+        # Before the look into the buffer: what is refused must not begin, and at a fork another
+        # thread may have held the lock.
+        if running_loop() is not None:
+            refuse_in_event_loop(INSTEAD)
+        if self.driver.inherited:
+            refuse_inherited(self.driver)
         item = self._take()
         while item is _NOTHING:
             self._wait()
@@ -64,6 +71,14 @@ class PrefetchingPump(Pump):
             finally:
                 del item
         return item
+
+    def close(self) -> None:
+        """As the base class. A failure that nobody has come for is forgotten."""
+        super().close()
+        # Else it is the end of another thread's call, which is to get it.
+        if not self._cut_short:
+            with self._lock:
+                self._outcome = END  # an exception's traceback leads here: no cycle
 
     def _take(self) -> Any:
         with self._lock:
@@ -87,18 +102,15 @@ class PrefetchingPump(Pump):
         try:
             self.driver.submit(job, linger=False)
         except Closing:
-            self._end(_Failed(self.driver.stopped_error(None)))
+            self._end_with(_Failed(self.driver.stopped_error(None)))
 
     def _wait(self) -> None:
-        refuse_in_event_loop(INSTEAD)
-        refuse_inherited(self.driver)
         limit = time_left(None)
         seam = self.driver.seam
         until = None if limit is None else seam.clock() + limit
         signal = seam.borrow()
         try:
-            with self._lock:
-                self._waiter = signal
+            self._announce(signal)
             # Looked at after we can be woken, or what came in between would be slept over.
             while not self._items and self._outcome is _NOTHING:
                 # With the time over no more of them: they may come without end.
@@ -111,8 +123,18 @@ class PrefetchingPump(Pump):
                     )
         finally:
             with self._lock:
-                self._waiter = None
+                if self._waiter is signal:
+                    self._waiter = None
             seam.give_back(signal)
+
+    def _announce(self, signal: Signal) -> None:
+        """Have this thread woken; one at a time, or the other would not be."""
+        with self._lock:
+            busy = self._waiter is not None
+            if not busy:
+                self._waiter = signal
+        if busy:
+            raise self.busy_error()
 
     # -- in the keeper's thread, or where a job ends ---------------------------------------------
 
@@ -127,15 +149,22 @@ class PrefetchingPump(Pump):
 
     async def pass_on(self, iterator: AsyncIterator[Any]) -> None:
         """Fill the buffer, for each job once."""
-        following = iterator.__anext__
-        while not self._closing:
+        step = following = iterator.__anext__
+        while not self.leaving:
             try:
-                item = await following()
+                item = await step()
             except StopAsyncIteration:
                 return
+            finally:
+                step = following
             if self._put(item):
                 self.answer()
-                await self.park()
+                try:
+                    await self.park()
+                except asyncio.CancelledError as error:
+                    step = self.throws(iterator, error)
+                    if step is None:
+                        raise
 
     def _put(self, item: Any) -> bool:
         """Add an item; whether the buffer is full, and the job done with it."""
@@ -157,14 +186,18 @@ class PrefetchingPump(Pump):
         if waiter is not None:
             waiter.set()
 
+    def end_unasked(self, end: Any) -> None:
+        """As the base class; it comes after the last item."""
+        self._end_with(end if end is END else _Failed(end))
+
     def settle(self, job: Job) -> None:
         """A job has ended; perhaps it was the last."""
         if job.exception is not None:
-            self._end(_Failed(job.exception))
+            self._end_with(_Failed(job.exception))
         elif job.result is END:
-            self._end(END)
+            self._end_with(END)
 
-    def _end(self, outcome: Any) -> None:
+    def _end_with(self, outcome: Any) -> None:
         with self._lock:
             if self._outcome is _NOTHING:
                 self._outcome = outcome

@@ -145,7 +145,7 @@ class LoopResource(Generic[T]):
 
     def _make(self) -> AbstractAsyncContextManager[T]:
         made: Any = self._factory()
-        if hasattr(made, "__aenter__"):
+        if hasattr(made, "__aenter__") and hasattr(made, "__aexit__"):
             return made  # type: ignore[no-any-return]
         if hasattr(made, "__anext__"):
             return _YieldsOnce(made, self.name)

@@ -102,7 +102,9 @@ class Shutdown:
             # First those that are nobody's child. They cancel their own: a child that is
             # cancelled before its first step leaves a coroutine behind that was never awaited.
             mine = tracked & self._tasks()
-            for task in mine:
+            # What a host has begun to close is not cut short, as little as any other cleanup.
+            leaving = {host.task for host in self._driver.hosts if host.leaving}
+            for task in mine - leaving:
                 task.cancel()
             if mine:
                 await asyncio.wait(mine, timeout=budget / 2)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .checks import refuse_in_event_loop
 from .deadlines import deadline, time_left
 from .hosts import TaskHost
 from .jobs import HostJob
@@ -27,6 +29,7 @@ END = object()
 """What a pump answers when there are no more items."""
 
 INSTEAD = "`async for` over the iterable itself"
+CLOSE_INSTEAD = "aclose() of the iterable itself"
 
 
 class SyncIterator(Generic[T_co]):
@@ -36,6 +39,9 @@ class SyncIterator(Generic[T_co]):
     was called. Close it if it is not iterated to its end, as a `with` statement and a WSGI server
     do: the generator's `finally` blocks run then, and are waited for. One that is collected
     unclosed is closed in the background, with a `ResourceWarning`.
+
+    A timeout or a task group of the generator's own works between two items as it does while one is
+    waited for: what the generator makes of being cancelled there is what the next item brings.
 
     From any thread that runs no event loop, one at a time. Lives as long as somebody holds it.
     """
@@ -84,9 +90,12 @@ class SyncIterator(Generic[T_co]):
             RuntimeError: This thread runs an event loop.
         """
         pump = self._pump
-        if pump is not None:
-            self._pump = None
-            pump.close()
+        if pump is None:
+            return
+        if pump.open:
+            refuse_in_event_loop(CLOSE_INSTEAD)  # while it can still be closed elsewhere
+        self._pump = None
+        pump.close()
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +110,7 @@ class SyncIterator(Generic[T_co]):
 
     def __del__(self) -> None:
         pump = getattr(self, "_pump", None)
-        if pump is None or not pump.begun or pump.ended or pump.driver.inherited:
+        if pump is None or not pump.open or pump.driver.inherited:
             return
         pump.abandon()
         warnings.warn(
@@ -128,25 +137,40 @@ class Pump(TaskHost):
     def __init__(self, driver: Driver, iterable: AsyncIterable[Any]) -> None:
         super().__init__(driver, contextvars.copy_context(), name_of(iterable))
         self._iterable = iterable
-        self.begun = False  # the consumer has asked for an item; it alone reads it
-        self._closing = False  # the last job has come
-        self._cut_short = False  # closed in the middle of another thread's call
+        self._cut_short = False  # closed in the middle of a job
+        self._end: Any = None  # END, or an exception, that came when nobody had asked
 
     # -- in the consumer's thread ----------------------------------------------------------------
 
     def next(self) -> Any:
         """The next item, or END."""
-        self.begun = True
         limit = None if deadline.get() is None else time_left(None)
-        return self.call(HostJob(self, on_keeper=self.on_keeper), INSTEAD, limit)
+        try:
+            return self.call(HostJob(self, on_keeper=self.on_keeper), INSTEAD, limit)
+        except asyncio.CancelledError:
+            end, self._end = self._end, None
+            if end is None:
+                raise
+        # Out here, so that it has no context that is not its own.
+        try:
+            if end is not END:
+                raise end
+        finally:
+            del end  # the traceback holds this frame: no cycle
+        return END
+
+    @property
+    def open(self) -> bool:
+        """Whether it has begun and somebody has to close it; a stop() sees to it by itself."""
+        return self.begun and not (self.ended or self.driver.baton.closing)
 
     def close(self) -> None:
         """Close the iterable and wait for it, bounded."""
-        if not self.begun or self.ended or self.driver.baton.closing:
-            return  # or over, or the stop() sees to it
+        if not self.open:
+            return
         job = _LastJob(self, on_keeper=self.on_keeper)
         try:
-            self.call(job, "aclose() of the iterable itself", self.driver.grace)
+            self.call(job, CLOSE_INSTEAD, self.driver.grace)
         except (asyncio.CancelledError, TimeoutError):
             if not (self._cut_short or job.expired):
                 raise
@@ -165,12 +189,14 @@ class Pump(TaskHost):
         if not isinstance(job, _LastJob):
             super().serve(job)
             return
-        self._closing = True
+        self.leaving = True
         busy_with, task = self.job, self.task
         if self.ended or task is None:
             self.ended = True  # nothing begins any more
             self.driver.answer(job, END)
         elif busy_with is None:
+            # Where it was cancelled meanwhile, a CancelledError is not for who closes it.
+            self._cut_short = self._turn is None or self._turn.done()
             super().serve(job)
         else:
             self._cut_short = True
@@ -190,18 +216,52 @@ class Pump(TaskHost):
             aclose = getattr(iterator, "aclose", None)
             if aclose is not None:
                 await aclose()
+        if self.job is None:
+            self.end_unasked(END)
         self.answer(END)
+
+    def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
+        """As the base class; what is logged is raised too, for whoever asks next."""
+        if self.job is None and not cancelled:
+            self.end_unasked(error)
+        super().fail(error, cancelled=cancelled)
+
+    def end_unasked(self, end: Any) -> None:
+        """Keep END or an exception for the next job."""
+        self._end = end
 
     async def pass_on(self, iterator: AsyncIterator[Any]) -> None:
         """Answer each job with an item."""
-        following = iterator.__anext__
-        while not self._closing:
+        step = following = iterator.__anext__
+        while not self.leaving:
             try:
-                item = await following()
+                item = await step()
             except StopAsyncIteration:
                 return
-            self.answer(item)
-            await self.park()
+            finally:
+                step = following
+            try:
+                if self.job is None:
+                    await self.park()
+                if self.leaving:
+                    return
+                self.answer(item)
+                await self.park()
+            except asyncio.CancelledError as error:
+                step = self.throws(iterator, error)
+                if step is None:
+                    raise
+
+    def throws(self, iterator: AsyncIterator[Any], error: BaseException) -> Any:
+        """The next step of an iterable that was cancelled while it waited for the next job.
+
+        A timeout or a task group of its own does that. It ends, or goes on, as where it was
+        waiting for anything else. None if the host is to end, or it is no generator.
+        """
+        athrow = getattr(iterator, "athrow", None)
+        if athrow is None or self.leaving or self.driver.baton.closing:
+            return None
+        return partial(athrow, error)
 
 
 def name_of(iterable: object) -> str:

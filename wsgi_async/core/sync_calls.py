@@ -161,6 +161,7 @@ class SyncCalls:
     def abandon(self) -> None:
         """On the loop: nobody will come any more."""
         self.closed = True
+        self.wake = None  # which leads here: no cycle
         while (call := self._next()) is not None:
             call.cancel()
 

@@ -52,8 +52,10 @@ def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: flo
         deadline: On the monotonic clock, in seconds.
     """
     driver = manager.life.driver
-    if driver is None or all(work in known for work in _on(driver)):
+    if driver is None or (driver.baton.closing and all(work in known for work in _on(driver))):
         return []
+    # Asked though there is nothing to be seen: what another thread has handed to the loop a moment
+    # ago (by asyncio.run_coroutine_threadsafe(), for one) is no task before the loop's next turn.
     driver.start_soon()  # what lingers in the queue would look like something endless
     waiting = _until_ended(driver, known, deadline)
     try:
@@ -66,7 +68,12 @@ def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: flo
         left = future.result(max(0.0, deadline - time.monotonic()) + _MARGIN)
     except concurrent.futures.TimeoutError:
         future.cancel()
-        left = [work for work in _on(driver) if work not in known]
+        left = [
+            work
+            for work in _on(driver)
+            if work not in known
+            and not (isinstance(work, asyncio.Task) and work.get_coro() is waiting)
+        ]
     except concurrent.futures.CancelledError:
         return []  # stopped meanwhile
     return [_name(work, manager) for work in left]
