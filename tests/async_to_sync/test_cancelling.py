@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -113,6 +114,26 @@ def test_inner_coroutine_is_cancelled(worker: Worker, start: Start, mode: str) -
     worker.call(async_to_sync(call))
     assert endless.cleaned.is_set()
     assert order == ["function", "coroutine"]
+
+
+def test_a_cancelled_call_is_no_error_in_the_log(
+    worker: Worker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A sync function that ends by the cancellation of its coroutine leaves no traceback there."""
+    start(mode)
+    endless = Endless()
+
+    async def call() -> bool:
+        task = asyncio.create_task(sync_to_async(async_to_sync(endless.wait))())
+        while not endless.began.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert worker.call(async_to_sync(call))
+    gc.collect()  # asyncio logs what nobody has retrieved when it is collected
+    assert not caplog.records
 
 
 def test_inner_coroutine_of_another_loop(worker: Worker, start: Start, mode: str) -> None:
