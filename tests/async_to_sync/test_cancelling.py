@@ -7,13 +7,14 @@ import contextvars
 import gc
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from asgiref.sync import sync_to_async
 
 from tests.async_to_sync.parts import called_on, ident, stepped_by
-from tests.core.support import LIMIT, Endless
+from tests.core.support import LIMIT, Endless, Stubborn, wait_until
 from wsgi_async import async_to_sync
 from wsgi_async.core.deadlines import deadline
 
@@ -116,10 +117,96 @@ def test_inner_coroutine_is_cancelled(worker: Worker, start: Start, mode: str) -
     assert order == ["function", "coroutine"]
 
 
+def test_run_ends_with_the_coroutine(worker: Worker, start: Start, mode: str) -> None:
+    """A timeout also ends what a sync function waits for by `run()`, at any depth."""
+    manager = start(mode)
+    endless = Endless()
+    ended: list[type[BaseException]] = []
+
+    async def call(depth: int) -> None:
+        def function() -> None:
+            try:
+                manager.run(call(depth - 1) if depth else endless.wait())
+            except BaseException as error:
+                ended.append(type(error))
+                raise
+
+        await sync_to_async(function)()
+
+    with pytest.raises(TimeoutError):
+        worker.call(manager.run, call(2), timeout=0.05)
+    assert endless.cleaned.is_set()
+    assert ended == [asyncio.CancelledError] * 3
+    assert worker.call(manager.run, called_on()) == worker.thread.ident
+
+
+def test_a_timeout_after_sync_functions(
+    worker: Worker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A coroutine that has called some, and resists, is left after its grace as any other."""
+    manager = start(mode, grace=0.05)
+    stubborn = Stubborn()
+
+    async def call() -> str:
+        await called_on()
+        return await stubborn.wait()
+
+    def run() -> None:
+        with pytest.raises(TimeoutError, match=r"call did not end within 0\.05 s"):
+            manager.run(call(), timeout=0.05)
+
+    worker.call(run)
+    assert stubborn.refused.is_set()
+    assert caplog.text.count("call did not end within 0.05 s after it was cancelled") == 1
+    stubborn.release()
+
+
+def test_a_timeout_that_is_not_reached(worker: Worker, start: Start, mode: str) -> None:
+    """Nothing of the call stays behind until its time would have been over."""
+    manager = start(mode)
+
+    class Page:
+        pass
+
+    def run() -> weakref.ref[Page]:
+        async def call() -> Page:
+            await called_on()
+            return Page()
+
+        return weakref.ref(manager.run(call(), timeout=LIMIT))
+
+    page = worker.call(run)
+
+    def gone() -> bool:
+        gc.collect()
+        return page() is None
+
+    wait_until(gone, "the page is kept")
+
+
+def test_run_in_another_thread_ends_with_the_coroutine(
+    worker: Worker, start: Start, mode: str
+) -> None:
+    """Also where the sync function is in a pool's thread; the worker drives the next call."""
+    manager = start(mode)
+    endless = Endless()
+
+    async def call() -> None:
+        await sync_to_async(manager.run, thread_sensitive=False)(endless.wait())
+
+    with pytest.raises(TimeoutError):
+        worker.call(manager.run, call(), timeout=0.05)
+    assert endless.cleaned.is_set()
+    if mode == "drives":
+        assert worker.call(manager.run, stepped_by()) == worker.thread.ident
+
+
 def test_a_cancelled_call_is_no_error_in_the_log(
     worker: Worker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A sync function that ends by the cancellation of its coroutine leaves no traceback there."""
+    gc.collect()  # asyncio logs what nobody has retrieved when it is collected
+    caplog.clear()
     start(mode)
     endless = Endless()
 
@@ -132,7 +219,7 @@ def test_a_cancelled_call_is_no_error_in_the_log(
         return task.cancelled()
 
     assert worker.call(async_to_sync(call))
-    gc.collect()  # asyncio logs what nobody has retrieved when it is collected
+    gc.collect()
     assert not caplog.records
 
 

@@ -319,9 +319,14 @@ class Driver:
         for job in self.in_flight():
             self.cancel(job)
 
+    def limit(self, job: Job, seconds: float | None) -> None:
+        """On the loop: cancel a job in time whose thread does not drive, and may be busy then."""
+        if seconds is not None and not job.done:
+            job.timer = self.loop.call_later(seconds, self._expire, job)
+
     def _expire(self, job: Job) -> None:
-        """On the loop: the timeout of a `run()` that drives is over."""
-        if not job.done and job.task is not None:
+        """On the loop: the timeout of a `run()` is over."""
+        if not (job.done or job.expired) and job.task is not None:
             job.expired = True
             # The deadline is its caller's too, which may have cancelled it: again would interrupt
             # its cleanup.
