@@ -307,7 +307,7 @@ class TaskFuture(_Unretrieved, concurrent.futures.Future[T]):
         self._check()
         seconds = bounded(timeout)
         try:
-            return super().result(seconds)
+            return super().result(self._help(seconds))
         except TimeoutError:
             self._explain(timeout, seconds)
             raise
@@ -319,12 +319,27 @@ class TaskFuture(_Unretrieved, concurrent.futures.Future[T]):
         self._check()
         seconds = bounded(timeout)
         try:
-            return super().exception(seconds)
+            return super().exception(self._help(seconds))
         except TimeoutError:
             self._explain(timeout, seconds)
             raise
         finally:
             self._retrieve()
+
+    def _help(self, seconds: float | None) -> float | None:
+        """Drive, in sync code that this thread, the driver, runs for a coroutine of the same loop.
+
+        Nobody else would, until the keeper takes the loop over.
+
+        Returns:
+            How long to wait after that, in seconds.
+        """
+        driver, job = self._driver, self._job
+        if driver is None or job is None or driver.baton.holder != driver.seam.current():
+            return seconds
+        until = None if seconds is None else _seam.clock() + seconds
+        driver.caller.help(job, seconds)
+        return None if until is None else max(0.0, until - _seam.clock())
 
     def _explain(self, timeout: float | None, seconds: float | None) -> None:
         # Not where the TimeoutError is the task's own, nor where the base class says it all.
