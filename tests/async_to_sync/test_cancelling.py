@@ -223,6 +223,31 @@ def test_a_cancelled_call_is_no_error_in_the_log(
     assert not caplog.records
 
 
+def test_a_deadline_is_no_error_in_the_log(
+    worker: Worker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor does one whose wait is over at the deadline, as its coroutine's is."""
+    gc.collect()
+    caplog.clear()
+    manager = start(mode)
+
+    async def wait() -> None:
+        time.sleep(0.1)  # the deadline of both calls is over now, and comes in the same turn
+        await asyncio.sleep(LIMIT)
+
+    async def call() -> None:
+        await sync_to_async(lambda: manager.run(wait()))()
+
+    def run() -> None:
+        deadline.set(time.monotonic() + 0.05)
+        with pytest.raises(TimeoutError, match="deadline"):
+            manager.run(call())
+
+    worker.call(contextvars.copy_context().run, run)
+    gc.collect()
+    assert "never retrieved" not in caplog.text
+
+
 def test_inner_coroutine_of_another_loop(worker: Worker, start: Start, mode: str) -> None:
     """What runs on a loop of its own ends by itself, and the cancelled coroutine is cancelled."""
     start(mode, max_pause=0.02)

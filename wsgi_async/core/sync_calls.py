@@ -64,9 +64,10 @@ class SyncCall:
             future.set_result(self._result)
         else:
             future.set_exception(error)
-            if isinstance(error, asyncio.CancelledError):
-                # It mostly comes of the asker's own cancellation. asgiref has had that then, and
-                # does not retrieve this one, which asyncio would log as an error.
+            if isinstance(error, (asyncio.CancelledError, TimeoutError)):
+                # It mostly comes with the asker's own cancellation, or of the deadline that both
+                # have. asgiref has had that then, and does not retrieve this one, which asyncio
+                # would log as an error.
                 future.exception()
             self._error = None  # its traceback leads here: no cycle
             del error
