@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from contextvars import Context
     from wsgiref.types import WSGIEnvironment
 
+    from .core.own import Interlude
     from .scopes import RequestScope
 
 __all__ = ["KEY", "SCOPE_KEY", "end_request", "hand_on"]
@@ -29,18 +30,18 @@ class _Body:
     not reach the inner one.
     """
 
-    __slots__ = ("_body", "_closed", "_context", "_environ", "_next", "_scope")
+    __slots__ = ("_body", "_closed", "_environ", "_next", "_runner", "_scope")
 
     def __init__(
         self,
         body: Iterable[bytes],
         environ: WSGIEnvironment,
-        context: Context,
+        runner: Context | Interlude,
         scope: RequestScope,
     ) -> None:
         self._body = body
         self._environ = environ
-        self._context = context
+        self._runner = runner
         self._scope = scope
         self._next: Callable[[], bytes] | None = None
         self._closed = False
@@ -50,13 +51,13 @@ class _Body:
         return self
 
     def __next__(self) -> bytes:
-        return self._context.run(self._next or self._iterate())
+        return self._runner.run(self._next or self._iterate())
 
     def _iterate(self) -> Callable[[], bytes]:
         # Not in the middleware's call: what the body's __iter__ raises reaches the server when
         # that has a body to close.
         if self._next is None:
-            self._next = self._context.run(iter, self._body).__next__
+            self._next = self._runner.run(iter, self._body).__next__
         return self._next
 
     def close(self) -> None:
@@ -70,7 +71,7 @@ class _Body:
                 # A generator's `finally` may have coroutines to run, also after the deadline,
                 # and may wait for the scope's tasks.
                 self._scope.lift()
-                self._context.run(close)
+                self._runner.run(close)
         finally:
             end_request(self._environ, self._scope)
 
@@ -81,7 +82,7 @@ class _SizedBody(_Body):
     __slots__ = ()
 
     def __len__(self) -> int:
-        return self._context.run(len, cast("Sized", self._body))
+        return self._runner.run(len, cast("Sized", self._body))
 
 
 def end_request(environ: WSGIEnvironment, scope: RequestScope) -> None:
@@ -94,7 +95,10 @@ def end_request(environ: WSGIEnvironment, scope: RequestScope) -> None:
 
 
 def hand_on(
-    body: Iterable[bytes], environ: WSGIEnvironment, context: Context, scope: RequestScope
+    body: Iterable[bytes],
+    environ: WSGIEnvironment,
+    runner: Context | Interlude,
+    scope: RequestScope,
 ) -> Iterable[bytes]:
     """The body as the server gets it."""
     kind = type(body)
@@ -107,7 +111,7 @@ def hand_on(
         scope.end()
         environ.pop(SCOPE_KEY, None)
         return body
-    return (_SizedBody if hasattr(kind, "__len__") else _Body)(body, environ, context, scope)
+    return (_SizedBody if hasattr(kind, "__len__") else _Body)(body, environ, runner, scope)
 
 
 def _is_file(body: object, wrapper: object) -> bool:

@@ -225,16 +225,16 @@ class AsyncLoopMiddleware:
         # It may have been stopped by hand, or be the one of the process we were forked from.
         if manager is None or not manager.running:
             manager = self._local.manager = self._first_request(environ)
-        use(manager)
         context = copy_context()
+        runner = use(manager, context)
         environ[KEY] = manager
         environ[SCOPE_KEY] = scope = RequestScope(manager, context)
         try:
-            body = context.run(self.app, environ, start_response)
+            body = runner.run(self.app, environ, start_response)
         except BaseException:
             end_request(environ, scope)
             raise
-        return hand_on(body, environ, context, scope)
+        return hand_on(body, environ, runner, scope)
 
     def _first_request(self, environ: WSGIEnvironment) -> AsyncioLoopManager:
         """This thread's manager, running; made unless there is one that may be shared."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from asgiref.sync import sync_to_async
 
 from tests.async_to_sync.parts import called_on, ident, stepped_by
-from tests.core.support import LIMIT, Endless
+from tests.core.support import LIMIT, Endless, Stubborn, wait_until
 from wsgi_async import async_to_sync
 from wsgi_async.core.deadlines import deadline
 
@@ -113,6 +115,137 @@ def test_inner_coroutine_is_cancelled(worker: Worker, start: Start, mode: str) -
     worker.call(async_to_sync(call))
     assert endless.cleaned.is_set()
     assert order == ["function", "coroutine"]
+
+
+def test_run_ends_with_the_coroutine(worker: Worker, start: Start, mode: str) -> None:
+    """A timeout also ends what a sync function waits for by `run()`, at any depth."""
+    manager = start(mode)
+    endless = Endless()
+    ended: list[type[BaseException]] = []
+
+    async def call(depth: int) -> None:
+        def function() -> None:
+            try:
+                manager.run(call(depth - 1) if depth else endless.wait())
+            except BaseException as error:
+                ended.append(type(error))
+                raise
+
+        await sync_to_async(function)()
+
+    with pytest.raises(TimeoutError):
+        worker.call(manager.run, call(2), timeout=0.05)
+    assert endless.cleaned.is_set()
+    assert ended == [asyncio.CancelledError] * 3
+    assert worker.call(manager.run, called_on()) == worker.thread.ident
+
+
+def test_a_timeout_after_sync_functions(
+    worker: Worker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A coroutine that has called some, and resists, is left after its grace as any other."""
+    manager = start(mode, grace=0.05)
+    stubborn = Stubborn()
+
+    async def call() -> str:
+        await called_on()
+        return await stubborn.wait()
+
+    def run() -> None:
+        with pytest.raises(TimeoutError, match=r"call did not end within 0\.05 s"):
+            manager.run(call(), timeout=0.05)
+
+    worker.call(run)
+    assert stubborn.refused.is_set()
+    assert caplog.text.count("call did not end within 0.05 s after it was cancelled") == 1
+    stubborn.release()
+
+
+def test_a_timeout_that_is_not_reached(worker: Worker, start: Start, mode: str) -> None:
+    """Nothing of the call stays behind until its time would have been over."""
+    manager = start(mode)
+
+    class Page:
+        pass
+
+    def run() -> weakref.ref[Page]:
+        async def call() -> Page:
+            await called_on()
+            return Page()
+
+        return weakref.ref(manager.run(call(), timeout=LIMIT))
+
+    page = worker.call(run)
+
+    def gone() -> bool:
+        gc.collect()
+        return page() is None
+
+    wait_until(gone, "the page is kept")
+
+
+def test_run_in_another_thread_ends_with_the_coroutine(
+    worker: Worker, start: Start, mode: str
+) -> None:
+    """Also where the sync function is in a pool's thread; the worker drives the next call."""
+    manager = start(mode)
+    endless = Endless()
+
+    async def call() -> None:
+        await sync_to_async(manager.run, thread_sensitive=False)(endless.wait())
+
+    with pytest.raises(TimeoutError):
+        worker.call(manager.run, call(), timeout=0.05)
+    assert endless.cleaned.is_set()
+    if mode == "drives":
+        assert worker.call(manager.run, stepped_by()) == worker.thread.ident
+
+
+def test_a_cancelled_call_is_no_error_in_the_log(
+    worker: Worker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A sync function that ends by the cancellation of its coroutine leaves no traceback there."""
+    gc.collect()  # asyncio logs what nobody has retrieved when it is collected
+    caplog.clear()
+    start(mode)
+    endless = Endless()
+
+    async def call() -> bool:
+        task = asyncio.create_task(sync_to_async(async_to_sync(endless.wait))())
+        while not endless.began.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert worker.call(async_to_sync(call))
+    gc.collect()
+    assert not caplog.records
+
+
+def test_a_deadline_is_no_error_in_the_log(
+    worker: Worker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor does one whose wait is over at the deadline, as its coroutine's is."""
+    gc.collect()
+    caplog.clear()
+    manager = start(mode)
+
+    async def wait() -> None:
+        time.sleep(0.1)  # the deadline of both calls is over now, and comes in the same turn
+        await asyncio.sleep(LIMIT)
+
+    async def call() -> None:
+        await sync_to_async(lambda: manager.run(wait()))()
+
+    def run() -> None:
+        deadline.set(time.monotonic() + 0.05)
+        with pytest.raises(TimeoutError, match="deadline"):
+            manager.run(call())
+
+    worker.call(contextvars.copy_context().run, run)
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 def test_inner_coroutine_of_another_loop(worker: Worker, start: Start, mode: str) -> None:

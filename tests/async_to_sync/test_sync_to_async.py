@@ -282,17 +282,47 @@ def test_background_task(worker: Worker, start: Start, mode: str) -> None:
         assert first == second != worker.thread.ident
 
 
-def test_submitted_and_waited_for(worker: Worker, start: Start, mode: str) -> None:
-    """A sync function waits for a submitted task whose sync function runs elsewhere."""
-    manager = start(mode)
+@pytest.mark.parametrize("sync_future", [True, False])
+def test_submitted_and_waited_for(
+    worker: Worker, start: Start, mode: str, sync_future: bool
+) -> None:
+    """A sync function waits for a submitted task whose sync function runs elsewhere, at once."""
+    manager = start(mode, max_pause=2 * LIMIT)
 
     def function() -> int:
-        return manager.submit_task(called_on(), return_sync_future=True).result(LIMIT)
+        future = manager.submit_task(called_on(), return_sync_future=sync_future)
+        assert future.exception(LIMIT) is None
+        return future.result(LIMIT)
 
     async def call() -> int:
         return await sync_to_async(function)()
 
     assert worker.call(async_to_sync(call)) != worker.thread.ident
+
+
+@pytest.mark.parametrize("sync_future", [True, False])
+def test_submitted_and_not_waited_out(
+    worker: Worker, start: Start, mode: str, sync_future: bool
+) -> None:
+    """A sync function may give up waiting for a submitted task, which goes on."""
+    manager = start(mode, max_pause=2 * LIMIT)
+    go = asyncio.Event()
+
+    def function() -> Any:
+        future = manager.submit_task(go.wait(), return_sync_future=sync_future)
+        with pytest.raises(TimeoutError):
+            future.result(0.01)
+        with pytest.raises(TimeoutError):
+            future.result(0)
+        return future
+
+    async def call() -> bool:
+        future = await sync_to_async(function)()
+        assert not future.done()
+        go.set()
+        return bool(await sync_to_async(future.result)(LIMIT))
+
+    assert worker.call(async_to_sync(call))
 
 
 def test_thread_sensitive_context(worker: Worker, start: Start, mode: str) -> None:

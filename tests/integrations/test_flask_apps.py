@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from flask import Flask, current_app, g, request, session
+from flask import Flask, Response, current_app, g, request, session
 from werkzeug.middleware.dispatcher import DispatcherMiddleware
 from werkzeug.test import Client
 
@@ -132,6 +132,60 @@ def test_apps_side_by_side_in_a_dispatcher_have_their_own_loops() -> None:
         answers = [worker.call(get, both, path) for path in ("/", "/second/", "/", "/second/")]
     assert [answer["app"] for answer in answers] == ["first", "second"] * 2
     assert len({answer["loop"] for answer in answers}) == 2
+
+
+def test_an_app_that_calls_another_keeps_its_own_loop() -> None:
+    """After a request to the other on its thread, and between the pieces of such a stream."""
+    outer, inner = add_view(Flask("outer")), add_view(Flask("inner"))
+    AsyncLoop(outer, id="outer")
+    AsyncLoop(inner, id="inner")
+
+    @inner.get("/stream")
+    def pieces() -> Response:
+        return Response(str(async_to_sync(running_loop)()) for _ in range(2))
+
+    @outer.get("/call")
+    def call() -> dict[str, list[int]]:
+        loops = [async_to_sync(running_loop)()]
+        others = [get(inner)["loop"]]
+        loops.append(async_to_sync(running_loop)())
+        with inner.test_client().get("/stream") as response:
+            for piece in response.iter_encoded():
+                others.append(int(piece))
+                loops.append(async_to_sync(running_loop)())
+        loops.append(async_to_sync(running_loop)())
+        return {"loops": loops, "others": others}
+
+    with Worker() as worker:
+        first = worker.call(get, inner)["loop"]
+        for _ in range(2):
+            answer = worker.call(get, outer, "/call")
+            assert len(answer["loops"]) == 5
+            assert set(answer["loops"]) == {worker.call(get, outer)["loop"]}
+            assert answer["others"] == [first] * 3
+
+
+def test_an_app_whose_call_of_another_fails_keeps_its_own_loop() -> None:
+    """Also where the other app raises."""
+    outer, inner = Flask("outer"), Flask("inner")
+    inner.testing = True
+    AsyncLoop(outer, id="outer")
+    AsyncLoop(inner, id="inner")
+
+    @inner.get("/")
+    async def fail() -> str:
+        raise ValueError
+
+    @outer.get("/")
+    def call() -> list[int]:
+        before = async_to_sync(running_loop)()
+        with pytest.raises(ValueError):  # noqa: PT011 - it is the one from above
+            inner.test_client().get("/")
+        return [before, async_to_sync(running_loop)()]
+
+    with Worker() as worker:
+        first, second = worker.call(get, outer)
+    assert first == second
 
 
 def test_other_middlewares_stay() -> None:

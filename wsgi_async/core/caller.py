@@ -32,6 +32,7 @@ class Caller:
     def __init__(self, driver: Driver, driving: Driving) -> None:
         self._driver = driver
         self._drive = driving.drive
+        self._limit = driving.limit
         self._baton: Baton = driver.baton
         self._seam = driver.seam
         self._current = driver.seam.current
@@ -154,16 +155,18 @@ class Caller:
                 self._driver.post(self._driver.keeper_yields)
             else:
                 self._driver.start_soon()
-            if self._block(waiter, deadline):
+            if self._block(waiter, deadline, owned=True):
                 self._drive(job, self._left(deadline), owned=True)
                 over = job.done
             elif job.done:
                 # The baton may be asking one that claims, as it takes it out.
                 over = verdict is Verdict.QUEUE and not self._baton.every_waiter_drives
-            else:
+            elif not job.left:
                 job.expired = True
                 self.give_up(waiter)
         finally:
+            if job.timer is not None:
+                self._driver.post(job.timer.cancel)
             if self._baton.claims:  # ours may be there: no other thread adds it
                 self._baton.retract(waiter)
             self._seam.give_back(waiter.signal)
@@ -180,16 +183,26 @@ class Caller:
         finally:
             self._seam.give_back(waiter.signal)
 
-    def _block(self, waiter: Waiter, deadline: float | None) -> bool:
+    def _block(self, waiter: Waiter, deadline: float | None, *, owned: bool = False) -> bool:
         """Wait for the job's end, or for the baton's grant or refusal; whether it is granted.
 
         Meanwhile run the sync functions that the job has for this thread.
+
+        Args:
+            waiter: The wait.
+            deadline: When to give up.
+            owned: The job is to be cancelled then.
         """
         job, signal, calls = waiter.job, waiter.signal, waiter.job.calls
         while not (job.done or job.left or waiter.granted or waiter.dropped):
             # Looked at after we can be woken, so what comes after the look wakes us.
             # With the time over no more of them: they may come without end.
             if calls is not None and calls.queue and (deadline is None or self._left(deadline)):
+                if owned and deadline is not None:
+                    # The function may wait for something itself, without an end. So from now on
+                    # the loop looks at the time; with the job that is cancelled too.
+                    self._driver.post(self._limit, job, self._left(deadline))
+                    deadline = None
                 calls.serve_next()
             elif not signal.wait(None if deadline is None else self._left(deadline)):
                 break

@@ -12,19 +12,19 @@ import functools
 import inspect
 import sys
 import warnings
-from types import CoroutineType, FunctionType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeGuard, TypeVar, cast, overload
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from .checks import refuse_in_event_loop
 from .driver import driver_of
 from .manager import AsyncioLoopManager
 from .moves import Closing
 from .own import own_manager
-from .running import run_on
-from .thread_sensitive import AsCallingThread, call_asgiref, inner_tasks, origin
+from .running import close_unstarted, run_on
+from .thread_sensitive import AsCallingThread, call_asgiref, origin
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
     from .driver import Driver
 
@@ -142,81 +142,40 @@ def _call_on_new_loop(call: Callable[[], Awaitable[T]]) -> T:
 def _call_on(driver: Driver, call: Callable[[], Awaitable[T]], *, calls_back: bool = False) -> T:
     with AsCallingThread():
         awaitable = call()
-        # Only tasks of one loop can cancel and await each other.
-        coro = _coroutine(awaitable, inner_tasks() if calls_back else None)
+        coro = _coroutine(awaitable)
         try:
             return run_on(driver, coro, calls_back=calls_back)
         except Closing:
             raise driver.stopped_error(None) from None
         finally:
-            if coro is not awaitable and _is_unstarted(awaitable):
-                awaitable.close()  # it was refused
+            if coro is not awaitable:
+                close_unstarted(awaitable)  # it was refused
             del awaitable, coro
 
 
-def _coroutine(awaitable: Awaitable[T], tasks: list[Any] | None) -> Coroutine[Any, Any, T]:
+def _coroutine(awaitable: Awaitable[T]) -> Coroutine[Any, Any, T]:
     """What is run for it: the coroutine itself, where there is nothing to see to."""
     error = sys.exc_info()[1]
-    if error is None and tasks is None and asyncio.iscoroutine(awaitable):
+    if error is None and asyncio.iscoroutine(awaitable):
         return awaitable
-    coro = _carry(awaitable, error, tasks)
+    coro = _carry(awaitable, error)
     # What the log and errors call it.
     setattr(coro, "__qualname__", getattr(awaitable, "__qualname__", None) or repr(awaitable))  # noqa: B010 - mypy knows no such attribute
     return coro
 
 
-async def _carry(
-    awaitable: Awaitable[T], error: BaseException | None, tasks: list[Any] | None
-) -> T:
-    """Run it as asgiref does: with the exception that its caller is handling.
-
-    Args:
-        awaitable: What is run.
-        error: The exception; None without one.
-        tasks: Where the coroutine that waits for this thread finds whom to cancel with it.
-    """
-    task = asyncio.current_task()
-    entry = None if task is None or tasks is None else _CancelledOnce(task)
-    if tasks is not None and entry is not None:
-        tasks.append(entry)
+async def _carry(awaitable: Awaitable[T], error: BaseException | None) -> T:
+    """Run it as asgiref does: with the exception that its caller is handling, if any."""
+    if error is None:
+        return await awaitable
+    traceback = error.__traceback__
     try:
-        if error is None:
-            return await awaitable
-        traceback = error.__traceback__
-        try:
-            raise error
-        except BaseException:
-            error.__traceback__ = traceback
-            return await awaitable
+        raise error
+    except BaseException:
+        error.__traceback__ = traceback
+        return await awaitable
     finally:
-        if tasks is not None and entry is not None:
-            tasks.remove(entry)
         del error
-
-
-class _CancelledOnce:
-    """A task, for who cancels it with its caller's coroutine. Lives as long as the task runs.
-
-    A deadline cancels both; coming twice it would interrupt the task's cleanup.
-    """
-
-    def __init__(self, task: asyncio.Task[Any]) -> None:
-        self._task = task
-
-    def cancel(self) -> bool:
-        return not self._task.cancelling() and self._task.cancel()
-
-    def __await__(self) -> Generator[Any, None, Any]:
-        return self._task.__await__()
-
-
-def _is_unstarted(awaitable: object) -> TypeGuard[CoroutineType[Any, Any, Any]]:
-    # One that has been left behind, its time over, is stepped by another thread.
-    return (
-        type(awaitable) is CoroutineType
-        and inspect.getcoroutinestate(cast("Coroutine[Any, Any, Any]", awaitable))
-        == inspect.CORO_CREATED
-    )
 
 
 def _is_async(value: object) -> bool:

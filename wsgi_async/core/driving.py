@@ -83,6 +83,11 @@ class Driving:
 
     # -- the job's time --------------------------------------------------------------------------
 
+    def limit(self, job: Job, seconds: float | None) -> None:
+        """On the loop: cancel a job in time whose thread does not drive, and may be busy then."""
+        if seconds is not None and not job.done:
+            job.timer = self._driver.loop.call_later(seconds, self._expire, job)
+
     def _limit(self, job: Job, timeout: float, *, owned: bool) -> asyncio.TimerHandle:
         over = self._expire if owned else self._driver.turn_away
         return self._driver.loop.call_later(timeout, over, job)
@@ -94,8 +99,8 @@ class Driving:
             timer.cancel()
 
     def _expire(self, job: Job) -> None:
-        """On the loop: the timeout of a `run()` that drives is over."""
-        if not job.done and job.task is not None:
+        """On the loop: the timeout of a `run()` is over."""
+        if not (job.done or job.expired) and job.task is not None:
             job.expired = True
             # The deadline is its caller's too, which may have cancelled it: again would interrupt
             # its cleanup.

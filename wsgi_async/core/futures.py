@@ -5,11 +5,13 @@ from __future__ import annotations
 import concurrent.futures
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .checks import check_timeout, refuse_in_event_loop, refuse_inherited
 from .deadlines import bounded, deadline, within
 from .log import logger
+from .one_thread import present_calls
 from .seam import Seam
 
 if TYPE_CHECKING:
@@ -28,6 +30,10 @@ def _limit(timeout: float | None) -> float | None:
     if timeout is None and deadline.get() is None:
         return None
     return bounded(check_timeout(timeout))
+
+
+def _left(until: float | None) -> float | None:
+    return None if until is None else max(0.0, until - _seam.clock())
 
 
 class _Unretrieved:
@@ -149,6 +155,8 @@ class SyncFuture(_Unretrieved, Generic[T]):
         refuse_in_event_loop("asyncio.wrap_future() makes submit_task()'s default future awaitable")
         until = None if timeout is None else _seam.clock() + timeout
         self._help(timeout)
+        if (calls := present_calls()) is not None:
+            calls.serve(self, partial(_left, until))
         # Looked at again: help may have brought the outcome.
         return self.done() or self._block(until)
 
@@ -307,7 +315,7 @@ class TaskFuture(_Unretrieved, concurrent.futures.Future[T]):
         self._check()
         seconds = bounded(timeout)
         try:
-            return super().result(seconds)
+            return super().result(self._help(seconds))
         except TimeoutError:
             self._explain(timeout, seconds)
             raise
@@ -320,12 +328,35 @@ class TaskFuture(_Unretrieved, concurrent.futures.Future[T]):
         self._check()
         seconds = bounded(timeout)
         try:
-            return super().exception(seconds)
+            return super().exception(self._help(seconds))
         except TimeoutError:
             self._explain(timeout, seconds)
             raise
         finally:
             self._retrieve()
+
+    def _help(self, seconds: float | None) -> float | None:
+        """Do what nobody else would, in sync code that this thread runs for a coroutine.
+
+        The driver drives, or else the keeper would have to take the loop over; asgiref's thread
+        runs the sync functions of the task.
+
+        Returns:
+            How long to wait after that, in seconds.
+        """
+        driver, job = self._driver, self._job
+        if driver is None or job is None:
+            return seconds
+        drives = driver.baton.holder == driver.seam.current()
+        calls = present_calls()
+        if not drives and calls is None:
+            return seconds
+        until = None if seconds is None else _seam.clock() + seconds
+        if drives:
+            driver.caller.help(job, seconds)
+        if calls is not None:
+            calls.serve(self, partial(_left, until))
+        return _left(until)
 
     def _explain(self, timeout: float | None, seconds: float | None) -> None:
         # Not where the TimeoutError is the task's own, nor where the base class says it all.

@@ -43,6 +43,7 @@ class Job:
     exception: BaseException | None = None
     cancelled = False
     stopped = False  # ended because the manager was stopped
+    timer: asyncio.TimerHandle | None = None  # its time, while its thread may be busy otherwise
     expired = False  # the timeout of run() has passed and its task is being cancelled
     left = False  # the thread that drives for this job goes on without its end
     lost = False  # the loop was taken over from that thread, which alone writes and reads this

@@ -7,6 +7,7 @@ import contextvars
 import threading
 import weakref
 from collections.abc import Coroutine, Hashable
+from sys import modules
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
@@ -27,8 +28,9 @@ from .groups import Ended
 from .jobs import Job
 from .lifecycle import Life
 from .moves import Closing
+from .one_thread import present_calls, submit_for
 from .prefetching import PrefetchingPump
-from .running import run_on
+from .running import run_on, serve_sync_calls
 from .settings import Drive, LoopFactory, Settings
 from .streaming import Pump, SyncIterator
 from .sync_calls import current_calls
@@ -329,6 +331,10 @@ class AsyncioLoopManager:
             context.run(deadline.set, None)
         if current_calls.get() is not None:
             context.run(current_calls.set, None)  # no thread waits for it with that
+        if (calls := present_calls()) is not None:
+            context.run(submit_for.set, calls)
+        if "asgiref.sync" in modules and not driver.serves_sync_calls:
+            serve_sync_calls(driver)
         job = Job(coro, context)
         future: DrivenFuture[T] | TaskFuture[T]
         future = DrivenFuture(driver, job) if return_sync_future else TaskFuture(driver, job)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from . import lineage
 from .registry import get_or_create_loop_manager
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
+    from contextvars import Context
 
     from .manager import AsyncioLoopManager
 
-__all__ = ["own_manager", "start_once", "use"]
+__all__ = ["Interlude", "own_manager", "start_once", "use"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class _Own(threading.local):
@@ -39,9 +43,45 @@ def own_manager() -> AsyncioLoopManager:
     return manager
 
 
-def use(manager: AsyncioLoopManager) -> None:
-    """Have `own_manager()` return this one in the current thread, as long as it runs."""
-    _own.manager = manager
+def use(manager: AsyncioLoopManager, context: Context) -> Context | Interlude:
+    """Have `own_manager()` return this one in the current thread, as long as it runs.
+
+    Returns:
+        What all of a request is to be run by: its context; or, where the thread uses another
+        manager, for a request around this one perhaps, what gives that back each time.
+    """
+    used = _own.manager
+    if used is not manager:
+        if used is not None and used.running:
+            return Interlude(manager, context)
+        _own.manager = manager
+    return context
+
+
+class Interlude:
+    """Runs what belongs to a request that another one, of another manager, may have made.
+
+    The outer request's code comes again between any two parts of this one. Lives as long as the
+    request; only for its thread.
+
+    Args:
+        manager: The request's.
+        context: The context that all of the request runs in.
+    """
+
+    __slots__ = ("_context", "_manager")
+
+    def __init__(self, manager: AsyncioLoopManager, context: Context) -> None:
+        self._manager = manager
+        self._context = context
+
+    def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `Context.run()`."""
+        used, _own.manager = _own.manager, self._manager
+        try:
+            return self._context.run(fn, *args, **kwargs)
+        finally:
+            _own.manager = used
 
 
 def _find() -> AsyncioLoopManager | None:

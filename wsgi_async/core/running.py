@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 from sys import modules
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .checks import check_timeout
@@ -12,14 +14,14 @@ from .contexts import copy_changes
 from .deadlines import deadline, time_left, within
 from .jobs import NEW, Job
 from .sync_calls import SyncCalls, current_calls
-from .thread_sensitive import asgiref_sync, serve_loop
+from .thread_sensitive import asgiref_sync, inner_tasks, origin, serve_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Generator
 
     from .driver import Driver
 
-__all__ = ["run_on", "serve_sync_calls"]
+__all__ = ["close_unstarted", "run_on", "serve_sync_calls"]
 
 T = TypeVar("T")
 
@@ -43,7 +45,8 @@ def run_on(  # noqa: C901, PLR0912 - in one piece, as each call pays for a secon
         timeout: Seconds; see `AsyncioLoopManager.run()`, as for the next two.
         context: The context that it runs in.
         copy_back: Whether the caller sees the context variables that it set.
-        calls_back: This thread runs sync code for a coroutine on the same loop.
+        calls_back: This thread runs sync code for a coroutine on the same loop. Where it is not
+            known, it is found out.
 
     Raises:
         Closing: The manager is being stopped.
@@ -75,8 +78,9 @@ def run_on(  # noqa: C901, PLR0912 - in one piece, as each call pays for a secon
             job.foreign_context = True
         if calls is not None:
             job.calls, calls.job = calls, job
-            if calls_back:
+            if calls_back or (calls.outer is not None and origin() is driver.loop.raw):
                 job.calls_back = True
+                job.coro = _end_with_caller(coro)
         driver.caller.execute(job, seconds)
     except BaseException:
         if job.state is NEW:
@@ -89,6 +93,9 @@ def run_on(  # noqa: C901, PLR0912 - in one piece, as each call pays for a secon
         if outside is not None:
             current_calls.reset(outside)
             cast("SyncCalls", calls).close()
+            if job.coro is not coro:
+                close_unstarted(job.coro)
+                close_unstarted(coro)
     if job.exception is not None or job.expired:
         _raise(job, within(timeout, seconds))
     return job.result  # type: ignore[no-any-return]
@@ -101,6 +108,59 @@ def serve_sync_calls(driver: Driver) -> bool:
     driver.serves_sync_calls = True
     serve_loop(driver.loop.raw)
     return True
+
+
+def close_unstarted(awaitable: object) -> None:
+    """Close a coroutine that nobody has begun, or a warning that it was never awaited would follow.
+
+    One that has been left behind, its time over, is stepped by another thread.
+    """
+    if (
+        type(awaitable) is CoroutineType
+        and inspect.getcoroutinestate(cast("Coroutine[Any, Any, Any]", awaitable))
+        == inspect.CORO_CREATED
+    ):
+        awaitable.close()
+
+
+def _end_with_caller(coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    """Have a coroutine cancelled with the one whose sync function, on this thread, waits for it."""
+    tasks = inner_tasks()
+    if tasks is None:
+        return coro
+    listed = _listed(coro, tasks)
+    # What the log and errors call it.
+    setattr(listed, "__qualname__", getattr(coro, "__qualname__", None) or repr(coro))  # noqa: B010 - mypy knows no such attribute
+    return listed
+
+
+async def _listed(coro: Coroutine[Any, Any, T], tasks: list[Any]) -> T:
+    """Run it; meanwhile its task is where asgiref looks for whom to cancel."""
+    task = asyncio.current_task()
+    entry = None if task is None else _CancelledOnce(task)
+    if entry is None:
+        return await coro
+    tasks.append(entry)
+    try:
+        return await coro
+    finally:
+        tasks.remove(entry)
+
+
+class _CancelledOnce:
+    """A task, for who cancels it with its caller's coroutine. Lives as long as the task runs.
+
+    A deadline cancels both; coming twice it would interrupt the task's cleanup.
+    """
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
+
+    def cancel(self) -> bool:
+        return not self._task.cancelling() and self._task.cancel()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._task.__await__()
 
 
 def _raise(job: Job, limit: str) -> None:

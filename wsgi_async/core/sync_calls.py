@@ -9,12 +9,12 @@ where the keeper drives, it just wakes up for it.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
     from .driver import Driver
@@ -64,6 +64,11 @@ class SyncCall:
             future.set_result(self._result)
         else:
             future.set_exception(error)
+            if isinstance(error, (asyncio.CancelledError, TimeoutError)):
+                # It mostly comes with the asker's own cancellation, or of the deadline that both
+                # have. asgiref has had that then, and does not retrieve this one, which asyncio
+                # would log as an error.
+                future.exception()
             self._error = None  # its traceback leads here: no cycle
             del error
 

@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from .one_thread import submit_to
 from .sync_calls import current_calls
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class _CallingThread(Executor):
             if future is not None:
                 return future  # type: ignore[no-any-return]
         executor: Executor = asgiref_sync().SyncToAsync.single_thread_executor
-        return executor.submit(fn, *args, **kwargs)
+        return submit_to(executor, partial(fn, *args, **kwargs))
 
 
 _calling_thread = _CallingThread()

@@ -1,0 +1,201 @@
+"""Sync functions of background tasks, which run in asgiref's one thread, and wait there."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from tests.async_to_sync.parts import MODES, called_on, ident, make
+from tests.core.support import LIMIT, in_process, in_thread, say
+from wsgi_async import async_to_sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from wsgi_async import AsyncioLoopManager
+
+
+def in_background(manager: AsyncioLoopManager, function: Callable[[], Any]) -> Any:
+    """What a function returns that a submitted task calls."""
+
+    async def call() -> Any:
+        return await sync_to_async(function)()
+
+    return manager.submit_task(call()).result(LIMIT)
+
+
+def child_waits(mode: str, kind: int) -> None:
+    """A function of a background task waits for another such task, three deep."""
+
+    def use() -> None:
+        manager = make(mode)
+
+        def wait(depth: int) -> list[int]:
+            if not depth:
+                return [ident()]
+
+            async def call() -> list[int]:
+                before = await called_on()
+                branch = sync_to_async(wait)
+                one, two = await asyncio.gather(branch(depth - 1), branch(depth - 1))
+                return [before, *one, *two]
+
+            future = manager.submit_task(call(), return_sync_future=kind == 1)
+            if kind == 2:
+                assert future.exception(LIMIT) is None
+            return [ident(), *future.result(LIMIT)]
+
+        threads = in_background(manager, lambda: wait(3))
+        say(f"{len(set(threads))} of {len(threads)}")
+        manager.stop()
+
+    in_thread(use)
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2])
+@pytest.mark.parametrize("mode", MODES)
+def test_waits_for_another_task(mode: str, kind: int) -> None:
+    """The thread runs what that task calls meanwhile, at any depth, and all of it."""
+    assert in_process(child_waits, mode, kind) == "1 of 22\n"
+
+
+def child_asked_before() -> None:
+    """The other task has asked for its function before anybody waits for it."""
+
+    def use() -> None:
+        manager = make()
+        asked = threading.Event()
+
+        async def call() -> int:
+            asking = asyncio.ensure_future(called_on())
+            await asyncio.sleep(0)
+            asked.set()
+            return await asking
+
+        def function() -> bool:
+            future = manager.submit_task(call())
+            assert asked.wait(LIMIT)
+            with pytest.raises(TimeoutError):
+                future.result(0)
+            return future.result(LIMIT) == ident()
+
+        assert in_background(manager, function)
+        manager.stop()
+
+    in_thread(use)
+
+
+def test_asked_before_it_waits() -> None:
+    """It does not matter which comes first, the wait or what the task asks for."""
+    in_process(child_asked_before)
+
+
+def child_nobody_waits() -> None:
+    """The function ends without a wait; another has an error, and one is cancelled."""
+
+    def use() -> None:
+        manager = make()
+        asked = threading.Event()
+        order: list[str] = []
+
+        def fail() -> None:
+            order.append("fail")
+            raise ValueError("no")
+
+        async def call() -> int:
+            lost = asyncio.ensure_future(sync_to_async(order.append)("cancelled"))
+            failing = asyncio.ensure_future(sync_to_async(fail)())
+            asking = asyncio.ensure_future(called_on())
+            await asyncio.sleep(0)
+            lost.cancel()
+            for _ in range(5):  # turns, until the function's own future knows
+                await asyncio.sleep(0)
+            asked.set()
+            with pytest.raises(ValueError, match="no"):
+                await failing
+            return await asking
+
+        def function() -> tuple[int, concurrent.futures.Future[int]]:
+            future = manager.submit_task(call())
+            assert asked.wait(LIMIT)
+            order.append("function")
+            return ident(), future
+
+        thread, future = in_background(manager, function)
+        assert future.result(LIMIT) == thread
+        assert order == ["function", "fail"]
+        manager.stop()
+
+    in_thread(use)
+
+
+def test_ends_without_a_wait() -> None:
+    """What the other task calls then runs after it."""
+    in_process(child_nobody_waits)
+
+
+def child_strangers() -> None:
+    """While a function waits, a task comes that it has not submitted."""
+
+    def use() -> None:
+        manager = make()
+        began = threading.Event()
+        order: list[str] = []
+        go = asyncio.Event()
+
+        async def strange() -> None:
+            await asyncio.to_thread(began.wait, LIMIT)
+            asking = asyncio.ensure_future(sync_to_async(order.append)("stranger"))
+            await asyncio.sleep(0)
+            go.set()
+            await asking
+
+        async def call() -> None:
+            began.set()
+            await go.wait()
+            await sync_to_async(order.append)("own")
+
+        def function() -> None:
+            manager.submit_task(call()).result(LIMIT)
+            order.append("function")
+
+        stranger = manager.submit_task(strange())
+        in_background(manager, function)
+        stranger.result(LIMIT)
+        assert order == ["own", "function", "stranger"]
+        manager.stop()
+
+    in_thread(use)
+
+
+def test_strangers_wait() -> None:
+    """A function's transaction gets nothing in between of tasks that it has not submitted."""
+    in_process(child_strangers)
+
+
+def child_other_ways() -> None:
+    """The function waits for coroutines in other ways."""
+
+    def use() -> None:
+        manager = make()
+
+        def function() -> set[int]:
+            future = manager.submit_task(called_on(), return_sync_future=True)
+            assert future.wait(LIMIT)
+            ways = [async_to_sync(called_on)(), manager.run(called_on())]
+            return {ident(), future.result(), *ways}
+
+        assert len(in_background(manager, function)) == 1
+        manager.stop()
+
+    in_thread(use)
+
+
+def test_other_waits() -> None:
+    """So do the waits of a `SyncFuture`, and calls run on the thread as ever."""
+    in_process(child_other_ways)

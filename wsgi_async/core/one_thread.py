@@ -1,0 +1,162 @@
+"""asgiref's one thread, for the sync functions of background tasks.
+
+No thread waits for those tasks, so there is none that could run what they call; asgiref has one for
+all such cases. A function there may itself submit a task and wait for it, and that task may call
+sync functions too. They belong to the same thread, which would wait for itself: so it runs them
+while it waits. Those of other tasks it does not, as the function may be in a transaction.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections import deque
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+__all__ = ["Calls", "Waited", "present_calls", "submit_for", "submit_to"]
+
+T = TypeVar("T")
+
+submit_for: contextvars.ContextVar[Calls | None]
+submit_for = contextvars.ContextVar("wsgi_async_submit_for", default=None)
+"""The function that has submitted the present task, by what it is to run while it waits."""
+
+
+class _Present(threading.local):
+    calls: Calls | None = None
+
+
+_present = _Present()
+
+
+class Waited(Protocol):
+    """What `Calls.serve()` needs of a future."""
+
+    def done(self) -> bool:
+        """Whether there is an outcome."""
+
+    def add_done_callback(self, fn: Callable[[Any], object], /) -> None:
+        """Call a function when there is one, or now."""
+
+
+def present_calls() -> Calls | None:
+    """What the current thread is to run while it waits, if it runs a background task's function."""
+    return _present.calls
+
+
+def submit_to(executor: Executor, function: Callable[[], T]) -> Future[T]:
+    """Have a function of the present task run on asgiref's thread.
+
+    Args:
+        executor: That thread.
+        function: The function.
+    """
+    calls = submit_for.get()
+    if calls is not None:
+        call = _Call(function)
+        if calls.add(call):
+            return call.future
+    return executor.submit(_run, executor, function)
+
+
+def _run(executor: Executor, function: Callable[[], T]) -> T:
+    """In that thread: run a function, which may submit tasks and wait for them."""
+    before, _present.calls = _present.calls, Calls(executor)
+    try:
+        return function()
+    finally:
+        _present.calls.end()
+        _present.calls = before
+
+
+class _Call:
+    """One function, lined up for another that may wait for it. Lives until it has run."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+        self.future: Future[Any] = Future()
+
+    def run(self, executor: Executor) -> None:
+        """Run it, in asgiref's thread; raises nothing."""
+        future = self.future
+        if not future.set_running_or_notify_cancel():
+            return
+        try:
+            future.set_result(_run(executor, self._function))
+        except BaseException as error:
+            future.set_exception(error)
+        finally:
+            del self, future  # the traceback of the exception holds this frame: no cycle
+
+
+class Calls:
+    """What one function on asgiref's thread runs while it waits. Lives as long as the function.
+
+    Args:
+        executor: That thread, for what is left when the function has ended.
+    """
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._mutex = threading.Lock()  # guards the three below
+        self._queue: deque[_Call] = deque()
+        self._wake: Callable[[], None] | None = None  # while it waits
+        self._ended = False
+
+    def add(self, call: _Call) -> bool:
+        """Line up a call; False if the function has ended. From any thread."""
+        with self._mutex:
+            if self._ended:
+                return False
+            self._queue.append(call)
+            wake = self._wake
+        if wake is not None:
+            wake()
+        return True
+
+    def serve(self, future: Waited, left: Callable[[], float | None]) -> None:
+        """Run what comes until a future is done, or no time is left. Only in that thread.
+
+        Args:
+            future: What the function waits for.
+            left: Tells how many seconds are left; None without a limit.
+        """
+        event = threading.Event()
+        future.add_done_callback(lambda _: event.set())
+        self._set_wake(event.set)
+        try:
+            while not future.done():
+                event.clear()
+                # Looked at after we can be woken, so what comes after the look wakes us. With the
+                # time over no more of them: they may come without end.
+                seconds = left()
+                call = None if seconds == 0 else self._next()
+                if call is not None:
+                    call.run(self._executor)
+                elif not (future.done() or event.wait(seconds)):
+                    break
+        finally:
+            self._set_wake(None)
+
+    def _set_wake(self, wake: Callable[[], None] | None) -> None:
+        with self._mutex:
+            self._wake = wake
+
+    def _next(self) -> _Call | None:
+        with self._mutex:
+            return self._queue.popleft() if self._queue else None
+
+    def end(self) -> None:
+        """The function is over: what is left runs after it."""
+        with self._mutex:
+            self._ended = True
+        while (call := self._next()) is not None:
+            try:
+                self._executor.submit(call.run, self._executor)
+            except RuntimeError as error:  # the process ends
+                call.future.set_exception(error)
