@@ -42,6 +42,15 @@ def test_the_way_out_is_one(option: str) -> None:
         assert_clean(server)
 
 
+@needs_uwsgi
+@pytest.mark.parametrize("options", [[], ["--processes=2"]])
+def test_a_loop_in_the_master_is_warned_of_before_the_fork(options: list[str]) -> None:
+    """The log says what to set, once, before a worker may hang that was forked beside a loop."""
+    with uwsgi("tests.servers.twice:app", *options) as server:
+        server.wait_for("'one'.* was started in uWSGI's master.*py-call-uwsgi-fork-hooks")
+        assert len(server.find("was started in uWSGI's master")) == 1
+
+
 # Without the option CPython's own locks may stay held in a worker, as a loop runs in the master.
 @needs_uwsgi
 @pytest.mark.parametrize("threads", ["--threads=1", "--threads=2"])
@@ -55,6 +64,7 @@ def test_a_worker_is_refused_the_masters_loop_and_has_its_own(threads: str) -> N
             assert answer["own"] == answer["pid"]
             assert answer["at_start"] == [answer["pid"]]
             assert "belongs to the parent process" in answer["refusal"]
+        assert not server.find("py-call-uwsgi-fork-hooks")
         wait_idle(server)
         server.signal(signal.SIGINT)
         assert server.wait() == 0
@@ -69,6 +79,7 @@ def test_workers_that_load_the_app_themselves_have_the_managers_it_made() -> Non
         answer = server.get("/managers")
         assert answer["pid"] != server.pid
         assert answer["refusal"] is None
+        assert not server.find("py-call-uwsgi-fork-hooks")
         wait_idle(server)
         server.signal(signal.SIGINT)
         assert server.wait() == 0

@@ -8,13 +8,19 @@ compares the process's id first.
 from __future__ import annotations
 
 import os
+import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from .log import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["install_fork_hook", "notice_fork"]
+__all__ = ["install_fork_hook", "notice_fork", "warn_of_silent_forks"]
+
+_UWSGI_OPTIONS = {"lazy", "lazy-apps", "py-call-uwsgi-fork-hooks"}
+"""With any of these a worker does not inherit threads that Python believes to be alive."""
 
 
 class _State:
@@ -23,6 +29,7 @@ class _State:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.in_child: Callable[[], None] = _nothing
+        self.warned = False
         # Guards all above. In a child it is new: another thread may have held it at the fork.
         self.lock = threading.Lock()
 
@@ -49,6 +56,34 @@ def notice_fork() -> None:
     with _state.lock:
         if os.getpid() != _state.pid:
             _forget_parent()
+
+
+def warn_of_silent_forks(label: str) -> None:
+    """Say once what to set where a fork that Python is not told of is still to come.
+
+    Called when a manager has been started. Its threads are gone in the child, and what one of them
+    held in that moment is held for ever, CPython's own locks too: nothing of ours runs there then
+    that could say so.
+    """
+    if _state.warned or not _forks_silently(sys.modules.get("uwsgi")):
+        return
+    _state.warned = True
+    logger.warning(
+        "%s was started in uWSGI's master, whose workers are forked without Python's fork hooks "
+        "and may hang at their start. Set py-call-uwsgi-fork-hooks = true, or load the app in the "
+        "workers (lazy-apps = true).",
+        label,
+    )
+
+
+def _forks_silently(uwsgi: Any) -> bool:
+    """Whether this process forks uWSGI's workers; the module is there in uWSGI alone."""
+    if not hasattr(uwsgi, "masterpid"):
+        return False  # or it is somebody's stand-in
+    if uwsgi.worker_id() or _UWSGI_OPTIONS.intersection(uwsgi.opt):
+        return False
+    master: int = uwsgi.masterpid()
+    return master == os.getpid() or (not master and uwsgi.numproc > 1)
 
 
 def _after_fork() -> None:

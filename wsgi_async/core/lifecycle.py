@@ -12,6 +12,7 @@ from . import lineage, thread_sensitive
 from .baton import Baton
 from .checks import inherited_error, refuse_in_event_loop
 from .driver import Driver
+from .forks import warn_of_silent_forks
 from .keeper import Keeper
 from .log import logger
 from .loops import BoundLoop, make_loop, may_change_thread
@@ -109,6 +110,7 @@ class Life:
             self.driver = self._build()
             self.task_type = task_type
             self._state = "running"
+        warn_of_silent_forks(self.label)
 
     def _build(self) -> Driver:
         timer = shared_timer(self._seam)
