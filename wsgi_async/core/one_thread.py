@@ -39,6 +39,7 @@ class Waited(Protocol):
 
     def done(self) -> bool:
         """Whether there is an outcome."""
+        ...
 
     def add_done_callback(self, fn: Callable[[Any], object], /) -> None:
         """Call a function when there is one, or now."""
