@@ -54,7 +54,7 @@ class TaskHost:
         self.leaving = False  # it closes what it hosts, or is about to
         self.ended = False
         self.context = context
-        self._turn: asyncio.Future[None] | None = None  # pending while it is parked
+        self._turn: asyncio.Future[None] | None = None  # pending while it is parked, else done
         # What sync functions its coroutines call, for the thread that calls it.
         self.calls = SyncCalls(driver, None)
         context.run(current_calls.set, self.calls)
@@ -203,17 +203,11 @@ class TaskHost:
         """Do the jobs; what it raises ends the host, and goes to the job it is doing."""
         raise NotImplementedError
 
-    async def park(self) -> None:
-        """Wait for the next job.
-
-        Raises:
-            asyncio.CancelledError: The host is to end without one.
-        """
-        self._turn = self.driver.loop.raw.create_future()
-        try:
-            await self._turn
-        finally:
-            self._turn = None
+    def park(self) -> asyncio.Future[None]:
+        """What to await before the next job; it is cancelled if the host is to end without one."""
+        # No coroutine: each item of a stream comes by here, and would step one more.
+        self._turn = turn = self.driver.loop.raw.create_future()
+        return turn
 
     def answer(self, result: Any = None) -> None:
         """The job is done."""
