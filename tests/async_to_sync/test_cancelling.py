@@ -354,6 +354,24 @@ def test_timeout_in_a_sync_function(worker: Worker, start: Start, mode: str) -> 
     assert worker.call(async_to_sync(called_on)) == worker.thread.ident
 
 
+def test_timeout_when_the_loop_is_blocked_after_a_sync_function(
+    worker: Worker, start: Start
+) -> None:
+    """A coroutine that blocks its loop holds the caller no longer than the timeout and the grace."""
+    manager = start("keeper", grace=0.02)
+    over = threading.Event()
+
+    async def block() -> None:
+        await sync_to_async(ident)()
+        over.wait(LIMIT)
+
+    try:
+        with pytest.raises(TimeoutError):
+            worker.call(lambda: manager.run(block(), timeout=0.02))
+    finally:
+        over.set()
+
+
 def test_deadline(worker: Worker, start: Start, mode: str) -> None:
     """The request's deadline holds at any depth, and nothing is begun after it."""
     start(mode)

@@ -200,9 +200,11 @@ class Caller:
             if calls is not None and calls.queue and (deadline is None or self._left(deadline)):
                 if owned and deadline is not None:
                     # The function may wait for something itself, without an end. So from now on
-                    # the loop looks at the time; with the job that is cancelled too.
+                    # the loop looks at the time; with the job that is cancelled too. A loop that
+                    # is blocked does not, so this thread gives up when all of that must be over.
                     self._driver.post(self._limit, job, self._left(deadline))
-                    deadline = None
+                    deadline += 2 * self._driver.grace
+                    owned = False
                 calls.serve_next()
             elif not signal.wait(None if deadline is None else self._left(deadline)):
                 break
