@@ -357,7 +357,7 @@ def test_timeout_in_a_sync_function(worker: Worker, start: Start, mode: str) -> 
 def test_timeout_when_the_loop_is_blocked_after_a_sync_function(
     worker: Worker, start: Start
 ) -> None:
-    """A coroutine that blocks its loop holds the caller no longer than the timeout and the grace."""
+    """A coroutine that blocks its loop holds the caller no longer than timeout and grace."""
     manager = start("keeper", grace=0.02)
     over = threading.Event()
 
