@@ -141,12 +141,12 @@ def streaming(server: Server, *, seen: str | None = None) -> Iterator[Stream]:
 
 
 @contextmanager
-def streaming_in_time(server: Server) -> Iterator[Stream]:
+def streaming_in_time(server: Server, *, seen: str | None = None) -> Iterator[Stream]:
     """A stream, as soon as there is a place for one."""
     found: list[Stream] = []
 
     def opened() -> bool:
-        stream = open_stream(server)
+        stream = open_stream(server, seen=seen)
         if stream.status == 200:
             found.append(stream)
         else:
@@ -219,13 +219,14 @@ def test_a_page_goes_on_where_it_was(checkout: Path, tmp_path: Path, local: Loca
             event = stream.next_with_data()
             while stream.next() is not None:
                 pass
-        with streaming(server, seen=event.id) as stream:
+        # A stream gives its place back a moment after its end has been seen.
+        with streaming_in_time(server, seen=event.id) as stream:
             start = stream.next()
             assert start is not None
             assert start.retry == "1000"
             assert stream.next() is None
         watch_only(database, local.url("/"))
-        with streaming(server, seen=event.id) as stream:
+        with streaming_in_time(server, seen=event.id) as stream:
             assert local.url("/") in stream.next_with_data().data
 
 
