@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 from tests.driver.parts import FAR, LIMIT, Worker, keeper_of, make, value
 from tests.driver.seams import AtLine, SpySeam
-from wsgi_async.core import futures
+from wsgi_async.core import futures, timer
 
 if TYPE_CHECKING:
     import asyncio
@@ -109,6 +109,8 @@ class Encounter:
         """Stop the manager."""
         self.settle()
         self.manager.stop(LIMIT / 2)
+        if self.manager.state == "stopped":
+            timer._shared.pop(self.seam, None)  # thousands of them would slow every collection down
 
 
 class _KeeperSeam(SpySeam):

@@ -211,7 +211,7 @@ def test_a_request_for_the_head_takes_no_place(checkout: Path, tmp_path: Path) -
 def test_a_page_goes_on_where_it_was(checkout: Path, tmp_path: Path, local: LocalServer) -> None:
     """A stream ends in good order after its time; the next one sends what is new only."""
     database = tmp_path / "board.sqlite3"
-    rarely = {**ONE_WORKER, "CHECK_INTERVAL": "3600", "STREAM_SECONDS": "0.5"}
+    rarely = {**ONE_WORKER, "CHECK_INTERVAL": "3600", "STREAM_SECONDS": "1.5"}
     with board(checkout, database, **rarely) as server:
         server.ready(READY)
         wait_until(lambda: not server.get("/api/status")["waiting"], what="the first round")
