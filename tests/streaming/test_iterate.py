@@ -411,21 +411,12 @@ def test_a_task_group_of_its_own_between_two_items(
     assert list(iterator) == []
 
 
+@pytest.mark.parametrize("prefetch", [0, 1, 4])
 @on_worker
-def test_closing_what_swallows_a_cancellation(make_manager: MakeManager) -> None:
+def test_closing_what_swallows_a_cancellation(make_manager: MakeManager, prefetch: int) -> None:
     """One that yields when it is closed in the middle of an item is closed all the same."""
     manager, began, closed = make_manager(), threading.Event(), threading.Event()
-
-    async def swallows() -> AsyncIterator[int]:
-        try:
-            began.set()
-            with suppress(asyncio.CancelledError):
-                await asyncio.get_running_loop().create_future()
-            yield 1
-        finally:
-            closed.set()
-
-    iterator = manager.iterate(swallows())
+    iterator = manager.iterate(_swallows(began, closed), prefetch=prefetch)
     with Worker() as other:
         waiting = other.begin(next, iterator)
         reached(began)
@@ -433,6 +424,32 @@ def test_closing_what_swallows_a_cancellation(make_manager: MakeManager) -> None
         assert closed.is_set()
         assert isinstance(waiting.exception(LIMIT), asyncio.CancelledError)
     assert in_flight(manager) == 0
+
+
+@on_worker
+def test_collecting_what_swallows_a_cancellation(make_manager: MakeManager) -> None:
+    """One that runs ahead, and yields when it is collected unclosed, does not stay either."""
+    manager, began, closed = make_manager(), threading.Event(), threading.Event()
+    kept = [manager.iterate(_swallows(began, closed, 0), prefetch=1)]
+    assert next(kept[0]) == 0
+    reached(began)
+    with pytest.warns(ResourceWarning):
+        kept.clear()
+    reached(closed)
+
+
+async def _swallows(
+    began: threading.Event, closed: threading.Event, *first: int
+) -> AsyncIterator[int]:
+    try:
+        for number in first:
+            yield number
+        began.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+        yield 1
+    finally:
+        closed.set()
 
 
 @BOTH

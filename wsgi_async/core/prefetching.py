@@ -157,6 +157,8 @@ class PrefetchingPump(Pump):
                 return
             finally:
                 step = following
+            if self.leaving:
+                return  # who closes it wants no item, and would never ask for the next one
             if self._put(item):
                 self.answer()
                 try:
