@@ -9,7 +9,7 @@ import gc
 import threading
 import time
 import weakref
-from contextlib import nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -679,6 +679,31 @@ def test_in_a_forked_child() -> None:
 
 async def ident() -> int:
     return threading.get_ident()
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="since Python 3.12")
+@pytest.mark.parametrize("way", ["iterate", "prefetch", "context manager"])
+@on_worker
+def test_an_eager_task_factory(make_manager: MakeManager, way: str) -> None:
+    """What ends, or fails, before its task is there is held by nobody after it."""
+    manager = make_manager(drive="keeper", loop_factory=None)  # uvloop takes it since 3.13.3 only
+    manager.get_event_loop().set_task_factory(getattr(asyncio, "eager_task_factory", None))
+
+    async def fail() -> AsyncIterator[int]:
+        raise LookupError
+        yield
+
+    def use() -> None:
+        if way == "context manager":
+            with manager.wrap_async_context_manager(asynccontextmanager(fail)()):
+                pass
+        else:
+            list(manager.iterate(fail(), prefetch=4 * (way == "prefetch")))
+
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            use()
+    wait_until(lambda: in_flight(manager) == 0, "it is held")
 
 
 def in_flight(manager: AsyncioLoopManager) -> int:

@@ -170,6 +170,9 @@ class TaskHost:
             self.ended = True
             self.driver.finish(job, exception=error)
             return
+        if self.ended:
+            self.task = None  # an eager task factory has run it to its end already
+            return
         if self.ahead:
             self.calls.wake = self.wake_waiter
         self.driver.hosts.add(self)
