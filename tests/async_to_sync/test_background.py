@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,7 @@ from tests.core.support import LIMIT, in_process, in_thread, say
 from wsgi_async import async_to_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from wsgi_async import AsyncioLoopManager
 
@@ -199,3 +200,68 @@ def child_other_ways() -> None:
 def test_other_waits() -> None:
     """So do the waits of a `SyncFuture`, and calls run on the thread as ever."""
     in_process(child_other_ways)
+
+
+def child_coroutine_submits(mode: str) -> None:  # noqa: C901 - the ways in which one can wait
+    """The function calls coroutines that submit tasks, and wait for them or leave it to others."""
+
+    def use() -> None:
+        manager, other = make(mode), make(mode)
+
+        async def waits() -> int:
+            return await asyncio.wrap_future(manager.submit_task(called_on()))
+
+        async def waits_deep() -> int:
+            return await asyncio.wrap_future(manager.submit_task(waits()))
+
+        async def leaves() -> concurrent.futures.Future[int]:
+            return manager.submit_task(called_on())
+
+        async def leaves_branch() -> asyncio.Task[int]:
+            return asyncio.create_task(called_on())
+
+        async def wait_for(future: asyncio.Future[int] | concurrent.futures.Future[int]) -> int:
+            return await asyncio.wrap_future(future)
+
+        async def yields() -> AsyncIterator[int]:
+            yield await waits()
+            yield await waits_deep()
+
+        @asynccontextmanager
+        async def opens() -> AsyncIterator[int]:
+            yield await waits()
+            await waits_deep()
+
+        async def called_on_after(future: concurrent.futures.Future[int]) -> int:
+            return await sync_to_async(future.result)(LIMIT)
+
+        def function() -> set[int]:
+            with manager.wrap_async_context_manager(opens()) as one:
+                pass
+            return {
+                ident(),
+                one,
+                async_to_sync(waits)(),
+                manager.run(waits_deep()),
+                manager.run(leaves()).result(LIMIT),
+                manager.run(wait_for(manager.run(leaves()))),
+                manager.run(wait_for(manager.run(leaves_branch()))),
+                manager.run(wait_for(manager.submit_task(called_on()))),
+                other.run(wait_for(manager.submit_task(called_on()))),
+                other.run(waits()),
+                other.run(called_on_after(manager.submit_task(called_on()))),
+                *manager.iterate(yields()),
+                *manager.iterate(yields(), prefetch=1),
+            }
+
+        assert len(in_background(manager, function)) == 1
+        manager.stop()
+        other.stop()
+
+    in_thread(use)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_its_coroutine_waits_for_another_task(mode: str) -> None:
+    """So does the wait for a coroutine that itself submits a task and awaits it."""
+    in_process(child_coroutine_submits, mode)

@@ -88,12 +88,16 @@ class TaskHost:
             refuse_inherited(driver)
         if "asgiref.sync" in modules and not driver.serves_sync_calls:
             serve_sync_calls(driver)
-        job.calls = self.calls
+        job.calls = calls = self.calls
         self.begun = True
+        end_wait = None if calls.background is None else calls.begin_wait(job)
         try:
             driver.caller.execute(job, timeout)
         except Closing:
             raise self.driver.stopped_error(None) from None
+        finally:
+            if end_wait is not None:
+                end_wait()
         error = job.exception
         if job.expired and not job.stopped and (error is None or job.cancelled):
             raise TimeoutError(

@@ -1,9 +1,10 @@
 """asgiref's one thread, for the sync functions of background tasks.
 
 No thread waits for those tasks, so there is none that could run what they call; asgiref has one for
-all such cases. A function there may itself submit a task and wait for it, and that task may call
-sync functions too. They belong to the same thread, which would wait for itself: so it runs them
-while it waits. Those of other tasks it does not, as the function may be in a transaction.
+all such cases. A function there may itself submit a task and wait for it, or call a coroutine that
+does, and that task may call sync functions too. They belong to the same thread, which would wait
+for itself: so it runs them while it waits, for a future or for a coroutine. Those of other tasks it
+does not, as the function may be in a transaction.
 """
 
 from __future__ import annotations
@@ -50,14 +51,17 @@ def present_calls() -> Calls | None:
     return _present.calls
 
 
-def submit_to(executor: Executor, function: Callable[[], T]) -> Future[T]:
+def submit_to(
+    executor: Executor, function: Callable[[], T], background: Calls | None = None
+) -> Future[T]:
     """Have a function of the present task run on asgiref's thread.
 
     Args:
         executor: That thread.
         function: The function.
+        background: Of the function there whose coroutine has left the present task behind.
     """
-    calls = submit_for.get()
+    calls = submit_for.get() if background is None else background
     if calls is not None:
         call = _Call(function)
         if calls.add(call):
@@ -129,7 +133,7 @@ class Calls:
         """
         event = threading.Event()
         future.add_done_callback(lambda _: event.set())
-        self._set_wake(event.set)
+        before = self.wake_by(event.set)
         try:
             while not future.done():
                 event.clear()
@@ -142,11 +146,27 @@ class Calls:
                 elif not (future.done() or event.wait(seconds)):
                     break
         finally:
-            self._set_wake(None)
+            self.wake_by(before)
 
-    def _set_wake(self, wake: Callable[[], None] | None) -> None:
+    def wake_by(self, wake: Callable[[], None] | None) -> Callable[[], None] | None:
+        """The function begins to wait, or ends it: have this called when there is something to run.
+
+        Returns:
+            What was called until now, for an outer wait; to be put back after this one.
+        """
         with self._mutex:
-            self._wake = wake
+            before, self._wake = self._wake, wake
+            due = bool(self._queue)
+        if due and wake is not None:
+            wake()
+        return before
+
+    def run_waiting(self) -> None:
+        """Run what has come. In any other thread than the function's, nothing."""
+        if _present.calls is not self:
+            return
+        while (call := self._next()) is not None:
+            call.run(self._executor)
 
     def _next(self) -> _Call | None:
         with self._mutex:
@@ -160,4 +180,5 @@ class Calls:
             try:
                 self._executor.submit(call.run, self._executor)
             except RuntimeError as error:  # the process ends
-                call.future.set_exception(error)
+                if call.future.set_running_or_notify_cancel():
+                    call.future.set_exception(error)
