@@ -14,6 +14,7 @@ from asgiref.sync import sync_to_async
 from tests.async_to_sync.parts import MODES, called_on, ident, make
 from tests.core.support import LIMIT, in_process, in_thread, say
 from wsgi_async import async_to_sync
+from wsgi_async.core.one_thread import Calls, submit_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -265,3 +266,15 @@ def child_coroutine_submits(mode: str) -> None:  # noqa: C901 - the ways in whic
 def test_its_coroutine_waits_for_another_task(mode: str) -> None:
     """So does the wait for a coroutine that itself submits a task and awaits it."""
     in_process(child_coroutine_submits, mode)
+
+
+def test_cancelled_at_the_end_of_the_process() -> None:
+    """What was cancelled does not keep the others, which nobody will run, from being told so."""
+    executor = concurrent.futures.ThreadPoolExecutor(1)
+    calls = Calls(executor)
+    asked = [submit_to(executor, ident, calls) for _ in range(2)]
+    assert asked[0].cancel()
+    executor.shutdown()
+    calls.end()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        asked[1].result(0)
