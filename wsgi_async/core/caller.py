@@ -155,6 +155,7 @@ class Caller:
         if waiter is None:
             return  # never: the baton has lined the job up
         deadline = None if timeout is None else self._seam.clock() + timeout
+        # Whether the job is done and the waiter in no list: then nobody else looks at its job.
         over = False
         try:
             if verdict is Verdict.CLAIM:
@@ -173,7 +174,7 @@ class Caller:
         finally:
             if job.timer is not None:
                 self._driver.post(job.timer.cancel)
-            if self._baton.claims:  # ours may be there: no other thread adds it
+            if self._baton.claims:  # ours may be there; only we add it, so a look is enough
                 self._baton.retract(waiter)
             self._seam.give_back(waiter.signal)
         if over:
@@ -197,7 +198,7 @@ class Caller:
         Args:
             waiter: The wait.
             deadline: When to give up.
-            owned: The job is to be cancelled then.
+            owned: The job is the caller's alone, and is to be cancelled then.
         """
         job, signal, calls = waiter.job, waiter.signal, waiter.job.calls
         while not (job.done or job.left or waiter.granted or waiter.dropped):
@@ -205,9 +206,10 @@ class Caller:
             # With the time over no more of them: they may come without end.
             if calls is not None and calls.queue and (deadline is None or self._left(deadline)):
                 if owned and deadline is not None:
-                    # The function may wait for something itself, without an end. So from now on
-                    # the loop looks at the time; with the job that is cancelled too. A loop that
-                    # is blocked does not, so this thread gives up when all of that must be over.
+                    # The function may wait without an end for what the job was to bring. So from
+                    # now on the loop looks at the time, and cancels the job while this thread is
+                    # busy. A loop that is blocked does not: so this thread still gives up, but
+                    # when the job's timeout and its grace must be over there.
                     self._driver.post(self._limit, job, self._left(deadline))
                     deadline += 2 * self._driver.grace
                     owned = False

@@ -84,7 +84,12 @@ class Driving:
     # -- the job's time --------------------------------------------------------------------------
 
     def limit(self, job: Job, seconds: float | None) -> None:
-        """On the loop: cancel a job in time whose thread does not drive, and may be busy then."""
+        """On the loop: count a job's time for a thread that waits for it without driving.
+
+        Args:
+            job: What is cancelled when its time is over.
+            seconds: What is left of it.
+        """
         if seconds is not None and not job.done:
             job.timer = self._driver.loop.call_later(seconds, self._expire, job)
 

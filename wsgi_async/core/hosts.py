@@ -46,15 +46,15 @@ class TaskHost:
         self.driver = driver
         self.name = name
         self.task: asyncio.Task[None] | None = None
-        self.job: HostJob | None = (
-            None  # what it is doing, and whose thread runs its sync functions
-        )
+        # What it is doing, and whose thread runs its sync functions.
+        self.job: HostJob | None = None
         self.on_keeper = False  # the keeper has stepped it; nobody else will
-        self.begun = False  # a thread has asked for a job that was not refused; it alone reads it
+        self.begun = False  # a thread that may wait has asked for a job, which a stop may refuse
         self.leaving = False  # it closes what it hosts, or is about to
         self.ended = False
         self.context = context
-        self._turn: asyncio.Future[None] | None = None  # pending while it is parked, else done
+        # Pending while it is parked, else done; None before it parks for the first time.
+        self._turn: asyncio.Future[None] | None = None
         # What sync functions its coroutines call, for the thread that calls it.
         self.calls = SyncCalls(driver, None)
         context.run(current_calls.set, self.calls)

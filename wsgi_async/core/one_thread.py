@@ -25,7 +25,8 @@ T = TypeVar("T")
 
 submit_for: contextvars.ContextVar[Calls | None]
 submit_for = contextvars.ContextVar("wsgi_async_submit_for", default=None)
-"""The function that has submitted the present task, by what it is to run while it waits."""
+"""For the present task: where the function that has submitted it lets it line up calls, if that
+runs on asgiref's thread."""
 
 
 class _Present(threading.local):
@@ -47,7 +48,10 @@ class Waited(Protocol):
 
 
 def present_calls() -> Calls | None:
-    """What the current thread is to run while it waits, if it runs a background task's function."""
+    """Where others line up calls for the function that this thread runs; None if it is no such one.
+
+    It is one only on asgiref's thread, in what a background task has called.
+    """
     return _present.calls
 
 
@@ -110,7 +114,7 @@ class Calls:
         self._executor = executor
         self._mutex = threading.Lock()  # guards the three below
         self._queue: deque[_Call] = deque()
-        self._wake: Callable[[], None] | None = None  # while it waits
+        self._wake: Callable[[], None] | None = None  # ends its innermost wait, for a look
         self._ended = False
 
     def add(self, call: _Call) -> bool:
