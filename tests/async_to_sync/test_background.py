@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -278,3 +279,38 @@ def test_cancelled_at_the_end_of_the_process() -> None:
     calls.end()
     with pytest.raises(RuntimeError, match="shutdown"):
         asked[1].result(0)
+
+
+def child_polls(kind: int) -> None:
+    """The function looks again and again whether a task has ended."""
+
+    def use() -> None:
+        manager = make()
+        held: list[int] = []
+
+        def function() -> int:
+            go = asyncio.Event()
+
+            async def call() -> int:
+                await go.wait()
+                return await called_on()
+
+            future = manager.submit_task(call(), return_sync_future=kind == 1)
+            for _ in range(20):
+                with pytest.raises(TimeoutError):
+                    future.result(0)
+            held.append(sum(type(one) is threading.Event for one in gc.get_objects()))
+            manager.get_event_loop().call_soon_threadsafe(go.set)
+            return future.result(LIMIT)
+
+        assert in_background(manager, function)
+        assert held[0] < 20
+        manager.stop()
+
+    in_thread(use)
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_polling(kind: int) -> None:
+    """A function that polls a future leaves nothing on it each time, and gets its outcome."""
+    in_process(child_polls, kind)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import weakref
 from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -112,10 +113,14 @@ class Calls:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._mutex = threading.Lock()  # guards the three below
+        # Can be taken again by its thread: a destructor may cancel what the function waits for.
+        # Guards the three below.
+        self._mutex = threading.RLock()
         self._queue: deque[_Call] = deque()
         self._wake: Callable[[], None] | None = None  # ends its innermost wait, for a look
         self._ended = False
+        # Which end the wait when they are done; only for the function's thread.
+        self._waited: weakref.WeakSet[Waited] = weakref.WeakSet()
 
     def add(self, call: _Call) -> bool:
         """Line up a call; False if the function has ended. From any thread."""
@@ -123,9 +128,7 @@ class Calls:
             if self._ended:
                 return False
             self._queue.append(call)
-            wake = self._wake
-        if wake is not None:
-            wake()
+        self._look()
         return True
 
     def serve(self, future: Waited, left: Callable[[], float | None]) -> None:
@@ -136,7 +139,9 @@ class Calls:
             left: Tells how many seconds are left; None without a limit.
         """
         event = threading.Event()
-        future.add_done_callback(lambda _: event.set())
+        if future not in self._waited:  # the function may poll it
+            self._waited.add(future)
+            future.add_done_callback(self._look)
         before = self.wake_by(event.set)
         try:
             while not future.done():
@@ -151,6 +156,12 @@ class Calls:
                     break
         finally:
             self.wake_by(before)
+
+    def _look(self, _: object = None) -> None:
+        with self._mutex:
+            wake = self._wake
+        if wake is not None:
+            wake()
 
     def wake_by(self, wake: Callable[[], None] | None) -> Callable[[], None] | None:
         """The function begins to wait, or ends it: have this called when there is something to run.
