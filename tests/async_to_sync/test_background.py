@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import gc
 import threading
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -314,3 +315,29 @@ def child_polls(kind: int) -> None:
 def test_polling(kind: int) -> None:
     """A function that polls a future leaves nothing on it each time, and gets its outcome."""
     in_process(child_polls, kind)
+
+
+def test_wait_inside_of_a_wait() -> None:
+    """What a destructor waits for meanwhile does not keep the outer wait from its end."""
+
+    class Outer(concurrent.futures.Future[None]):
+        looks = 0
+
+        def done(self) -> bool:
+            self.looks += 1
+            if self.looks != 2:  # the second is the last before it sleeps
+                return super().done()
+            calls.serve(inner, end_both)
+            return False
+
+    def end_both() -> float:
+        outer.set_result(None)
+        inner.set_result(None)
+        return LIMIT
+
+    calls = Calls(concurrent.futures.ThreadPoolExecutor(1))
+    outer = Outer()
+    inner: concurrent.futures.Future[None] = concurrent.futures.Future()
+    before = time.monotonic()
+    in_thread(calls.serve, outer, lambda: LIMIT / 2)
+    assert time.monotonic() - before < LIMIT / 2

@@ -171,7 +171,8 @@ class Calls:
         """
         with self._mutex:
             before, self._wake = self._wake, wake
-            due = bool(self._queue)
+            # Or what an outer wait is for may have come in an inner one.
+            due = self._queue or before is not None
         if due and wake is not None:
             wake()
         return before
