@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import threading
+import time
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,9 +16,10 @@ from asgiref.sync import sync_to_async
 from tests.async_to_sync.parts import MODES, called_on, ident, make
 from tests.core.support import LIMIT, in_process, in_thread, say
 from wsgi_async import async_to_sync
+from wsgi_async.core.one_thread import Calls, submit_to
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from wsgi_async import AsyncioLoopManager
 
@@ -199,3 +203,141 @@ def child_other_ways() -> None:
 def test_other_waits() -> None:
     """So do the waits of a `SyncFuture`, and calls run on the thread as ever."""
     in_process(child_other_ways)
+
+
+def child_coroutine_submits(mode: str) -> None:  # noqa: C901 - the ways in which one can wait
+    """The function calls coroutines that submit tasks, and wait for them or leave it to others."""
+
+    def use() -> None:
+        manager, other = make(mode), make(mode)
+
+        async def waits() -> int:
+            return await asyncio.wrap_future(manager.submit_task(called_on()))
+
+        async def waits_deep() -> int:
+            return await asyncio.wrap_future(manager.submit_task(waits()))
+
+        async def leaves() -> concurrent.futures.Future[int]:
+            return manager.submit_task(called_on())
+
+        async def leaves_branch() -> asyncio.Task[int]:
+            return asyncio.create_task(called_on())
+
+        async def wait_for(future: asyncio.Future[int] | concurrent.futures.Future[int]) -> int:
+            return await asyncio.wrap_future(future)
+
+        async def yields() -> AsyncIterator[int]:
+            yield await waits()
+            yield await waits_deep()
+
+        @asynccontextmanager
+        async def opens() -> AsyncIterator[int]:
+            yield await waits()
+            await waits_deep()
+
+        async def called_on_after(future: concurrent.futures.Future[int]) -> int:
+            return await sync_to_async(future.result)(LIMIT)
+
+        def function() -> set[int]:
+            with manager.wrap_async_context_manager(opens()) as one:
+                pass
+            return {
+                ident(),
+                one,
+                async_to_sync(waits)(),
+                manager.run(waits_deep()),
+                manager.run(leaves()).result(LIMIT),
+                manager.run(wait_for(manager.run(leaves()))),
+                manager.run(wait_for(manager.run(leaves_branch()))),
+                manager.run(wait_for(manager.submit_task(called_on()))),
+                other.run(wait_for(manager.submit_task(called_on()))),
+                other.run(waits()),
+                other.run(called_on_after(manager.submit_task(called_on()))),
+                *manager.iterate(yields()),
+                *manager.iterate(yields(), prefetch=1),
+            }
+
+        assert len(in_background(manager, function)) == 1
+        manager.stop()
+        other.stop()
+
+    in_thread(use)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_its_coroutine_waits_for_another_task(mode: str) -> None:
+    """So does the wait for a coroutine that itself submits a task and awaits it."""
+    in_process(child_coroutine_submits, mode)
+
+
+def test_cancelled_at_the_end_of_the_process() -> None:
+    """What was cancelled does not keep the others, which nobody will run, from being told so."""
+    executor = concurrent.futures.ThreadPoolExecutor(1)
+    calls = Calls(executor)
+    asked = [submit_to(executor, ident, calls) for _ in range(2)]
+    assert asked[0].cancel()
+    executor.shutdown()
+    calls.end()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        asked[1].result(0)
+
+
+def child_polls(kind: int) -> None:
+    """The function looks again and again whether a task has ended."""
+
+    def use() -> None:
+        manager = make()
+        held: list[int] = []
+
+        def function() -> int:
+            go = asyncio.Event()
+
+            async def call() -> int:
+                await go.wait()
+                return await called_on()
+
+            future = manager.submit_task(call(), return_sync_future=kind == 1)
+            for _ in range(20):
+                with pytest.raises(TimeoutError):
+                    future.result(0)
+            held.append(sum(type(one) is threading.Event for one in gc.get_objects()))
+            manager.get_event_loop().call_soon_threadsafe(go.set)
+            return future.result(LIMIT)
+
+        assert in_background(manager, function)
+        assert held[0] < 20
+        manager.stop()
+
+    in_thread(use)
+
+
+@pytest.mark.parametrize("kind", [0, 1])
+def test_polling(kind: int) -> None:
+    """A function that polls a future leaves nothing on it each time, and gets its outcome."""
+    in_process(child_polls, kind)
+
+
+def test_wait_inside_of_a_wait() -> None:
+    """What a destructor waits for meanwhile does not keep the outer wait from its end."""
+
+    class Outer(concurrent.futures.Future[None]):
+        looks = 0
+
+        def done(self) -> bool:
+            self.looks += 1
+            if self.looks != 2:  # the second is the last before it sleeps
+                return super().done()
+            calls.serve(inner, end_both)
+            return False
+
+    def end_both() -> float:
+        outer.set_result(None)
+        inner.set_result(None)
+        return LIMIT
+
+    calls = Calls(concurrent.futures.ThreadPoolExecutor(1))
+    outer = Outer()
+    inner: concurrent.futures.Future[None] = concurrent.futures.Future()
+    before = time.monotonic()
+    in_thread(calls.serve, outer, lambda: LIMIT / 2)
+    assert time.monotonic() - before < LIMIT / 2

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.async_to_sync.parts import called_on, ident, stepped_by
-from tests.core.support import LIMIT, Endless, Stubborn, wait_until
+from tests.async_to_sync.parts import SHORT, called_on, ident, stepped_by
+from tests.core.support import LIMIT, Endless, Stubborn, our_log, wait_until
 from wsgi_async import async_to_sync
 from wsgi_async.core.deadlines import deadline
 
@@ -354,22 +354,57 @@ def test_timeout_in_a_sync_function(worker: Worker, start: Start, mode: str) -> 
     assert worker.call(async_to_sync(called_on)) == worker.thread.ident
 
 
+@pytest.mark.parametrize("taken_over", [False, True])
 def test_timeout_when_the_loop_is_blocked_after_a_sync_function(
-    worker: Worker, start: Start
+    worker: Worker, start: Start, caplog: pytest.LogCaptureFixture, taken_over: bool
 ) -> None:
-    """A coroutine that blocks its loop holds the caller no longer than timeout and grace."""
-    manager = start("keeper", grace=0.02)
+    """A coroutine that blocks its loop does not hold the caller for long after the timeout."""
+    manager = start("drives" if taken_over else "keeper", grace=0.02, max_pause=SHORT)
+    driver = manager.driver()
     over = threading.Event()
 
+    def function() -> None:
+        if taken_over:
+            wait_until(lambda: driver.baton.holder == driver.baton.keeper, "it is not taken over")
+
     async def block() -> None:
-        await sync_to_async(ident)()
+        await sync_to_async(function)()
         over.wait(LIMIT)
 
     try:
         with pytest.raises(TimeoutError):
-            worker.call(lambda: manager.run(block(), timeout=0.02))
+            worker.call(lambda: manager.run(block(), timeout=2 * SHORT))
     finally:
         over.set()
+    assert [line for line in our_log(caplog) if "goes on without its caller" in line]
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_cleanup_while_the_caller_gives_up(
+    worker: Worker, start: Start, caplog: pytest.LogCaptureFixture, taken_over: bool
+) -> None:
+    """A coroutine that the loop has cancelled is not cancelled again in its cleanup."""
+    manager = start("drives" if taken_over else "keeper", grace=SHORT, max_pause=SHORT)
+    driver = manager.driver()
+    cleaned: list[bool] = []
+
+    def function() -> None:
+        if taken_over:
+            wait_until(lambda: driver.baton.holder == driver.baton.keeper, "it is not taken over")
+
+    async def call() -> None:
+        await sync_to_async(function)()
+        driver.grace = LIMIT  # for the cleanup; the caller has asked already, when it gives up
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(6 * SHORT)  # past when the caller, too, finds the time over
+            cleaned.append(True)
+
+    with pytest.raises(TimeoutError):
+        worker.call(lambda: manager.run(call(), timeout=2 * SHORT))
+    assert cleaned
+    assert not [line for line in our_log(caplog) if "goes on without its caller" in line]
 
 
 def test_deadline(worker: Worker, start: Start, mode: str) -> None:

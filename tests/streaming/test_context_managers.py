@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 import threading
 import weakref
 from contextlib import asynccontextmanager, suppress
@@ -15,9 +17,11 @@ from tests.core.support import (
     Endless,
     Worker,
     give,
+    in_process,
     on_worker,
     outcome,
     reached,
+    say,
     throw,
     wait_until,
 )
@@ -404,3 +408,38 @@ def test_before_the_start() -> None:
 
 async def ident() -> int:
     return threading.get_ident()
+
+
+def child_interrupted_in_a_stop() -> None:
+    """The main thread is interrupted in an exit, after an error, while the manager is stopped."""
+
+    class Slow:
+        async def __aenter__(self) -> None:
+            pass
+
+        async def __aexit__(self, *details: object) -> None:
+            exiting.set()
+            await asyncio.get_running_loop().create_future()
+
+    def interrupt() -> None:
+        reached(exiting)
+        manager.life.request_stop()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    exiting = threading.Event()
+    manager = AsyncioLoopManager()
+    manager.start()
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with manager.wrap_async_context_manager(Slow()):
+            raise LookupError
+    except BaseException as error:
+        say(f"{type(error).__name__} after {type(error.__context__).__name__}")
+    thread.join()
+    manager.stop()
+
+
+def test_an_interrupt_while_it_is_stopped() -> None:
+    """Ctrl-C, or the SystemExit of a signal handler, in an exit goes on as anywhere else."""
+    assert in_process(child_interrupted_in_a_stop) == "KeyboardInterrupt after LookupError\n"

@@ -9,7 +9,7 @@ import gc
 import threading
 import time
 import weakref
-from contextlib import nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -411,21 +411,12 @@ def test_a_task_group_of_its_own_between_two_items(
     assert list(iterator) == []
 
 
+@pytest.mark.parametrize("prefetch", [0, 1, 4])
 @on_worker
-def test_closing_what_swallows_a_cancellation(make_manager: MakeManager) -> None:
+def test_closing_what_swallows_a_cancellation(make_manager: MakeManager, prefetch: int) -> None:
     """One that yields when it is closed in the middle of an item is closed all the same."""
     manager, began, closed = make_manager(), threading.Event(), threading.Event()
-
-    async def swallows() -> AsyncIterator[int]:
-        try:
-            began.set()
-            with suppress(asyncio.CancelledError):
-                await asyncio.get_running_loop().create_future()
-            yield 1
-        finally:
-            closed.set()
-
-    iterator = manager.iterate(swallows())
+    iterator = manager.iterate(_swallows(began, closed), prefetch=prefetch)
     with Worker() as other:
         waiting = other.begin(next, iterator)
         reached(began)
@@ -433,6 +424,32 @@ def test_closing_what_swallows_a_cancellation(make_manager: MakeManager) -> None
         assert closed.is_set()
         assert isinstance(waiting.exception(LIMIT), asyncio.CancelledError)
     assert in_flight(manager) == 0
+
+
+@on_worker
+def test_collecting_what_swallows_a_cancellation(make_manager: MakeManager) -> None:
+    """One that runs ahead, and yields when it is collected unclosed, does not stay either."""
+    manager, began, closed = make_manager(), threading.Event(), threading.Event()
+    kept = [manager.iterate(_swallows(began, closed, 0), prefetch=1)]
+    assert next(kept[0]) == 0
+    reached(began)
+    with pytest.warns(ResourceWarning):
+        kept.clear()
+    reached(closed)
+
+
+async def _swallows(
+    began: threading.Event, closed: threading.Event, *first: int
+) -> AsyncIterator[int]:
+    try:
+        for number in first:
+            yield number
+        began.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+        yield 1
+    finally:
+        closed.set()
 
 
 @BOTH
@@ -662,6 +679,31 @@ def test_in_a_forked_child() -> None:
 
 async def ident() -> int:
     return threading.get_ident()
+
+
+@pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="since Python 3.12")
+@pytest.mark.parametrize("way", ["iterate", "prefetch", "context manager"])
+@on_worker
+def test_an_eager_task_factory(make_manager: MakeManager, way: str) -> None:
+    """What ends, or fails, before its task is there is held by nobody after it."""
+    manager = make_manager(drive="keeper", loop_factory=None)  # uvloop takes it since 3.13.3 only
+    manager.get_event_loop().set_task_factory(getattr(asyncio, "eager_task_factory", None))
+
+    async def fail() -> AsyncIterator[int]:
+        raise LookupError
+        yield
+
+    def use() -> None:
+        if way == "context manager":
+            with manager.wrap_async_context_manager(asynccontextmanager(fail)()):
+                pass
+        else:
+            list(manager.iterate(fail(), prefetch=4 * (way == "prefetch")))
+
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            use()
+    wait_until(lambda: in_flight(manager) == 0, "it is held")
 
 
 def in_flight(manager: AsyncioLoopManager) -> int:

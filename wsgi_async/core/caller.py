@@ -90,13 +90,20 @@ class Caller:
             if baton.holder == me:
                 self._leave(job)
 
-    def follow(self, job: Job) -> None:
-        """Wait for a job that this thread has driven until the keeper took the loop over."""
+    def follow(self, job: Job, deadline: float | None) -> None:
+        """Wait for a job that this thread has driven until the keeper took the loop over.
+
+        Args:
+            job: The job. Its timeout is a timer on the loop already.
+            deadline: When to give up on a loop that is blocked, and so does not look at that.
+        """
         waiter = self._baton.follow(self._current(), job)
         if waiter is None:
             return
         try:
-            self._block(waiter, None)  # its timeout is a timer on the loop already
+            self._block(waiter, deadline)
+            if not (job.done or job.left):
+                self._expire(waiter)
         finally:
             self._seam.give_back(waiter.signal)
         if job.done:
@@ -148,6 +155,7 @@ class Caller:
         if waiter is None:
             return  # never: the baton has lined the job up
         deadline = None if timeout is None else self._seam.clock() + timeout
+        # Whether the job is done and the waiter in no list: then nobody else looks at its job.
         over = False
         try:
             if verdict is Verdict.CLAIM:
@@ -162,12 +170,11 @@ class Caller:
                 # The baton may be asking one that claims, as it takes it out.
                 over = verdict is Verdict.QUEUE and not self._baton.every_waiter_drives
             elif not job.left:
-                job.expired = True
-                self.give_up(waiter)
+                self._expire(waiter)
         finally:
             if job.timer is not None:
                 self._driver.post(job.timer.cancel)
-            if self._baton.claims:  # ours may be there: no other thread adds it
+            if self._baton.claims:  # ours may be there; only we add it, so a look is enough
                 self._baton.retract(waiter)
             self._seam.give_back(waiter.signal)
         if over:
@@ -191,7 +198,7 @@ class Caller:
         Args:
             waiter: The wait.
             deadline: When to give up.
-            owned: The job is to be cancelled then.
+            owned: The job is the caller's alone, and is to be cancelled then.
         """
         job, signal, calls = waiter.job, waiter.signal, waiter.job.calls
         while not (job.done or job.left or waiter.granted or waiter.dropped):
@@ -199,9 +206,10 @@ class Caller:
             # With the time over no more of them: they may come without end.
             if calls is not None and calls.queue and (deadline is None or self._left(deadline)):
                 if owned and deadline is not None:
-                    # The function may wait for something itself, without an end. So from now on
-                    # the loop looks at the time; with the job that is cancelled too. A loop that
-                    # is blocked does not, so this thread gives up when all of that must be over.
+                    # The function may wait without an end for what the job was to bring. So from
+                    # now on the loop looks at the time, and cancels the job while this thread is
+                    # busy. A loop that is blocked does not: so this thread still gives up, but
+                    # when the job's timeout and its grace must be over there.
                     self._driver.post(self._limit, job, self._left(deadline))
                     deadline += 2 * self._driver.grace
                     owned = False
@@ -213,8 +221,19 @@ class Caller:
     def _left(self, deadline: float | None) -> float | None:
         return None if deadline is None else max(0.0, deadline - self._seam.clock())
 
-    def give_up(self, waiter: Waiter) -> None:
-        """Cancel a job whose caller cannot wait any longer, and wait for its cleanup, bounded."""
+    def _expire(self, waiter: Waiter) -> None:
+        """The time of a `run()` is over as its thread counts it; the loop may have seen it too."""
+        job = waiter.job
+        cancelled, job.expired = job.expired, True
+        self.give_up(waiter, cancel=not cancelled)
+
+    def give_up(self, waiter: Waiter, *, cancel: bool = True) -> None:
+        """Cancel a job whose caller cannot wait any longer, and wait for its cleanup, bounded.
+
+        Args:
+            waiter: The caller's wait.
+            cancel: The job is not cancelled yet. Twice would interrupt its cleanup.
+        """
         job = waiter.job
         if job.done:
             return
@@ -222,10 +241,13 @@ class Caller:
         if self._baton.withdraw(job) or (waiter.granted and job.task is None):
             self._driver.cancel_unstarted(job)
             return
-        self._driver.post(self._driver.cancel, job)
+        if cancel:
+            self._driver.post(self._driver.cancel, job)
         deadline = self._seam.clock() + self._driver.grace
         if self._block(waiter, deadline) and not job.done:
             self._drive(job, self._left(deadline), owned=False)
+        if job.left:
+            return  # the loop has complained already
         if not job.done:
             self._driver.complain(job)
 

@@ -136,7 +136,7 @@ class ContextManagerHost(TaskHost):
         self._details = details
         try:
             suppressed = bool(self.call(HostJob(self, on_keeper=True), _INSTEAD))
-        except BaseException:
+        except (Exception, asyncio.CancelledError):  # no KeyboardInterrupt, nor SystemExit
             if self.driver.baton.closing and error is not None:
                 return False  # the stop() has seen to it; what went wrong before says more
             if self._left_well:

@@ -87,7 +87,7 @@ class Driver:
         self.label = label
         self.serves_sync_calls = False  # asgiref has been told of the loop
         self.inherited = False  # we are in a forked child: nobody will ever drive this loop
-        # Written and read by the thread that holds the baton only.
+        # Written by the thread that holds the baton only; for others a hint.
         self.target: Job | None = None  # the job that the present caller drives for
         # Futures on the loop that threads wait for past us; their waiters must not hang.
         self._followed: weakref.WeakSet[Followed] = weakref.WeakSet()

@@ -67,7 +67,7 @@ class Driving:
                 driver.start_queued()
             # A stop that came late only cuts a visit short.
             while not (job.done or job.left):
-                if calls is not None and calls.queue and self._serve(job, calls):
+                if calls is not None and calls.queue and self._serve(job, calls, timer):
                     break
                 self._visit()
         except BaseException:
@@ -84,7 +84,12 @@ class Driving:
     # -- the job's time --------------------------------------------------------------------------
 
     def limit(self, job: Job, seconds: float | None) -> None:
-        """On the loop: cancel a job in time whose thread does not drive, and may be busy then."""
+        """On the loop: count a job's time for a thread that waits for it without driving.
+
+        Args:
+            job: What is cancelled when its time is over.
+            seconds: What is left of it.
+        """
         if seconds is not None and not job.done:
             job.timer = self._driver.loop.call_later(seconds, self._expire, job)
 
@@ -130,7 +135,7 @@ class Driving:
         calls = job.calls
         try:
             while not (job.done or job.left):
-                if calls is not None and calls.queue and self._serve(job, calls):
+                if calls is not None and calls.queue and self._serve(job, calls, timer):
                     break
                 self._visit()
         finally:
@@ -145,7 +150,7 @@ class Driving:
 
     # -- its sync functions ----------------------------------------------------------------------
 
-    def _serve(self, job: Job, calls: SyncCalls) -> bool:
+    def _serve(self, job: Job, calls: SyncCalls, timer: asyncio.TimerHandle | None) -> bool:
         """Run a sync function for the job, outside of the loop; whether the job is over then.
 
         It is when the function has driven for a job of its own, or when the keeper has taken the
@@ -153,7 +158,13 @@ class Driving:
         """
         if self._run_outside(job, calls):
             return _is_over(job)
-        self._driver.caller.follow(job)
+        deadline = None
+        if timer is not None:
+            # When what the timer begins must be over, by the clock of a thread that only waits.
+            driver = self._driver
+            left = timer.when() - driver.loop.raw.time()
+            deadline = driver.seam.clock() + left + 2 * driver.grace
+        self._driver.caller.follow(job, deadline)
         return True
 
     def _run_outside(self, job: Job, calls: SyncCalls) -> bool:

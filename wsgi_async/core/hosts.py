@@ -46,15 +46,15 @@ class TaskHost:
         self.driver = driver
         self.name = name
         self.task: asyncio.Task[None] | None = None
-        self.job: HostJob | None = (
-            None  # what it is doing, and whose thread runs its sync functions
-        )
+        # What it is doing, and whose thread runs its sync functions.
+        self.job: HostJob | None = None
         self.on_keeper = False  # the keeper has stepped it; nobody else will
-        self.begun = False  # a thread has asked for a job that was not refused; it alone reads it
+        self.begun = False  # a thread that may wait has asked for a job, which a stop may refuse
         self.leaving = False  # it closes what it hosts, or is about to
         self.ended = False
         self.context = context
-        self._turn: asyncio.Future[None] | None = None  # pending while it is parked, else done
+        # Pending while it is parked, else done; None before it parks for the first time.
+        self._turn: asyncio.Future[None] | None = None
         # What sync functions its coroutines call, for the thread that calls it.
         self.calls = SyncCalls(driver, None)
         context.run(current_calls.set, self.calls)
@@ -88,12 +88,16 @@ class TaskHost:
             refuse_inherited(driver)
         if "asgiref.sync" in modules and not driver.serves_sync_calls:
             serve_sync_calls(driver)
-        job.calls = self.calls
+        job.calls = calls = self.calls
         self.begun = True
+        end_wait = None if calls.background is None else calls.begin_wait(job)
         try:
             driver.caller.execute(job, timeout)
         except Closing:
             raise self.driver.stopped_error(None) from None
+        finally:
+            if end_wait is not None:
+                end_wait()
         error = job.exception
         if job.expired and not job.stopped and (error is None or job.cancelled):
             raise TimeoutError(
@@ -169,6 +173,9 @@ class TaskHost:
             coro.close()
             self.ended = True
             self.driver.finish(job, exception=error)
+            return
+        if self.ended:
+            self.task = None  # an eager task factory has run it to its end already
             return
         if self.ahead:
             self.calls.wake = self.wake_waiter

@@ -43,7 +43,7 @@ class Job:
     exception: BaseException | None = None
     cancelled = False
     stopped = False  # ended because the manager was stopped
-    timer: asyncio.TimerHandle | None = None  # its time, while its thread may be busy otherwise
+    timer: asyncio.TimerHandle | None = None  # of its timeout; only if its thread does not drive
     expired = False  # the timeout of run() has passed and its task is being cancelled
     left = False  # the thread that drives for this job goes on without its end
     lost = False  # the loop was taken over from that thread, which alone writes and reads this
@@ -103,7 +103,8 @@ class HostJob(Job):
 class Waiter:
     """A thread that waits for a job, and perhaps for the baton. Lives as long as the wait.
 
-    `granted` and `dropped` are written under the baton's mutex, and followed by the signal.
+    `granted` and `dropped` are written under the baton's mutex, and followed by the signal. `job`
+    is gone when the job is done and the thread has seen that.
     """
 
     __slots__ = ("dropped", "granted", "job", "signal", "thread")

@@ -329,9 +329,11 @@ class AsyncioLoopManager:
         context = contextvars.copy_context()
         if group is None and deadline.get() is not None:
             context.run(deadline.set, None)
-        if current_calls.get() is not None:
+        calls = present_calls()
+        if (served := current_calls.get()) is not None:
             context.run(current_calls.set, None)  # no thread waits for it with that
-        if (calls := present_calls()) is not None:
+            calls = calls or served.background
+        if calls is not None:
             context.run(submit_for.set, calls)
         if "asgiref.sync" in modules and not driver.serves_sync_calls:
             serve_sync_calls(driver)

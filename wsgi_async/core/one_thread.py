@@ -1,15 +1,17 @@
 """asgiref's one thread, for the sync functions of background tasks.
 
 No thread waits for those tasks, so there is none that could run what they call; asgiref has one for
-all such cases. A function there may itself submit a task and wait for it, and that task may call
-sync functions too. They belong to the same thread, which would wait for itself: so it runs them
-while it waits. Those of other tasks it does not, as the function may be in a transaction.
+all such cases. A function there may itself submit a task and wait for it, or call a coroutine that
+does, and that task may call sync functions too. They belong to the same thread, which would wait
+for itself: so it runs them while it waits, for a future or for a coroutine. Those of other tasks it
+does not, as the function may be in a transaction.
 """
 
 from __future__ import annotations
 
 import contextvars
 import threading
+import weakref
 from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -24,7 +26,8 @@ T = TypeVar("T")
 
 submit_for: contextvars.ContextVar[Calls | None]
 submit_for = contextvars.ContextVar("wsgi_async_submit_for", default=None)
-"""The function that has submitted the present task, by what it is to run while it waits."""
+"""For the present task: where the function that has submitted it lets it line up calls, if that
+runs on asgiref's thread."""
 
 
 class _Present(threading.local):
@@ -46,18 +49,24 @@ class Waited(Protocol):
 
 
 def present_calls() -> Calls | None:
-    """What the current thread is to run while it waits, if it runs a background task's function."""
+    """Where others line up calls for the function that this thread runs; None if it is no such one.
+
+    It is one only on asgiref's thread, in what a background task has called.
+    """
     return _present.calls
 
 
-def submit_to(executor: Executor, function: Callable[[], T]) -> Future[T]:
+def submit_to(
+    executor: Executor, function: Callable[[], T], background: Calls | None = None
+) -> Future[T]:
     """Have a function of the present task run on asgiref's thread.
 
     Args:
         executor: That thread.
         function: The function.
+        background: Of the function there whose coroutine has left the present task behind.
     """
-    calls = submit_for.get()
+    calls = submit_for.get() if background is None else background
     if calls is not None:
         call = _Call(function)
         if calls.add(call):
@@ -104,10 +113,14 @@ class Calls:
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._mutex = threading.Lock()  # guards the three below
+        # Can be taken again by its thread: a destructor may cancel what the function waits for.
+        # Guards the three below.
+        self._mutex = threading.RLock()
         self._queue: deque[_Call] = deque()
-        self._wake: Callable[[], None] | None = None  # while it waits
+        self._wake: Callable[[], None] | None = None  # ends its innermost wait, for a look
         self._ended = False
+        # Which end the wait when they are done; only for the function's thread.
+        self._waited: weakref.WeakSet[Waited] = weakref.WeakSet()
 
     def add(self, call: _Call) -> bool:
         """Line up a call; False if the function has ended. From any thread."""
@@ -115,9 +128,7 @@ class Calls:
             if self._ended:
                 return False
             self._queue.append(call)
-            wake = self._wake
-        if wake is not None:
-            wake()
+        self._look()
         return True
 
     def serve(self, future: Waited, left: Callable[[], float | None]) -> None:
@@ -128,8 +139,10 @@ class Calls:
             left: Tells how many seconds are left; None without a limit.
         """
         event = threading.Event()
-        future.add_done_callback(lambda _: event.set())
-        self._set_wake(event.set)
+        if future not in self._waited:  # the function may poll it
+            self._waited.add(future)
+            future.add_done_callback(self._look)
+        before = self.wake_by(event.set)
         try:
             while not future.done():
                 event.clear()
@@ -142,11 +155,34 @@ class Calls:
                 elif not (future.done() or event.wait(seconds)):
                     break
         finally:
-            self._set_wake(None)
+            self.wake_by(before)
 
-    def _set_wake(self, wake: Callable[[], None] | None) -> None:
+    def _look(self, _: object = None) -> None:
         with self._mutex:
-            self._wake = wake
+            wake = self._wake
+        if wake is not None:
+            wake()
+
+    def wake_by(self, wake: Callable[[], None] | None) -> Callable[[], None] | None:
+        """The function begins to wait, or ends it: have this called when there is something to run.
+
+        Returns:
+            What was called until now, for an outer wait; to be put back after this one.
+        """
+        with self._mutex:
+            before, self._wake = self._wake, wake
+            # Or what an outer wait is for may have come in an inner one.
+            due = self._queue or before is not None
+        if due and wake is not None:
+            wake()
+        return before
+
+    def run_waiting(self) -> None:
+        """Run what has come. In any other thread than the function's, nothing."""
+        if _present.calls is not self:
+            return
+        while (call := self._next()) is not None:
+            call.run(self._executor)
 
     def _next(self) -> _Call | None:
         with self._mutex:
@@ -160,4 +196,5 @@ class Calls:
             try:
                 self._executor.submit(call.run, self._executor)
             except RuntimeError as error:  # the process ends
-                call.future.set_exception(error)
+                if call.future.set_running_or_notify_cancel():
+                    call.future.set_exception(error)

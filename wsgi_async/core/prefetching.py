@@ -109,8 +109,10 @@ class PrefetchingPump(Pump):
         seam = self.driver.seam
         until = None if limit is None else seam.clock() + limit
         signal = seam.borrow()
+        end_wait = None
         try:
             self._announce(signal)
+            end_wait = self.calls.begin_wait(None)
             # Looked at after we can be woken, or what came in between would be slept over.
             while not self._items and self._outcome is _NOTHING:
                 # With the time over no more of them: they may come without end.
@@ -122,6 +124,8 @@ class PrefetchingPump(Pump):
                         "Give the request more time, or close the iterator."
                     )
         finally:
+            if end_wait is not None:
+                end_wait()
             with self._lock:
                 if self._waiter is signal:
                     self._waiter = None
@@ -157,6 +161,8 @@ class PrefetchingPump(Pump):
                 return
             finally:
                 step = following
+            if self.leaving:
+                return  # who closes it wants no item, and would never ask for the next one
             if self._put(item):
                 self.answer()
                 try:

@@ -81,6 +81,8 @@ def run_on(  # noqa: C901, PLR0912 - in one piece, as each call pays for a secon
             if calls_back or (calls.outer is not None and origin() is driver.loop.raw):
                 job.calls_back = True
                 job.coro = _end_with_caller(coro)
+            if calls.background is not None:
+                calls.end_wait = calls.begin_wait(job)
         driver.caller.execute(job, seconds)
     except BaseException:
         if job.state is NEW:

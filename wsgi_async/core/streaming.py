@@ -137,7 +137,7 @@ class Pump(TaskHost):
     def __init__(self, driver: Driver, iterable: AsyncIterable[Any]) -> None:
         super().__init__(driver, contextvars.copy_context(), name_of(iterable))
         self._iterable = iterable
-        self._cut_short = False  # closed in the middle of a job
+        self._cut_short = False  # closed in the middle of a job, or after it was cancelled
         self._end: Any = None  # END, or an exception, that came when nobody had asked
 
     # -- in the consumer's thread ----------------------------------------------------------------

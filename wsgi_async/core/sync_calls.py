@@ -12,13 +12,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
+
+from .one_thread import present_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .driver import Driver
     from .jobs import Job
+    from .one_thread import Calls
 
 __all__ = ["SyncCall", "SyncCalls", "current_calls"]
 
@@ -90,10 +94,15 @@ class SyncCalls:
     closed = False
     wake: Callable[[], None] | None = None
     """Called on the loop, for a thread that waits for something else than a job."""
+    background: Calls | None = None
+    """Of the background task's function that the thread is in, if that is asgiref's one thread."""
+    end_wait: Callable[[], object] | None = None  # see begin_wait()
 
     def __init__(self, driver: Driver, outer: SyncCalls | None) -> None:
         self.driver = driver
         self.outer = outer
+        if (background := present_calls()) is not None:
+            self.background = background
 
     # -- on the loop ---------------------------------------------------------------------------
 
@@ -137,7 +146,38 @@ class SyncCalls:
             self.driver.call_for(job)
         return True
 
+    def add_background(self, job: Job | None) -> None:
+        """On the loop: line up what `background` has to run; see `begin_wait()`."""
+        run = cast("Calls", self.background).run_waiting
+        call = SyncCall(run, self.driver.loop.raw.create_future())
+        with self.driver.baton.mutex:
+            if self.closed:
+                return
+            if self.queue == ():
+                self.queue = deque()
+            cast("deque[SyncCall]", self.queue).append(call)
+        if job is not None:
+            self.driver.call_for(job)
+        elif self.wake is not None:
+            self.wake()
+
     # -- in the thread that serves -----------------------------------------------------------------
+
+    def begin_wait(self, job: Job | None) -> Callable[[], object] | None:
+        """While the thread waits, have it run what `background` has to run too.
+
+        Args:
+            job: What it waits for; None if `wake` wakes it.
+
+        Returns:
+            To be called after the wait. None where there is nothing to do: a host may have gone to
+            another thread than it was made on.
+        """
+        background = self.background
+        if background is None or present_calls() is not background:
+            return None
+        wake = partial(self.driver.post, self.add_background, job)
+        return partial(background.wake_by, background.wake_by(wake))
 
     def serve(self) -> None:
         """Run what waits, without the baton; the outcomes go to the loop."""
@@ -174,6 +214,9 @@ class SyncCalls:
         """The thread goes on: run what came until now, and take nothing more."""
         self.closed = True
         self.job = None  # which leads here: no cycle
+        if self.end_wait is not None:
+            self.end_wait()
+            self.end_wait = None
         if self.queue:
             self.serve()
 

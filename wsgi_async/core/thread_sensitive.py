@@ -65,7 +65,8 @@ class _CallingThread(Executor):
             if future is not None:
                 return future  # type: ignore[no-any-return]
         executor: Executor = asgiref_sync().SyncToAsync.single_thread_executor
-        return submit_to(executor, partial(fn, *args, **kwargs))
+        background = None if calls is None else calls.background
+        return submit_to(executor, partial(fn, *args, **kwargs), background)
 
 
 _calling_thread = _CallingThread()
