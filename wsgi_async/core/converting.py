@@ -20,7 +20,7 @@ from .driver import driver_of
 from .manager import AsyncioLoopManager
 from .moves import Closing
 from .own import own_manager
-from .running import close_unstarted, run_on
+from .running import close_unstarted, name_after, run_on
 from .thread_sensitive import AsCallingThread, call_asgiref, origin
 
 if TYPE_CHECKING:
@@ -158,10 +158,7 @@ def _coroutine(awaitable: Awaitable[T]) -> Coroutine[Any, Any, T]:
     error = sys.exc_info()[1]
     if error is None and asyncio.iscoroutine(awaitable):
         return awaitable
-    coro = _carry(awaitable, error)
-    # What the log and errors call it.
-    setattr(coro, "__qualname__", getattr(awaitable, "__qualname__", None) or repr(awaitable))  # noqa: B010 - mypy knows no such attribute
-    return coro
+    return name_after(awaitable, _carry(awaitable, error))
 
 
 async def _carry(awaitable: Awaitable[T], error: BaseException | None) -> T:

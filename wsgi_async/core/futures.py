@@ -170,8 +170,7 @@ class SyncFuture(_Unretrieved, Generic[T]):
                 if not self._done:
                     self._waiters.append(signal)
             while not self._done:
-                left = None if until is None else until - _seam.clock()
-                if not signal.wait(left):
+                if not signal.wait(_left(until)):
                     break
             return self._done
         finally:

@@ -133,20 +133,18 @@ class TaskHost:
         driver = self.driver
         if driver.baton.holder == driver.baton.keeper:
             self.on_keeper = True
-        turn = self._turn
-        if self.task is None and not self.ended:
-            self.job = self.calls.job = job
-            self._begin(job)
-        elif turn is not None and not turn.done():
-            self.job = self.calls.job = job
-            job.task = self.task
-            turn.set_result(None)
-        elif self.job is None and self.task is not None and not self.ended:
-            # It was cancelled between two jobs, and what comes of that is the answer.
-            self.job = self.calls.job = job
-            job.task = self.task
-        else:
+        if self.ended or self.job is not None:
             self.refuse(job)
+            return
+        self.job = self.calls.job = job
+        if self.task is None:
+            self._begin(job)
+            return
+        job.task = self.task
+        turn = self._turn
+        # Else it was cancelled between two jobs, and what comes of that is the answer.
+        if turn is not None and not turn.done():
+            turn.set_result(None)
 
     def refuse(self, job: HostJob) -> None:
         """It is at another job, or has ended."""

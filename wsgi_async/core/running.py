@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from .driver import Driver
 
-__all__ = ["close_unstarted", "run_on", "serve_sync_calls"]
+__all__ = ["close_unstarted", "name_after", "run_on", "serve_sync_calls"]
 
 T = TypeVar("T")
 
@@ -125,15 +125,16 @@ def close_unstarted(awaitable: object) -> None:
         awaitable.close()
 
 
+def name_after(awaitable: object, coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    """Have the log and errors call a coroutine what they would call the awaitable in it."""
+    setattr(coro, "__qualname__", getattr(awaitable, "__qualname__", None) or repr(awaitable))  # noqa: B010 - mypy knows no such attribute
+    return coro
+
+
 def _end_with_caller(coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
     """Have a coroutine cancelled with the one whose sync function, on this thread, waits for it."""
     tasks = inner_tasks()
-    if tasks is None:
-        return coro
-    listed = _listed(coro, tasks)
-    # What the log and errors call it.
-    setattr(listed, "__qualname__", getattr(coro, "__qualname__", None) or repr(coro))  # noqa: B010 - mypy knows no such attribute
-    return listed
+    return coro if tasks is None else name_after(coro, _listed(coro, tasks))
 
 
 async def _listed(coro: Coroutine[Any, Any, T], tasks: list[Any]) -> T:

@@ -129,37 +129,39 @@ class SyncCalls:
             job = self.job
             # Between two jobs of a host nobody waits, and who comes next may wait for this very
             # function by way of a task that the host has left.
-            if job is None and self.wake is None:
+            if (job is None and self.wake is None) or not self._line_up(call):
                 return False
-            if self.queue == ():
-                self.queue = deque()
-            queue = cast("deque[SyncCall]", self.queue)
-            queue.append(call)
-            # In this order, as who closes says so first and then looks at the queue: one of the
-            # two sees the other, and it is taken back before anybody can have it.
-            if self.closed:
-                queue.remove(call)
-                return False
+        self._tell(job)
+        return True
+
+    def _line_up(self, call: SyncCall) -> bool:
+        """With the mutex: add to the queue; False if the wait is over."""
+        if self.queue == ():
+            self.queue = deque()
+        queue = cast("deque[SyncCall]", self.queue)
+        queue.append(call)
+        # In this order, as who closes says so first and then looks at the queue: one of the two
+        # sees the other, and it is taken back before anybody can have it.
+        if self.closed:
+            queue.remove(call)
+            return False
+        return True
+
+    def _tell(self, job: Job | None) -> None:
+        """Wake the thread for what is in the queue now."""
         if self.wake is not None:
             self.wake()
         if job is not None:
             self.driver.call_for(job)
-        return True
 
     def add_background(self, job: Job | None) -> None:
         """On the loop: line up what `background` has to run; see `begin_wait()`."""
         run = cast("Calls", self.background).run_waiting
         call = SyncCall(run, self.driver.loop.raw.create_future())
         with self.driver.baton.mutex:
-            if self.closed:
+            if not self._line_up(call):
                 return
-            if self.queue == ():
-                self.queue = deque()
-            cast("deque[SyncCall]", self.queue).append(call)
-        if job is not None:
-            self.driver.call_for(job)
-        elif self.wake is not None:
-            self.wake()
+        self._tell(job)
 
     # -- in the thread that serves -----------------------------------------------------------------
 
