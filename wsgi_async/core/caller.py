@@ -90,18 +90,18 @@ class Caller:
             if baton.holder == me:
                 self._leave(job)
 
-    def follow(self, job: Job, deadline: float | None) -> None:
+    def follow(self, job: Job, left: float | None) -> None:
         """Wait for a job that this thread has driven until the keeper took the loop over.
 
         Args:
             job: The job. Its timeout is a timer on the loop already.
-            deadline: When to give up on a loop that is blocked, and so does not look at that.
+            left: Seconds of that timer.
         """
         waiter = self._baton.follow(self._current(), job)
         if waiter is None:
             return
         try:
-            self._block(waiter, deadline)
+            self._block(waiter, None if left is None else self._when_over(left))
             if not (job.done or job.left):
                 self._expire(waiter)
         finally:
@@ -208,15 +208,22 @@ class Caller:
                 if owned and deadline is not None:
                     # The function may wait without an end for what the job was to bring. So from
                     # now on the loop looks at the time, and cancels the job while this thread is
-                    # busy. A loop that is blocked does not: so this thread still gives up, but
-                    # when the job's timeout and its grace must be over there.
-                    self._driver.post(self._limit, job, self._left(deadline))
-                    deadline += 2 * self._driver.grace
+                    # busy.
+                    left = max(0.0, deadline - self._seam.clock())
+                    self._driver.post(self._limit, job, left)
+                    deadline = self._when_over(left)
                     owned = False
                 calls.serve_next()
             elif not signal.wait(None if deadline is None else self._left(deadline)):
                 break
         return waiter.granted
+
+    def _when_over(self, left: float) -> float:
+        """When to give up on a job whose time the loop counts: a loop that is blocked does not.
+
+        By then the timeout and the grace must be over there.
+        """
+        return self._seam.clock() + left + 2 * self._driver.grace
 
     def _left(self, deadline: float | None) -> float | None:
         return None if deadline is None else max(0.0, deadline - self._seam.clock())

@@ -83,15 +83,15 @@ class Driving:
 
     # -- the job's time --------------------------------------------------------------------------
 
-    def limit(self, job: Job, seconds: float | None) -> None:
+    def limit(self, job: Job, seconds: float) -> None:
         """On the loop: count a job's time for a thread that waits for it without driving.
 
         Args:
             job: What is cancelled when its time is over.
             seconds: What is left of it.
         """
-        if seconds is not None and not job.done:
-            job.timer = self._driver.loop.call_later(seconds, self._expire, job)
+        if not job.done:
+            job.timer = self._limit(job, seconds, owned=True)
 
     def _limit(self, job: Job, timeout: float, *, owned: bool) -> asyncio.TimerHandle:
         over = self._expire if owned else self._driver.turn_away
@@ -158,13 +158,8 @@ class Driving:
         """
         if self._run_outside(job, calls):
             return _is_over(job)
-        deadline = None
-        if timer is not None:
-            # When what the timer begins must be over, by the clock of a thread that only waits.
-            driver = self._driver
-            left = timer.when() - driver.loop.raw.time()
-            deadline = driver.seam.clock() + left + 2 * driver.grace
-        self._driver.caller.follow(job, deadline)
+        left = None if timer is None else timer.when() - self._driver.loop.raw.time()
+        self._driver.caller.follow(job, left)
         return True
 
     def _run_outside(self, job: Job, calls: SyncCalls) -> bool:

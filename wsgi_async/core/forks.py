@@ -58,7 +58,7 @@ def notice_fork() -> None:
             _forget_parent()
 
 
-def warn_of_silent_forks(label: str) -> None:
+def warn_of_silent_forks(label: Callable[[], str]) -> None:
     """Say once what to set where a fork that Python is not told of is still to come.
 
     Called when a manager has been started. Its threads are gone in the child, and what one of them
@@ -72,7 +72,7 @@ def warn_of_silent_forks(label: str) -> None:
         "%s was started in uWSGI's master, whose workers are forked without Python's fork hooks "
         "and may hang at their start. Set py-call-uwsgi-fork-hooks = true, or load the app in the "
         "workers (lazy-apps = true).",
-        label,
+        label(),
     )
 
 

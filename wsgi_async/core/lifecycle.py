@@ -110,7 +110,7 @@ class Life:
             self.driver = self._build()
             self.task_type = task_type
             self._state = "running"
-        warn_of_silent_forks(self.label)
+        warn_of_silent_forks(lambda: self.label)
 
     def _build(self) -> Driver:
         timer = shared_timer(self._seam)
