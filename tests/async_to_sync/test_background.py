@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import functools
 import gc
 import threading
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from wsgi_async import AsyncioLoopManager
 
+P = ParamSpec("P")
+
 
 def in_background(manager: AsyncioLoopManager, function: Callable[[], Any]) -> Any:
     """What a function returns that a submitted task calls."""
@@ -31,6 +34,21 @@ def in_background(manager: AsyncioLoopManager, function: Callable[[], Any]) -> A
         return await sync_to_async(function)()
 
     return manager.submit_task(call()).result(LIMIT)
+
+
+def in_worker(use: Callable[Concatenate[AsyncioLoopManager, P], None]) -> Callable[P, None]:
+    """Make it what runs in a thread of its own, with a manager that is stopped after it."""
+
+    @functools.wraps(use)
+    def child(*args: P.args, **kwargs: P.kwargs) -> None:
+        def run() -> None:
+            manager = make()
+            use(manager, *args, **kwargs)
+            manager.stop()
+
+        in_thread(run)
+
+    return child
 
 
 def child_waits(mode: str, kind: int) -> None:
@@ -68,30 +86,25 @@ def test_waits_for_another_task(mode: str, kind: int) -> None:
     assert in_process(child_waits, mode, kind) == "1 of 22\n"
 
 
-def child_asked_before() -> None:
+@in_worker
+def child_asked_before(manager: AsyncioLoopManager) -> None:
     """The other task has asked for its function before anybody waits for it."""
+    asked = threading.Event()
 
-    def use() -> None:
-        manager = make()
-        asked = threading.Event()
+    async def call() -> int:
+        asking = asyncio.ensure_future(called_on())
+        await asyncio.sleep(0)
+        asked.set()
+        return await asking
 
-        async def call() -> int:
-            asking = asyncio.ensure_future(called_on())
-            await asyncio.sleep(0)
-            asked.set()
-            return await asking
+    def function() -> bool:
+        future = manager.submit_task(call())
+        assert asked.wait(LIMIT)
+        with pytest.raises(TimeoutError):
+            future.result(0)
+        return future.result(LIMIT) == ident()
 
-        def function() -> bool:
-            future = manager.submit_task(call())
-            assert asked.wait(LIMIT)
-            with pytest.raises(TimeoutError):
-                future.result(0)
-            return future.result(LIMIT) == ident()
-
-        assert in_background(manager, function)
-        manager.stop()
-
-    in_thread(use)
+    assert in_background(manager, function)
 
 
 def test_asked_before_it_waits() -> None:
@@ -99,43 +112,38 @@ def test_asked_before_it_waits() -> None:
     in_process(child_asked_before)
 
 
-def child_nobody_waits() -> None:
+@in_worker
+def child_nobody_waits(manager: AsyncioLoopManager) -> None:
     """The function ends without a wait; another has an error, and one is cancelled."""
+    asked = threading.Event()
+    order: list[str] = []
 
-    def use() -> None:
-        manager = make()
-        asked = threading.Event()
-        order: list[str] = []
+    def fail() -> None:
+        order.append("fail")
+        raise ValueError("no")
 
-        def fail() -> None:
-            order.append("fail")
-            raise ValueError("no")
-
-        async def call() -> int:
-            lost = asyncio.ensure_future(sync_to_async(order.append)("cancelled"))
-            failing = asyncio.ensure_future(sync_to_async(fail)())
-            asking = asyncio.ensure_future(called_on())
+    async def call() -> int:
+        lost = asyncio.ensure_future(sync_to_async(order.append)("cancelled"))
+        failing = asyncio.ensure_future(sync_to_async(fail)())
+        asking = asyncio.ensure_future(called_on())
+        await asyncio.sleep(0)
+        lost.cancel()
+        for _ in range(5):  # turns, until the function's own future knows
             await asyncio.sleep(0)
-            lost.cancel()
-            for _ in range(5):  # turns, until the function's own future knows
-                await asyncio.sleep(0)
-            asked.set()
-            with pytest.raises(ValueError, match="no"):
-                await failing
-            return await asking
+        asked.set()
+        with pytest.raises(ValueError, match="no"):
+            await failing
+        return await asking
 
-        def function() -> tuple[int, concurrent.futures.Future[int]]:
-            future = manager.submit_task(call())
-            assert asked.wait(LIMIT)
-            order.append("function")
-            return ident(), future
+    def function() -> tuple[int, concurrent.futures.Future[int]]:
+        future = manager.submit_task(call())
+        assert asked.wait(LIMIT)
+        order.append("function")
+        return ident(), future
 
-        thread, future = in_background(manager, function)
-        assert future.result(LIMIT) == thread
-        assert order == ["function", "fail"]
-        manager.stop()
-
-    in_thread(use)
+    thread, future = in_background(manager, function)
+    assert future.result(LIMIT) == thread
+    assert order == ["function", "fail"]
 
 
 def test_ends_without_a_wait() -> None:
@@ -143,38 +151,33 @@ def test_ends_without_a_wait() -> None:
     in_process(child_nobody_waits)
 
 
-def child_strangers() -> None:
+@in_worker
+def child_strangers(manager: AsyncioLoopManager) -> None:
     """While a function waits, a task comes that it has not submitted."""
+    began = threading.Event()
+    order: list[str] = []
+    go = asyncio.Event()
 
-    def use() -> None:
-        manager = make()
-        began = threading.Event()
-        order: list[str] = []
-        go = asyncio.Event()
+    async def strange() -> None:
+        await asyncio.to_thread(began.wait, LIMIT)
+        asking = asyncio.ensure_future(sync_to_async(order.append)("stranger"))
+        await asyncio.sleep(0)
+        go.set()
+        await asking
 
-        async def strange() -> None:
-            await asyncio.to_thread(began.wait, LIMIT)
-            asking = asyncio.ensure_future(sync_to_async(order.append)("stranger"))
-            await asyncio.sleep(0)
-            go.set()
-            await asking
+    async def call() -> None:
+        began.set()
+        await go.wait()
+        await sync_to_async(order.append)("own")
 
-        async def call() -> None:
-            began.set()
-            await go.wait()
-            await sync_to_async(order.append)("own")
+    def function() -> None:
+        manager.submit_task(call()).result(LIMIT)
+        order.append("function")
 
-        def function() -> None:
-            manager.submit_task(call()).result(LIMIT)
-            order.append("function")
-
-        stranger = manager.submit_task(strange())
-        in_background(manager, function)
-        stranger.result(LIMIT)
-        assert order == ["own", "function", "stranger"]
-        manager.stop()
-
-    in_thread(use)
+    stranger = manager.submit_task(strange())
+    in_background(manager, function)
+    stranger.result(LIMIT)
+    assert order == ["own", "function", "stranger"]
 
 
 def test_strangers_wait() -> None:
@@ -182,22 +185,17 @@ def test_strangers_wait() -> None:
     in_process(child_strangers)
 
 
-def child_other_ways() -> None:
+@in_worker
+def child_other_ways(manager: AsyncioLoopManager) -> None:
     """The function waits for coroutines in other ways."""
 
-    def use() -> None:
-        manager = make()
+    def function() -> set[int]:
+        future = manager.submit_task(called_on(), return_sync_future=True)
+        assert future.wait(LIMIT)
+        ways = [async_to_sync(called_on)(), manager.run(called_on())]
+        return {ident(), future.result(), *ways}
 
-        def function() -> set[int]:
-            future = manager.submit_task(called_on(), return_sync_future=True)
-            assert future.wait(LIMIT)
-            ways = [async_to_sync(called_on)(), manager.run(called_on())]
-            return {ident(), future.result(), *ways}
-
-        assert len(in_background(manager, function)) == 1
-        manager.stop()
-
-    in_thread(use)
+    assert len(in_background(manager, function)) == 1
 
 
 def test_other_waits() -> None:
@@ -282,33 +280,28 @@ def test_cancelled_at_the_end_of_the_process() -> None:
         asked[1].result(0)
 
 
-def child_polls(kind: int) -> None:
+@in_worker
+def child_polls(manager: AsyncioLoopManager, kind: int) -> None:
     """The function looks again and again whether a task has ended."""
+    held: list[int] = []
 
-    def use() -> None:
-        manager = make()
-        held: list[int] = []
+    def function() -> int:
+        go = asyncio.Event()
 
-        def function() -> int:
-            go = asyncio.Event()
+        async def call() -> int:
+            await go.wait()
+            return await called_on()
 
-            async def call() -> int:
-                await go.wait()
-                return await called_on()
+        future = manager.submit_task(call(), return_sync_future=kind == 1)
+        for _ in range(20):
+            with pytest.raises(TimeoutError):
+                future.result(0)
+        held.append(sum(type(one) is threading.Event for one in gc.get_objects()))
+        manager.get_event_loop().call_soon_threadsafe(go.set)
+        return future.result(LIMIT)
 
-            future = manager.submit_task(call(), return_sync_future=kind == 1)
-            for _ in range(20):
-                with pytest.raises(TimeoutError):
-                    future.result(0)
-            held.append(sum(type(one) is threading.Event for one in gc.get_objects()))
-            manager.get_event_loop().call_soon_threadsafe(go.set)
-            return future.result(LIMIT)
-
-        assert in_background(manager, function)
-        assert held[0] < 20
-        manager.stop()
-
-    in_thread(use)
+    assert in_background(manager, function)
+    assert held[0] < 20
 
 
 @pytest.mark.parametrize("kind", [0, 1])
