@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import asgiref.local
 import pytest
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from asgiref.sync import AsyncToSync, ThreadSensitiveContext, sync_to_async
 
 from tests.async_to_sync.parts import called_on, ident, running_loop, stepped_by
 from tests.core.support import LIMIT, Worker, give, reached
@@ -31,8 +34,7 @@ def test_on_the_calling_thread(worker: Worker, start: Start, mode: str) -> None:
     for running, thread, stepper in (
         worker.call(async_to_sync(look)),
         worker.call(lambda: manager.run(look())),
-        worker.call(lambda: manager.submit_task(look(), return_sync_future=True).result(LIMIT)),
-    )[:2]:
+    ):
         assert (running, thread) == (None, mine)
         assert (stepper == mine) == (mode == "drives")
 
@@ -338,8 +340,6 @@ def test_thread_sensitive_context(worker: Worker, start: Start, mode: str) -> No
 
 def test_thread_sensitive_context_with_executor(worker: Worker, start: Start, mode: str) -> None:
     """But not before one with an executor of its own, nor is that lost by a nested call."""
-    from concurrent.futures import ThreadPoolExecutor
-
     start(mode)
 
     async def call(pool: ThreadPoolExecutor) -> list[int]:
@@ -351,6 +351,43 @@ def test_thread_sensitive_context_with_executor(worker: Worker, start: Start, mo
         other = pool.submit(ident).result(LIMIT)
         threads = worker.call(async_to_sync(call), pool)
     assert threads == [other, other, worker.thread.ident]
+
+
+class InPlace:
+    """A `Local` as of asgiref 3.8, which changes the value of its context variable."""
+
+    def __init__(self) -> None:
+        vars(self)["variable"] = contextvars.ContextVar("in place")
+
+    def __getattr__(self, name: str) -> Any:
+        return self.variable.get({}).get(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        values = self.variable.get({})
+        values[name] = value
+        self.variable.set(values)
+
+
+@pytest.mark.parametrize("kind", [asgiref.local.Local, InPlace])
+def test_what_asgiref_had_there(
+    worker: Worker, start: Start, monkeypatch: pytest.MonkeyPatch, kind: type
+) -> None:
+    """An executor of asgiref's own has to stand back during a call, and only so long."""
+    start()
+    monkeypatch.setattr(AsyncToSync, "executors", kind())
+
+    async def look() -> int:
+        seen = await called_on()
+        AsyncToSync.executors.current = pool
+        return seen
+
+    def call() -> tuple[list[int], Any]:
+        AsyncToSync.executors.current = pool
+        threads = [async_to_sync(look)() for _ in range(2)]
+        return threads, AsyncToSync.executors.current
+
+    with ThreadPoolExecutor(1) as pool:
+        assert worker.call(call) == ([worker.thread.ident] * 2, pool)
 
 
 def test_streams(worker: Worker, start: Start, mode: str) -> None:
