@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import sys
 import threading
 import weakref
 from contextlib import asynccontextmanager
@@ -32,6 +33,26 @@ def test_opened_once(make_manager: MakeManager, diary: Diary) -> None:
     first = manager.run(client())
     assert manager.run(client()) is first
     assert first.loop is manager.get_event_loop()
+    assert diary.lines == ["open client"]
+
+
+@pytest.mark.parametrize("firstiter", [None, print, asyncio.Queue().put_nowait])
+@on_worker
+def test_hooks_of_somebody_else(make_manager: MakeManager, diary: Diary, firstiter: Any) -> None:
+    """It is the running loop's own whatever hooks for async generators the thread has."""
+    manager = make_manager()
+    client = diary.resource("client")
+    first = manager.run(client())
+
+    async def look() -> Any:
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(firstiter=firstiter)
+        try:
+            return await client()
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+
+    assert manager.run(look()) is first
     assert diary.lines == ["open client"]
 
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import sys
 import threading
 from asyncio import get_running_loop
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from sys import get_asyncgen_hooks
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from .checks import refuse_in_event_loop
@@ -100,6 +102,22 @@ class LoopResource(Generic[T]):
         except (AttributeError, KeyError):
             pass  # not in here, or it would be the context of what the opening raises
         return await self._first_use()
+
+    if sys.version_info < (3, 12):
+        _documented = __call__
+
+        async def __call__(self) -> T:  # noqa: D102 - it follows
+            # There get_running_loop() asks the system for the process's id each time, which takes
+            # longer than all the rest. A loop that runs has set its thread's hooks to methods of
+            # its own (PEP 525); what else may be there has no instances, and takes the other way.
+            try:
+                return get_asyncgen_hooks().firstiter.__self__.wsgi_async_instances[self._key]  # type: ignore[union-attr,no-any-return]
+            except (AttributeError, KeyError):
+                pass
+            return await self._first_use()
+
+        __call__.__doc__ = _documented.__doc__
+        del _documented
 
     async def _first_use(self) -> T:
         for override in self._overrides[-1:]:
