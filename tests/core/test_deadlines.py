@@ -7,7 +7,7 @@ import contextvars
 import inspect
 import threading
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -227,7 +227,7 @@ def test_a_stream_is_waited_for_until_the_deadline(
 
 @on_worker
 def test_entering_a_context_manager_ends_at_the_deadline(make_manager: MakeManager) -> None:
-    """What is not entered in time is cancelled; leaving is cleanup, and has the time it needs."""
+    """What is not entered in time is cancelled."""
     manager, endless = make_manager(), Endless()
 
     @asynccontextmanager
@@ -241,4 +241,72 @@ def test_entering_a_context_manager_ends_at_the_deadline(make_manager: MakeManag
 
     with pytest.raises(TimeoutError, match="was cancelled"):
         in_request(enter, seconds=0.05)
+    assert endless.cleaned.is_set()
+
+
+@on_worker
+def test_leaving_a_context_manager_ends_at_the_deadline(make_manager: MakeManager) -> None:
+    """A task group whose tasks do not end in time is cancelled, and so are they."""
+    manager, endless = make_manager(grace=1000), Endless()
+
+    async def begin(group: asyncio.TaskGroup) -> None:
+        group.create_task(endless.wait())
+
+    def leave() -> None:
+        with manager.wrap_async_context_manager(asyncio.TaskGroup()) as group:
+            manager.run(begin(group))
+
+    with pytest.raises(TimeoutError, match="was cancelled"):
+        in_request(leave, seconds=0.3)
+    assert endless.cleaned.is_set()
+    assert manager.run(give("goes on")) == "goes on"
+
+
+@pytest.mark.parametrize("error", [None, KeyError("the body's")])
+@on_worker
+def test_leaving_a_context_manager_after_the_deadline(
+    make_manager: MakeManager, error: Exception | None
+) -> None:
+    """The deadline may be over before: its cleanup has its time all the same."""
+    manager, closed = make_manager(), threading.Event()
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await asyncio.sleep(0.05)
+            closed.set()
+
+    def leave() -> None:
+        with manager.wrap_async_context_manager(opened()):
+            deadline.set(time.monotonic())
+            if error is not None:
+                raise error
+
+    with nullcontext() if error is None else pytest.raises(KeyError):
+        in_request(leave, seconds=1000)
+    assert closed.is_set()
+
+
+@on_worker
+def test_leaving_a_context_manager_for_ever(make_manager: MakeManager) -> None:
+    """Nor does cleanup after the deadline have more than the grace; the log has its name."""
+    manager, endless = make_manager(grace=0.05), Endless()
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await endless.wait()
+
+    def leave() -> None:
+        with manager.wrap_async_context_manager(opened()):
+            deadline.set(time.monotonic())
+            raise KeyError("the body's")
+
+    with pytest.raises(TimeoutError, match=r"opened was .* cancelled") as caught:
+        in_request(leave, seconds=1000)
+    assert isinstance(caught.value.__context__, KeyError)
     assert endless.cleaned.is_set()

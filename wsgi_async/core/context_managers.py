@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from .checks import refuse_in_event_loop
-from .deadlines import time_left
+from .deadlines import bounded, time_left
 from .hosts import TaskHost
 from .jobs import HostJob
 from .streaming import name_of
@@ -55,7 +55,7 @@ class SyncContextManager(Generic[T_co]):
 
         Raises:
             BaseException: What `__aenter__` raised.
-            TimeoutError: The request's deadline is over. The exit is not bound by it.
+            TimeoutError: The request's deadline is over.
             RuntimeError: It was entered before, the manager was stopped, the process was forked,
                 or this thread runs an event loop.
         """
@@ -76,8 +76,12 @@ class SyncContextManager(Generic[T_co]):
     ) -> bool:
         """Exit; True if `__aexit__` suppresses the exception.
 
+        Bound by the request's deadline as any other wait: a task group is not waited for past it.
+        What comes after the deadline, or with an exception, has at least the manager's grace.
+
         Raises:
             BaseException: What `__aexit__` raised.
+            TimeoutError: The time was over, and it was cancelled.
             RuntimeError: It is not entered, or was exited before; else as for `__enter__`.
         """
         try:
@@ -135,7 +139,8 @@ class ContextManagerHost(TaskHost):
         error = details[1]
         self._details = details
         try:
-            suppressed = bool(self.call(HostJob(self, on_keeper=True), _INSTEAD))
+            job = HostJob(self, on_keeper=True)
+            suppressed = bool(self.call(job, _INSTEAD, self._time_to_exit(error)))
         except (Exception, asyncio.CancelledError):  # no KeyboardInterrupt, nor SystemExit
             if self.driver.baton.closing and error is not None:
                 return False  # the stop() has seen to it; what went wrong before says more
@@ -153,6 +158,12 @@ class ContextManagerHost(TaskHost):
             raise self._left_with
         finally:
             self._left_with = None
+
+    def _time_to_exit(self, error: BaseException | None) -> float | None:
+        left = bounded(None)
+        if left is None or (left > 0 and error is None):
+            return left
+        return max(left, self.driver.grace)  # it cleans up
 
     async def live(self) -> None:
         """Enter for the first job, and exit for the second, or when the task is cancelled."""

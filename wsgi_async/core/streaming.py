@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import warnings
+from contextlib import AsyncContextDecorator
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -264,7 +265,9 @@ class Pump(TaskHost):
         return partial(athrow, error)
 
 
-def name_of(iterable: object) -> str:
-    """What to call an iterable, or a context manager, in the log."""
-    name: str | None = getattr(iterable, "__qualname__", None)
-    return name or repr(iterable)
+def name_of(value: object) -> str:
+    """What to call an iterable, or a context manager, in the log and in errors."""
+    # @asynccontextmanager makes such decorators, which keep their generator.
+    named: Any = getattr(value, "gen", value) if isinstance(value, AsyncContextDecorator) else value
+    name: str | None = getattr(named, "__qualname__", None)
+    return name or repr(value)
