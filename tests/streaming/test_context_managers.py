@@ -398,6 +398,8 @@ def test_what_is_no_context_manager(make_manager: MakeManager) -> None:
         manager.wrap_async_context_manager(wrong)
     with pytest.raises(TypeError, match="async context manager"):
         manager.wrap_async_context_manager(suppress).__enter__()  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="async context manager"):  # and the coroutine is closed
+        manager.wrap_async_context_manager(ident).__enter__()  # type: ignore[arg-type]
 
 
 def test_before_the_start() -> None:

@@ -12,6 +12,7 @@ import weakref
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from tests.core.support import (
@@ -224,6 +225,61 @@ def test_closing_while_it_waits_ends_it_at_once(make_manager: MakeManager, prefe
         assert isinstance(waiting.exception(LIMIT), asyncio.CancelledError | StopIteration)
     assert numbers.closed.is_set()
     assert isinstance(numbers.ended_by, asyncio.CancelledError)
+
+
+@pytest.mark.parametrize("groups", [asyncio.TaskGroup, anyio.create_task_group])
+@BOTH
+@on_worker
+def test_closing_what_yields_in_a_task_group(
+    make_manager: MakeManager, groups: Any, prefetch: int
+) -> None:
+    """The group's tasks are ended, and what it makes of that does not fall on the server."""
+    cleaned = threading.Event()
+
+    async def child() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned.set()
+
+    async def events() -> AsyncIterator[int]:
+        async with groups() as outer, groups():
+            start = getattr(outer, "start_soon", lambda task: outer.create_task(task()))
+            start(child)
+            while True:
+                await asyncio.sleep(0)
+                yield 1
+
+    with make_manager().iterate(events(), prefetch=prefetch) as iterator:
+        assert next(iterator) == 1
+    assert cleaned.is_set()
+
+
+@BOTH
+@on_worker
+def test_a_task_that_fails_as_its_stream_is_closed(
+    make_manager: MakeManager, prefetch: int
+) -> None:
+    """That is no part of the closing, and is raised."""
+
+    async def child() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("the child's")
+
+    async def events() -> AsyncIterator[int]:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(child())
+            while True:
+                await asyncio.sleep(0)
+                yield 1
+
+    iterator = make_manager().iterate(events(), prefetch=prefetch)
+    assert next(iterator) == 1
+    with pytest.raises(ExceptionGroup) as caught:
+        iterator.close()
+    assert [str(error) for error in caught.value.exceptions] == ["the child's"]
 
 
 @BOTH

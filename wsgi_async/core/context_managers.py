@@ -11,6 +11,7 @@ from .checks import refuse_in_event_loop
 from .deadlines import bounded, time_left
 from .hosts import TaskHost
 from .jobs import HostJob
+from .running import close_unstarted
 from .streaming import name_of
 
 if TYPE_CHECKING:
@@ -170,6 +171,7 @@ class ContextManagerHost(TaskHost):
         source = self._source
         manager = source if is_async_context_manager(source) else source()
         if not is_async_context_manager(manager):
+            close_unstarted(manager)
             raise no_async_context_manager(manager)
         kind = cast("Any", type(manager))
         self.answer(await kind.__aenter__(manager))

@@ -214,9 +214,7 @@ class Pump(TaskHost):
         try:
             await self.pass_on(iterator)
         finally:
-            aclose = getattr(iterator, "aclose", None)
-            if aclose is not None:
-                await aclose()
+            await _close(iterator)
         if self.job is None:
             self.end_unasked(END)
         self.answer(END)
@@ -263,6 +261,20 @@ class Pump(TaskHost):
         if athrow is None or self.leaving or self.driver.baton.closing:
             return None
         return partial(athrow, error)
+
+
+async def _close(iterator: AsyncIterator[Any]) -> None:
+    aclose = getattr(iterator, "aclose", None)
+    if aclose is None:
+        return
+    try:
+        await aclose()
+    except BaseExceptionGroup as group:
+        # A task group that it yields in takes the GeneratorExit for a failure, as PEP 789 tells.
+        # It is how the generator was closed, and would end the server's thread, or its process.
+        rest = group.split(GeneratorExit)[1]
+        if rest is not None:
+            raise rest from None
 
 
 def name_of(value: object) -> str:
