@@ -8,6 +8,7 @@ import gc
 import os
 import socket
 import threading
+import time
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from tests.core.support import (
     give,
     in_process,
     in_thread,
+    outcome,
     reached,
     say,
     wait_until,
@@ -29,7 +31,7 @@ from tests.core.support import (
     with_the_ident_of,
 )
 from wsgi_async import AsyncioLoopManager, ManagerNotFound, get_or_create_loop_manager
-from wsgi_async.core import lineage
+from wsgi_async.core import lineage, reuse
 from wsgi_async.core.reuse import ManagerPool
 
 if TYPE_CHECKING:
@@ -194,6 +196,40 @@ def test_the_main_thread_takes_none(threads: Threads) -> None:
     threads.call(itself)
     assert threads.pool.take() is None
     assert threads.call(itself) is threads.made[0]
+
+
+def test_one_that_is_just_ending_is_waited_for(
+    threads: Threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next request may come before the last one's thread has ended: it gets the same loop."""
+    monkeypatch.setattr(reuse, "PATIENCE", LIMIT)
+    before = Worker()
+    manager = before.call(threads.manager)
+    manager.at_rest = True  # as the middleware says when the request is over
+    with Worker() as first, Worker() as second:
+        calls = [worker.begin(threads.manager) for worker in (first, second)]
+        wait_until(lambda: len(threads.pool._waiting) > 1, "both wait")
+        before.end()
+        found = [outcome(call) for call in calls]
+    assert found.count(manager) == 1
+    assert len(set(found)) == 2
+
+
+def test_one_in_use_is_not_waited_for(threads: Threads, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests do not stand in a queue for one loop: in its request a thread keeps it."""
+    monkeypatch.setattr(reuse, "PATIENCE", LIMIT)
+    begun = time.monotonic()
+    with threads.at_once(3) as managers:
+        assert len(set(managers)) == 3
+    assert time.monotonic() - begun < LIMIT
+
+
+def test_one_whose_thread_lives_on_is_not_waited_for_long(threads: Threads) -> None:
+    """A thread between two requests, of one connection for instance, may go on for ever."""
+    with Worker() as before, Worker() as new:
+        manager = before.call(threads.manager)
+        manager.at_rest = True
+        assert new.call(threads.manager) is not manager
 
 
 # -- never two at once ----------------------------------------------------------------------------

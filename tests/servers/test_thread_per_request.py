@@ -17,6 +17,7 @@ import pytest
 
 from tests.servers.process import LIMIT, run_script
 from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_from
+from wsgi_async.core import reuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -69,7 +70,7 @@ class Application:
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient]
         self._clients = WeakKeyDictionary()
         self.managers: set[AsyncioLoopManager] = set()
-        self.threads: dict[str, threading.Thread] = {}
+        self.threads: set[str] = set()
         self._mutex = threading.Lock()  # guards the clients, the two above and the one below
         self._in_use: set[AsyncioLoopManager] = set()
 
@@ -79,7 +80,7 @@ class Application:
             assert manager not in self._in_use
             self._in_use.add(manager)
             self.managers.add(manager)
-            self.threads[thread.name] = thread
+            self.threads.add(thread.name)
         status = manager.run(self._ask())
         with self._mutex:
             self._in_use.remove(manager)
@@ -103,13 +104,10 @@ class Application:
             manager.stop(LIMIT)
 
 
-def ask_and_wait(app: Application, url: str) -> None:
-    """One request, and the end of the thread that has served it."""
+def ask(url: str) -> None:
+    """One request; the thread that has served it may still be ending."""
     with urllib.request.urlopen(url, timeout=LIMIT) as response:
-        name = response.read().decode()
-    thread = app.threads[name]
-    thread.join(LIMIT)
-    assert not thread.is_alive()
+        assert response.read()
 
 
 def make_werkzeug(app: WSGIApplication) -> TCPServer:
@@ -139,16 +137,15 @@ def make_django(app: WSGIApplication) -> TCPServer:
 def serve_many(kind: str) -> dict[str, int]:
     """Have so many clients send so many requests; what was opened for them."""
     make = {"werkzeug": make_werkzeug, "django": make_django}[kind]
+    reuse.PATIENCE = LIMIT  # a thread may end late on a busy machine
     Upstream.connections.clear()
     upstream = ThreadingHTTPServer(("127.0.0.1", 0), Upstream)
     with serving(upstream) as upstream_url:
         app = Application(upstream_url)
         # Without debug mode, in which asyncio tells of each step that takes its time.
         server = make(AsyncLoopMiddleware(app, reuse=True, debug=False))
-        # A client sends its next request when the last one's thread has ended, so there are
-        # never more threads at once than clients.
         with serving(server) as url, ThreadPoolExecutor(CLIENTS) as pool:
-            for call in [pool.submit(ask_and_wait, app, url) for _ in range(REQUESTS)]:
+            for call in [pool.submit(ask, url) for _ in range(REQUESTS)]:
                 call.result(LIMIT)
         app.close()
     return {
@@ -164,8 +161,9 @@ def check(opened: dict[str, int]) -> None:
     assert opened["connections"] == opened["loops"]
 
 
-def test_werkzeugs_threads_reuse_loops_and_connections() -> None:
+def test_werkzeugs_threads_reuse_loops_and_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each of 200 requests has a thread, and they share as many loops as there are clients."""
+    monkeypatch.setattr(reuse, "PATIENCE", reuse.PATIENCE)  # given back after the test
     check(serve_many("werkzeug"))
 
 

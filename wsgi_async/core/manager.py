@@ -83,6 +83,8 @@ class AsyncioLoopManager:
 
     lasting = False
     """Whether it is meant to run until its thread ends, so that a test may leave it running."""
+    at_rest = False
+    """Whether its thread is between two requests, or at its end; for a `ManagerPool`."""
 
     def __init__(
         self,

@@ -23,12 +23,16 @@ from typing import TYPE_CHECKING
 
 from . import lineage
 from .baton import NOBODY
+from .seam import Signal
 
 if TYPE_CHECKING:
     from .driver import Driver
     from .manager import AsyncioLoopManager
 
 __all__ = ["ManagerPool"]
+
+PATIENCE = 0.05
+"""Seconds that a new thread waits at most for one that is just ending."""
 
 
 class ManagerPool:
@@ -51,6 +55,8 @@ class ManagerPool:
         self.max_idle_time = max_idle_time
         # In the order in which they came, so those that have waited longest are on the left.
         self._idle: deque[_Member] = deque()
+        self._waiting: deque[Signal] = deque()  # of threads that would have one
+        self._members: weakref.WeakSet[_Member] = weakref.WeakSet()  # guarded by lineage.lock()
         with lineage.lock():
             _pools.add(self)
 
@@ -60,10 +66,16 @@ class ManagerPool:
         For a manager of the calling thread's own, made without `creator_thread`.
         """
         _watch_main_thread()
-        manager.life.outlive = _Member(manager, self).outlive
+        member = _Member(manager, self)
+        manager.life.outlive = member.outlive
+        with lineage.lock():
+            self._members.add(member)
 
     def take(self) -> AsyncioLoopManager | None:
         """A running manager that has no thread, which is the calling thread's from now on.
+
+        A client that has its response sends the next request while the thread of the first is
+        still ending. So where there is none, but one is at rest, it is waited for a moment.
 
         Returns:
             The one that came last, as its connections are the freshest, and the others get the
@@ -73,6 +85,17 @@ class ManagerPool:
         node = lineage.current_node()
         if node.ident == threading.main_thread().ident:
             return None
+        signal, until = Signal(), time.monotonic() + PATIENCE
+        while True:
+            # Before the look: what comes after that wakes us.
+            self._waiting.append(signal)
+            taken = self._take_idle(node)
+            left = until - time.monotonic()
+            if taken is not None or left <= 0 or not self._any_at_rest():
+                return taken  # the signal stays there, and wakes nobody
+            signal.wait(left)
+
+    def _take_idle(self, node: lineage.ThreadNode) -> AsyncioLoopManager | None:
         while True:
             try:
                 member = self._idle.pop()
@@ -82,9 +105,21 @@ class ManagerPool:
             if member.adopt(node):
                 return member.manager
 
+    def _any_at_rest(self) -> bool:
+        """Whether there is one that its thread does not use, or that has none."""
+        with lineage.lock():
+            managers = [member.manager for member in self._members]
+        return any(manager.at_rest and manager.running for manager in managers)
+
     def add(self, member: _Member) -> None:
         """Let a manager wait. Takes no lock, as the thread that comes here is ending."""
         self._idle.append(member)
+        # All of them, as one that had been overtaken would have to pass it on.
+        while True:
+            try:
+                self._waiting.popleft().set()
+            except IndexError:
+                return
 
     def sweep(self) -> None:
         """Stop the oldest while there are too many of them, or while they are too old.
@@ -198,6 +233,7 @@ class _Member:
             if before.found.get(manager.id) is manager:
                 del before.found[manager.id]
             manager.node = node
+            manager.at_rest = False
             node.owned[life] = None
             node.found[manager.id] = manager
         return manager.running
