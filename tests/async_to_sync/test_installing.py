@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asgiref.sync
 import pytest
@@ -15,7 +15,7 @@ from wsgi_async import async_to_sync
 from wsgi_async.integrations import asgiref as integration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 made_before = asgiref.sync.async_to_sync(own_loop)
 
@@ -59,6 +59,71 @@ def test_uninstall(worker: Worker) -> None:
     assert worker.call(made_within) is not loop
     assert worker.call(made_within).is_closed()
     assert worker.call(async_to_sync(own_loop)) is loop
+
+
+def test_a_method_that_others_have_replaced(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was there before comes back, what has come since stays, and ours is off below it."""
+
+    def traced(below: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            calls.append(below)
+            return below(*args)
+
+        return call
+
+    calls: list[Any] = []
+    kind: Any = asgiref.sync.AsyncToSync
+    own = kind.__call__
+    loop = worker.call(async_to_sync(own_loop))
+    before = traced(own)
+    monkeypatch.setattr(kind, "__call__", before)
+    integration.install()
+    since = traced(kind.__call__)
+    monkeypatch.setattr(kind, "__call__", since)
+    assert worker.call(made_before) is loop
+    integration.uninstall()
+    assert not integration.installed()
+    assert kind.__call__ is since
+    calls.clear()
+    assert worker.call(made_before) is not loop
+    assert calls[1:] == [own]  # through ours and what was there before it
+    integration.install()
+    assert worker.call(made_before) is loop
+    integration.uninstall()
+    assert kind.__call__ is since
+    assert worker.call(made_before) is not loop
+
+
+def test_a_method_that_was_given_back_by_hand(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever has happened to the method, `install()` puts ours there."""
+    own = asgiref.sync.AsyncToSync.__call__
+    loop = worker.call(async_to_sync(own_loop))
+    integration.install()
+    monkeypatch.setattr(asgiref.sync.AsyncToSync, "__call__", own)
+    assert not integration.installed()
+    integration.install()
+    assert integration.installed()
+    assert worker.call(made_before) is loop
+
+
+def test_back_to_somebody_elses_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below a method that others have put over ours, too, sync code returns to its own loop."""
+    integration.install()
+    ours = asgiref.sync.AsyncToSync.__call__
+
+    def traced(*args: Any) -> Any:
+        return ours(*args)
+
+    async def main() -> bool:
+        back = asgiref.sync.sync_to_async(asgiref.sync.async_to_sync(own_loop))
+        return await back() is asyncio.get_running_loop()
+
+    monkeypatch.setattr(asgiref.sync.AsyncToSync, "__call__", traced)
+    assert asyncio.run(main())
 
 
 def test_force_new_loop(worker: Worker) -> None:

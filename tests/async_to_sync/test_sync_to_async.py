@@ -390,6 +390,21 @@ def test_what_asgiref_had_there(
         assert worker.call(call) == ([worker.thread.ident] * 2, pool)
 
 
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_a_stream_that_is_a_managers_first_call(
+    worker: Worker, start: Start, prefetch: int
+) -> None:
+    """Whatever comes first on a loop, its sync functions run on the calling thread."""
+    manager = start()
+
+    async def items() -> AsyncIterator[int]:
+        for _ in range(3):
+            yield await called_on()
+
+    threads = worker.call(lambda: list(manager.iterate(items(), prefetch=prefetch)))
+    assert threads == [worker.thread.ident] * 3
+
+
 def test_streams(worker: Worker, start: Start, mode: str) -> None:
     """An async generator's sync functions run on the thread that iterates."""
     manager = start(mode)

@@ -86,8 +86,7 @@ class TaskHost:
             refuse_in_event_loop(instead)
         if driver.inherited:
             refuse_inherited(driver)
-        if "asgiref.sync" in modules and not driver.serves_sync_calls:
-            serve_sync_calls(driver)
+        self.serve_sync_functions()
         job.calls = calls = self.calls
         self.begun = True
         end_wait = None if calls.background is None else calls.begin_wait(job)
@@ -110,6 +109,11 @@ class TaskHost:
         finally:
             job.exception = None
             del error, job  # the traceback holds this frame: no cycle
+
+    def serve_sync_functions(self) -> None:
+        """Have asgiref ask for the calling thread, where it has been imported by now."""
+        if "asgiref.sync" in modules and not self.driver.serves_sync_calls:
+            serve_sync_calls(self.driver)
 
     def abandon(self) -> None:
         """Cancel the task, soon. From any thread, from a destructor too; takes no lock."""

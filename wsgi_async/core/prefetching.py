@@ -97,6 +97,7 @@ class PrefetchingPump(Pump):
 
     def _ask_for_more(self) -> None:
         self.begun = True
+        self.serve_sync_functions()
         job = HostJob(self, on_keeper=True)
         job.future = self
         try:

@@ -24,18 +24,15 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 __all__ = [
-    "ORIGINAL",
     "AsCallingThread",
     "asgiref_sync",
     "call_asgiref",
     "forget",
     "inner_tasks",
     "origin",
+    "replaced_by_ours",
     "serve_loop",
 ]
-
-ORIGINAL = "_wsgi_async_original"
-"""The attribute of a method in the place of asgiref's under which asgiref's own is kept."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -167,10 +164,20 @@ def inner_tasks() -> list[Any] | None:
     return getattr(asgiref.SyncToAsync.threadlocal, "task_context", None)
 
 
+# Written by who puts ours in its place, before it does so, and never taken back: what was replaced
+# may be called until the last call that is under way has ended.
+_replaced: list[Callable[..., Any]] = []
+
+
+def replaced_by_ours(method: Callable[..., Any]) -> None:
+    """From now on this is asgiref's own `AsyncToSync.__call__`, or what others have made of it."""
+    _replaced[:] = [method]
+
+
 def call_asgiref(function: Callable[[], Awaitable[T]]) -> T:
     """Call an async function the way asgiref does it."""
     kind = asgiref_sync().AsyncToSync
-    call = getattr(kind.__call__, ORIGINAL, kind.__call__)
+    call = _replaced[0] if _replaced else kind.__call__
 
     async def awaited() -> T:
         return await function()

@@ -18,21 +18,35 @@ from typing import Any
 from asgiref import sync
 
 from wsgi_async.core.converting import call_async
-from wsgi_async.core.thread_sensitive import ORIGINAL
+from wsgi_async.core.thread_sensitive import replaced_by_ours
 
 __all__ = ["install", "installed", "uninstall"]
 
-_lock = threading.Lock()  # guards the method's replacement
 _kind: Any = sync.AsyncToSync
-_original = _kind.__call__
+_own = _kind.__call__
+_lock = threading.Lock()  # guards the method's replacement, and the list
+_present: list[_Replacement] = []  # the one that is installed, if one is
 
 
-def _call(self: sync.AsyncToSync[Any, Any], *args: Any, **kwargs: Any) -> Any:
-    __traceback_hide__ = True  # asgiref's mark for frames that a debugger need not show
-    return call_async(self.awaitable, args, kwargs, force_new_loop=self.force_new_loop)
+class _Replacement:
+    """Ours in the place of a method, from `install()` to `uninstall()`.
 
+    Somebody else may replace the method as well, an agent that traces calls for one. What was there
+    before us comes back in the end. What has come since stays, with ours below, which only hands on
+    from then on.
+    """
 
-setattr(_call, ORIGINAL, _original)
+    def __init__(self, original: Any) -> None:
+        self.original = original
+        self.active = True
+
+        def call(this: sync.AsyncToSync[Any, Any], *args: Any, **kwargs: Any) -> Any:
+            __traceback_hide__ = True  # asgiref's mark for frames that a debugger need not show
+            if not self.active:
+                return original(this, *args, **kwargs)
+            return call_async(this.awaitable, args, kwargs, force_new_loop=this.force_new_loop)
+
+        self.method = call
 
 
 def install() -> None:
@@ -42,15 +56,32 @@ def install() -> None:
     the second time. From any thread.
     """
     with _lock:
-        _kind.__call__ = _call
+        if not (_present and _kind.__call__ is _present[0].method):
+            _take_out()
+            replacement = _Replacement(_kind.__call__)
+            replaced_by_ours(replacement.original)
+            _present.append(replacement)
+            _kind.__call__ = replacement.method
 
 
 def uninstall() -> None:
-    """Give asgiref its own method back. Calls that are under way go on. From any thread."""
+    """Give asgiref its own method back. Calls that are under way go on. From any thread.
+
+    If somebody else has replaced the method since, his stays, and what he calls is asgiref's.
+    """
     with _lock:
-        _kind.__call__ = _original
+        _take_out()
+
+
+def _take_out() -> None:
+    while _present:
+        replacement = _present.pop()
+        replacement.active = False
+        if _kind.__call__ is replacement.method:
+            _kind.__call__ = replacement.original
 
 
 def installed() -> bool:
     """Whether asgiref's objects call on the thread's own loop now."""
-    return bool(_kind.__call__ is _call)
+    with _lock:
+        return any(_kind.__call__ not in (one.original, _own) for one in _present)

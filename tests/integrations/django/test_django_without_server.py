@@ -100,3 +100,44 @@ for wrong in ({"drive": "nobody"}, {"reuse": True, "force_create": False}, {"no"
     raise AssertionError(wrong)
 """
     )
+
+
+def test_an_iterator_of_the_views_own_is_closed_once() -> None:
+    """One that is no generator, a database cursor for one, may take the second time ill."""
+    run_script(
+        """
+import threading
+from django.conf import settings
+settings.configure(ROOT_URLCONF="__main__", ALLOWED_HOSTS=["*"], SECRET_KEY="-")
+from django.http import StreamingHttpResponse
+from django.urls import path
+from werkzeug.test import Client
+from wsgi_async.integrations.django import get_wsgi_application
+
+class Rows:
+    left, closed = 3, 0
+    def __aiter__(self):
+        return self
+    async def __anext__(self):
+        self.left -= 1
+        if self.left < 0:
+            raise StopAsyncIteration
+        return "row "
+    async def aclose(self):
+        self.closed += 1
+
+rows = Rows()
+async def view(request):
+    return StreamingHttpResponse(rows)
+urlpatterns = [path("", view)]
+
+def serve():
+    with Client(get_wsgi_application(reuse=False)).get("/") as response:
+        assert response.text == "row row row "
+
+thread = threading.Thread(target=serve)
+thread.start()
+thread.join()
+assert rows.closed == 1, rows.closed
+"""
+    )

@@ -76,7 +76,8 @@ class _Stream:
         try:
             await _aclose(self._outer)
         finally:
-            await _aclose(self._inner)
+            if self._inner is not self._outer:
+                await _aclose(self._inner)
 
 
 async def _aclose(iterator: Any) -> None:
