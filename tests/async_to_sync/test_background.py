@@ -16,7 +16,7 @@ from asgiref.sync import sync_to_async
 
 from tests.async_to_sync.parts import MODES, called_on, ident, make
 from tests.core.support import LIMIT, in_process, in_thread, say
-from wsgi_async import async_to_sync
+from wsgi_async import async_to_sync, loop_resource
 from wsgi_async.core.one_thread import Calls, submit_to
 
 if TYPE_CHECKING:
@@ -192,14 +192,18 @@ def child_other_ways(manager: AsyncioLoopManager) -> None:
     def function() -> set[int]:
         future = manager.submit_task(called_on(), return_sync_future=True)
         assert future.wait(LIMIT)
-        ways = [async_to_sync(called_on)(), manager.run(called_on())]
+        ways = [async_to_sync(called_on)(), manager.run(called_on()), opened.get()]
         return {ident(), future.result(), *ways}
+
+    @loop_resource
+    async def opened() -> AsyncIterator[int]:
+        yield await called_on()
 
     assert len(in_background(manager, function)) == 1
 
 
 def test_other_waits() -> None:
-    """So do the waits of a `SyncFuture`, and calls run on the thread as ever."""
+    """So do the waits of a `SyncFuture`, and calls run on the thread as ever, openings too."""
     in_process(child_other_ways)
 
 

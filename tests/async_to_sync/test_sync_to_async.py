@@ -178,11 +178,8 @@ def test_waits_in_a_sync_function(worker: Worker, start: Start, mode: str) -> No
 
     @loop_resource
     async def resource() -> AsyncIterator[int]:
-        opened.append(await called_or_other())
+        opened.append(await called_on())
         yield 7
-
-    async def called_or_other() -> int:
-        return await give(1)
 
     async def items() -> AsyncIterator[int]:
         yield await called_on()
@@ -202,7 +199,35 @@ def test_waits_in_a_sync_function(worker: Worker, start: Start, mode: str) -> No
 
     mine = worker.thread.ident
     assert worker.call(async_to_sync(call)) == [mine, 2, 3, [mine, mine], 7]
-    assert opened == [1]
+    assert opened == [mine]
+
+
+def test_a_resource(worker: Worker, start: Start, mode: str) -> None:
+    """Its opening runs them on the thread that asks for it, and what it does later elsewhere."""
+    manager = start(mode)
+    threads: list[int] = []
+    go = asyncio.Event()
+
+    @loop_resource
+    async def resource() -> AsyncIterator[asyncio.Task[int]]:
+        threads.append(await called_on())
+        yield asyncio.create_task(later())
+        threads.append(await called_on())
+
+    async def later() -> int:
+        await go.wait()
+        return await called_on()
+
+    async def end() -> int:
+        go.set()
+        return await (await resource())
+
+    mine = worker.thread.ident
+    worker.call(async_to_sync(resource.__call__))
+    assert threads == [mine]
+    assert worker.call(lambda: manager.submit_task(end()).result(LIMIT)) != mine
+    manager.stop()
+    assert threads[1:] != [mine]
 
 
 def test_left_behind(worker: Worker, start: Start, mode: str) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checks import running_loop
 from .log import logger
+from .sync_calls import current_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable
@@ -155,8 +156,8 @@ class Household:
 class ResourceHost:
     """A task that opens, keeps and closes one instance. Lives from its first use to its closing.
 
-    The task runs in an empty context, since it outlives whoever used the instance first. It is
-    made past the loop's task factory: that is user code, and may fail.
+    The task runs in a context of its own, with nothing of whoever used the instance first, as it
+    outlives him. It is made past the loop's task factory: that is user code, and may fail.
     """
 
     def __init__(self, household: Household, key: Hashable, name: str, make: Make) -> None:
@@ -170,6 +171,9 @@ class ResourceHost:
         self._told: asyncio.Future[None] = loop.create_future()  # to close
         context = contextvars.Context()
         context.run(_owner.set, weakref.ref(self))
+        # What the opening calls of sync code is for the thread of who asked for it first, as if he
+        # opened it himself. That thread may well be the one that it would wait for elsewhere.
+        context.run(current_calls.set, current_calls.get())
         self.task = asyncio.Task(
             self._live(make), loop=loop, name=f"loop resource {name}", context=context
         )
@@ -210,6 +214,7 @@ class ResourceHost:
             self.household.forget(self)
             self._say_failed(error)
             return
+        current_calls.set(None)
         if self.state is OPENING:  # else it resisted a stop, and is closed at once
             self._say_opened(value)
             await self._until_told()
