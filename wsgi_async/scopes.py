@@ -57,7 +57,7 @@ class RequestScope:
         # Guarded by the baton's mutex, as the group itself.
         self._group: JobGroup | None = None
         # Used in the request's context only, which one thread at a time can be in.
-        self._limits: list[float] = []
+        self._limits: list[_Limit] = []  # the first is that of a request around this one
 
     def __repr__(self) -> str:
         return f"<RequestScope {'over' if self._over else 'open'} of {self._manager!r}>"
@@ -115,7 +115,7 @@ class RequestScope:
 
     # -- time ----------------------------------------------------------------------------------
 
-    def timeout(self, seconds: float) -> AbstractContextManager[None]:
+    def timeout(self, seconds: float | None) -> AbstractContextManager[None]:
         """Set a deadline for the request's waits: at once, and for the rest of the request.
 
         Or for a block: `with scope.timeout(5): ...` takes it away again. Of several that hold at
@@ -141,11 +141,11 @@ class RequestScope:
                 "asyncio.timeout(), and elsewhere give run() or result() a timeout."
             )
         if not self._limits:
-            self._limits.append(_or_never(deadline.get()))  # a request within another has one
-        until = _or_never(None if limit is None else time.monotonic() + limit)
-        self._limits.append(until)
+            self._limits.append(_Limit(self, deadline.get()))
+        made = _Limit(self, None if limit is None else time.monotonic() + limit)
+        self._limits.append(made)
         self._apply()
-        return _Limit(self, until)
+        return made
 
     def _is_current(self) -> bool:
         """Whether the current context is the request's own, not just a copy of it."""
@@ -161,13 +161,13 @@ class RequestScope:
             deadline.reset(token)
 
     def _apply(self) -> None:
-        nearest = min(self._limits)
+        nearest = min(limit.until for limit in self._limits)
         deadline.set(None if nearest == math.inf else nearest)
 
-    def remove(self, until: float) -> None:
+    def remove(self, limit: _Limit) -> None:
         """End a `with` block's deadline. For that; nothing if the response is being closed."""
-        if until in self._limits:
-            self._limits.remove(until)
+        if limit in self._limits:
+            self._limits.remove(limit)
             # Elsewhere if the garbage collector ends a body that nobody closes.
             if self._is_current():
                 self._apply()
@@ -196,14 +196,18 @@ class RequestScope:
 class _Limit:
     """One deadline of a scope. Lives as long as its `with` block, if there is one."""
 
-    __slots__ = ("_scope", "_until")
+    __slots__ = ("_ended", "_scope", "until")
 
-    def __init__(self, scope: RequestScope, until: float) -> None:
+    def __init__(self, scope: RequestScope, until: float | None) -> None:
         self._scope = scope
-        self._until = until
+        self._ended = False
+        self.until = math.inf if until is None else until
 
     def __enter__(self) -> None:
-        pass
+        if self._ended:
+            raise RuntimeError(
+                "This deadline has ended with its `with` block. Call timeout() anew each time."
+            )
 
     def __exit__(
         self,
@@ -211,8 +215,5 @@ class _Limit:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._scope.remove(self._until)
-
-
-def _or_never(until: float | None) -> float:
-    return math.inf if until is None else until
+        self._ended = True
+        self._scope.remove(self)

@@ -225,6 +225,60 @@ def test_a_stream_is_waited_for_until_the_deadline(
     reached(ended)
 
 
+@pytest.mark.parametrize("prefetch", [0, 2])
+@on_worker
+def test_no_stream_is_begun_after_the_deadline(make_manager: MakeManager, prefetch: int) -> None:
+    """One that comes too late does nothing, and can be closed."""
+    manager, begun = make_manager(), threading.Event()
+
+    async def numbers() -> AsyncIterator[int]:
+        begun.set()
+        yield 1
+
+    def stream() -> None:
+        with manager.iterate(numbers(), prefetch=prefetch) as iterator:
+            next(iterator)
+
+    with pytest.raises(TimeoutError, match="not started"):
+        in_request(stream, seconds=0)
+    manager.run(give("what was submitted before"))
+    assert not begun.is_set()
+
+
+@on_worker
+def test_an_item_that_comes_with_the_deadline(
+    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is made in the very moment in which its time is over is given out, and all goes on."""
+    manager, over, ended = make_manager(drive="keeper"), threading.Event(), threading.Event()
+    driver = manager.driver()
+    post = driver.post
+
+    def posts(callback: Callable[..., object], *args: object) -> None:
+        post(callback, *args)
+        if callback == driver.cancel:
+            over.set()
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+            reached(over)  # the loop stands still, so it cannot be cancelled before the next item
+            yield 2
+            yield 3
+        finally:
+            ended.set()
+
+    def stream() -> None:
+        with manager.iterate(numbers()) as iterator:
+            assert [next(iterator), next(iterator)] == [1, 2]
+            deadline.set(None)
+            assert next(iterator) == 3
+
+    monkeypatch.setattr(driver, "post", posts)
+    in_request(stream, seconds=0.3)
+    assert ended.is_set()
+
+
 @on_worker
 def test_entering_a_context_manager_ends_at_the_deadline(make_manager: MakeManager) -> None:
     """What is not entered in time is cancelled."""

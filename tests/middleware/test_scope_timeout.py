@@ -124,12 +124,48 @@ def test_no_limit_is_none_or_infinity() -> None:
     def view(environ: WSGIEnvironment) -> None:
         scope = scope_from(environ)
         scope.timeout(math.inf)
-        with scope.timeout(None):  # type: ignore[arg-type]
+        with scope.timeout(None):
             assert left() == math.inf
         for wrong, error in (("5", TypeError), (math.nan, ValueError)):
             with pytest.raises(error):
                 scope.timeout(wrong)  # type: ignore[arg-type]
         assert loop_from(environ).run(give("page")) == "page"
+
+    in_view(view)
+
+
+@on_worker
+def test_a_deadline_in_the_cleanup_of_a_stream_without_one() -> None:
+    """A generator that is closed early may set one in its `finally`, whatever was set before."""
+    lefts: list[float] = []
+
+    def view(environ: WSGIEnvironment) -> Iterator[bytes]:
+        scope = scope_from(environ)
+        with scope.timeout(None):
+            try:
+                yield b"1"
+            finally:
+                with scope.timeout(5):
+                    lefts.append(left())
+                lefts.append(left())
+
+    body: Any = app_of(view)(make_environ(), ignore_start)
+    assert next(iter(body)) == b"1"
+    body.close()
+    assert 0 < lefts[0] <= 5
+    assert lefts[1] == math.inf
+
+
+@on_worker
+def test_a_block_that_has_ended_does_not_begin_again() -> None:
+    """What would bound nothing is refused, and says what to do."""
+
+    def view(environ: WSGIEnvironment) -> None:
+        limit = scope_from(environ).timeout(1000)
+        with limit:
+            pass
+        with pytest.raises(RuntimeError, match="has ended"), limit:
+            pytest.fail("entered")
 
     in_view(view)
 

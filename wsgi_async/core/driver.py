@@ -142,7 +142,7 @@ class Driver:
         except BaseException as error:
             self.finish(job, exception=error)
         else:
-            if job.task is not None:
+            if job.task is not None and not job.done:
                 job.task.remove_done_callback(self._on_end)
             self.answer(job, result)
         finally:
@@ -230,8 +230,12 @@ class Driver:
             job.waiter.signal.set()
 
     def cancel(self, job: Job) -> None:
-        """On the loop: cancel a job's task."""
-        if job.task is not None:
+        """On the loop: cancel a job's task, unless the job was done before this came here.
+
+        The task of a host lives on, and is not to be cancelled for a job that it has answered.
+        """
+        if job.task is not None and not job.done:
+            job.cut_off = True
             job.task.cancel()
 
     def complain(self, job: Job) -> None:

@@ -110,6 +110,7 @@ class Driving:
             # The deadline is its caller's too, which may have cancelled it: again would interrupt
             # its cleanup.
             if not (job.calls_back and job.task.cancelling()):
+                job.cut_off = True
                 job.task.cancel()
             self._begin_grace(job)
 

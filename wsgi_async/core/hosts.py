@@ -98,7 +98,9 @@ class TaskHost:
             if end_wait is not None:
                 end_wait()
         error = job.exception
-        if job.expired and not job.stopped and (error is None or job.cancelled):
+        # Where the job was done in the same moment, what it brings must not be lost.
+        in_vain = job.cancelled or (error is None and (job.cut_off or not job.done))
+        if job.expired and not job.stopped and in_vain:
             raise TimeoutError(
                 f"{self.name} was not done in time, and was cancelled. Give it more time."
             )

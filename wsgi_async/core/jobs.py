@@ -44,7 +44,8 @@ class Job:
     cancelled = False
     stopped = False  # ended because the manager was stopped
     timer: asyncio.TimerHandle | None = None  # of its timeout; only if its thread does not drive
-    expired = False  # the timeout of run() has passed and its task is being cancelled
+    expired = False  # the timeout of run() has passed, and its task is to be cancelled
+    cut_off = False  # and that came before the job was done; written on the loop
     left = False  # the thread that drives for this job goes on without its end
     lost = False  # the loop was taken over from that thread, which alone writes and reads this
     foreign_context = False  # somebody else's, who may be inside it

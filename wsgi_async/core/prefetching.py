@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from .checks import refuse_in_event_loop, refuse_inherited, running_loop
-from .deadlines import time_left
+from .deadlines import deadline, time_left
 from .jobs import HostJob
 from .moves import Closing
 from .streaming import END, INSTEAD, Pump
@@ -61,6 +61,9 @@ class PrefetchingPump(Pump):
             refuse_in_event_loop(INSTEAD)
         if self.driver.inherited:
             refuse_inherited(self.driver)
+        # Only this thread takes, so the look needs no lock: what comes meanwhile comes too late.
+        if deadline.get() is not None and not self._items and self._outcome is _NOTHING:
+            time_left(None)
         item = self._take()
         while item is _NOTHING:
             self._wait()
