@@ -299,6 +299,30 @@ def test_entering_a_context_manager_ends_at_the_deadline(make_manager: MakeManag
 
 
 @on_worker
+def test_a_context_manager_that_is_entered_after_all(make_manager: MakeManager) -> None:
+    """Whoever swallows the cancellation is exited at once, as nobody else would do it."""
+    manager, told = make_manager(), list[Any]()
+
+    class Stubborn:
+        async def __aenter__(self) -> None:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                told.append("entered")
+
+        async def __aexit__(self, *details: object) -> None:
+            told.append(details[0])
+
+    def enter() -> None:
+        with manager.wrap_async_context_manager(Stubborn()):
+            pytest.fail("entered")
+
+    with pytest.raises(TimeoutError, match="was cancelled"):
+        in_request(enter, seconds=0.05)
+    assert told == ["entered", TimeoutError]
+
+
+@on_worker
 def test_leaving_a_context_manager_ends_at_the_deadline(make_manager: MakeManager) -> None:
     """A task group whose tasks do not end in time is cancelled, and so are they."""
     manager, endless = make_manager(grace=1000), Endless()

@@ -29,7 +29,7 @@ from tests.streaming.parts import keeper_of, variable
 from wsgi_async import AsyncioLoopManager
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Generator
     from types import TracebackType
 
     from tests.core.conftest import MakeManager
@@ -201,6 +201,53 @@ def test_a_failed_child_beside_a_failed_body(make_manager: MakeManager) -> None:
         body()
     assert isinstance(caught.value.exceptions[0], ConnectionError)
     assert caught.value.__context__ is error
+
+
+@on_worker
+def test_a_task_group_in_a_generator_that_is_closed(make_manager: MakeManager) -> None:
+    """The end of a response body that a client has left ends the group, and raises nothing."""
+    manager, endless = make_manager(), Endless()
+
+    async def begin(group: asyncio.TaskGroup) -> None:
+        group.create_task(endless.wait())
+
+    def body() -> Generator[bytes, None, None]:
+        with manager.wrap_async_context_manager(asyncio.TaskGroup()) as group:
+            manager.run(begin(group))
+            yield b"first"
+            yield b"second"
+
+    chunks = body()
+    assert next(chunks) == b"first"
+    chunks.close()
+    assert endless.cleaned.is_set()
+
+
+@on_worker
+def test_a_task_that_fails_as_such_a_generator_is_closed(make_manager: MakeManager) -> None:
+    """That is no part of the closing, and is raised."""
+    manager = make_manager()
+
+    async def fail() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("the child's")
+
+    async def begin(group: asyncio.TaskGroup) -> None:
+        group.create_task(fail())
+        await asyncio.sleep(0)
+
+    def body() -> Generator[bytes, None, None]:
+        with manager.wrap_async_context_manager(asyncio.TaskGroup()) as group:
+            manager.run(begin(group))
+            yield b"first"
+
+    chunks = body()
+    next(chunks)
+    with pytest.raises(ExceptionGroup) as caught:
+        chunks.close()
+    assert [str(error) for error in caught.value.exceptions] == ["the child's"]
 
 
 @on_worker

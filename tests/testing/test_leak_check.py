@@ -72,6 +72,56 @@ def test_end():
     assert len(leaks(done)) == 5
 
 
+def test_tasks_on_loops_of_somebody_else(run_suite: RunSuite) -> None:
+    """A task that is left on a loop of a wider fixture fails the test that began it."""
+    done = run_suite(
+        """
+@pytest.fixture(scope="module")
+def idle():
+    loop = asyncio.new_event_loop()
+    older = loop.create_task(forever())
+    loop.run_until_complete(asyncio.sleep(0))
+    yield loop
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+@pytest.fixture(scope="module")
+def running():
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        thread = threading.Thread(target=loop.run_forever)
+        thread.start()
+        yield loop
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+def test_nothing(idle, running):
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0.01), running)
+
+def test_idle(idle):
+    idle.create_task(forever(), name="mine")
+
+def test_running(running):
+    asyncio.run_coroutine_threadsafe(forever(), running)
+
+def test_done_before(idle, running):
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(0), running)
+""",
+        ini=ON,
+    )
+    done.assert_outcomes(passed=4, errors=2)
+    done.stdout.fnmatch_lines(
+        [
+            "*ERROR at teardown of test_idle*",
+            "The test left behind the task 'mine', forever (*), on the loop <*>. Await it, or *",
+            "*ERROR at teardown of test_running*",
+            "The test left behind the task *, forever (*), on the loop <*>. Await it, or cancel*",
+        ]
+    )
+
+
 def test_a_clean_test_passes(run_suite: RunSuite) -> None:
     """What is ended, closed, joined or done in a moment is no leak, and each fixture's is not."""
     run_suite(

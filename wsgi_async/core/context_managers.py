@@ -12,7 +12,7 @@ from .deadlines import bounded, time_left
 from .hosts import TaskHost
 from .jobs import HostJob
 from .running import close_unstarted
-from .streaming import name_of
+from .streaming import failures_of, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,7 +65,13 @@ class SyncContextManager(Generic[T_co]):
             raise RuntimeError(
                 f"{host.name} has been entered before. Wrap a new context manager each time."
             )
-        value = host.call(HostJob(host, on_keeper=True), _INSTEAD, time_left(None))
+        try:
+            value = host.call(HostJob(host, on_keeper=True), _INSTEAD, time_left(None))
+        except TimeoutError as error:
+            if host.inside:  # it has swallowed the cancellation
+                host.entered = True
+                self.__exit__(type(error), error, error.__traceback__)
+            raise
         host.entered = True
         return value  # type: ignore[no-any-return]
 
@@ -88,8 +94,13 @@ class SyncContextManager(Generic[T_co]):
         try:
             return self._host.leave((kind, error, traceback))
         except BaseException as raised:
-            if raised is error:
+            left: BaseException | None = raised
+            if isinstance(raised, BaseExceptionGroup) and isinstance(error, GeneratorExit):
+                left = failures_of(raised)  # in a generator, a response body perhaps
+            if left is None or left is error:
                 return False  # it goes on by itself, with the traceback that it had
+            if left is not raised:
+                raise left from None
             raise
 
     def __del__(self) -> None:
@@ -124,6 +135,7 @@ class ContextManagerHost(TaskHost):
     ) -> None:
         super().__init__(driver, contextvars.copy_context(), name_of(source))
         self.entered = False  # and not exited; the user's thread's own
+        self.inside = False  # `__aenter__` has come to its end; written on the loop
         self._source: Any = source
         self._details: Details = (None, None, None)  # written before the job that reads it
         self._left_with: BaseException | None = None  # raised with nobody to tell
@@ -174,7 +186,10 @@ class ContextManagerHost(TaskHost):
             close_unstarted(manager)
             raise no_async_context_manager(manager)
         kind = cast("Any", type(manager))
-        self.answer(await kind.__aenter__(manager))
+        value = await kind.__aenter__(manager)
+        self.inside = True
+        self.answer(value)
+        del value
         try:
             await self.park()
         except asyncio.CancelledError as error:

@@ -35,6 +35,9 @@ _ATTRIBUTE = "wsgi_async_household"
 _INSTANCES = "wsgi_async_instances"
 """Of a loop. `LoopResource.__call__` spells the second one out: what is open, in one look-up."""
 
+_TIME_FOR_USERS = 5.0
+"""Seconds for the cleanup of tasks that were cancelled with a host: they may wait for it."""
+
 # For loops without room for an attribute (extension types): kept as long as something is open.
 _elsewhere: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Household]
 _elsewhere = weakref.WeakKeyDictionary()
@@ -273,8 +276,10 @@ class ResourceHost:
         self.state = CLOSING
 
     async def _let_others_end(self) -> None:
-        leaving = self.household.leaving_before(self)
         try:
+            if users := _being_cancelled():
+                await asyncio.wait(users, timeout=_TIME_FOR_USERS)
+            leaving = self.household.leaving_before(self)
             if leaving:
                 await asyncio.wait(leaving)
         except asyncio.CancelledError:
@@ -294,6 +299,11 @@ def _held_up(household: Household) -> ResourceHost | None:
     if host is None or host.household is not household or not host.held_up:
         return None
     return host
+
+
+def _being_cancelled() -> list[asyncio.Task[Any]]:
+    """The tasks that may use an instance once more in their cleanup."""
+    return [task for task in asyncio.all_tasks() if task.cancelling() and not belongs_to_host(task)]
 
 
 def belongs_to_host(task: asyncio.Task[Any]) -> bool:

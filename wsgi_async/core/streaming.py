@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .driver import Driver
 
-__all__ = ["END", "INSTEAD", "Pump", "SyncIterator", "name_of"]
+__all__ = ["END", "INSTEAD", "Pump", "SyncIterator", "failures_of", "name_of"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -270,11 +270,18 @@ async def _close(iterator: AsyncIterator[Any]) -> None:
     try:
         await aclose()
     except BaseExceptionGroup as group:
-        # A task group that it yields in takes the GeneratorExit for a failure, as PEP 789 tells.
-        # It is how the generator was closed, and would end the server's thread, or its process.
-        rest = group.split(GeneratorExit)[1]
+        rest = failures_of(group)
         if rest is not None:
             raise rest from None
+
+
+def failures_of(group: BaseExceptionGroup[Any]) -> BaseExceptionGroup[Any] | None:
+    """What of a group that comes out of a generator as it is closed is a failure.
+
+    A task group that a generator yields in takes the GeneratorExit for one of its own body (PEP
+    789). Out of a response body that would end the server's thread, or its process.
+    """
+    return group.split(GeneratorExit)[1]
 
 
 def name_of(value: object) -> str:

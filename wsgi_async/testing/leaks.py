@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from wsgi_async.core import AsyncioLoopManager
 
 from .found import is_ours, living, name_of_loop, name_of_thread, threads_of
-from .unfinished import outlast, unfinished
+from .unfinished import outlast, outlast_on, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,6 +54,8 @@ class LeakCheck:
         self._work: weakref.WeakSet[object] = weakref.WeakSet()
         for manager in self._managers:
             self._work.update(unfinished(manager))
+        for loop in loops:
+            self._work.update(asyncio.all_tasks(loop))
 
     def look_at(self, manager: AsyncioLoopManager) -> None:
         """Note the tasks on a manager that is about to be stopped."""
@@ -63,6 +65,7 @@ class LeakCheck:
         """Name what is left, each with the way to end it; waits for what is about to end."""
         loops, pools = living()
         deadline = self._deadline()  # not before the look, which takes time in a large process
+        older = [loop for loop in loops if loop in self._loops]
         loops = [loop for loop in loops if loop not in self._loops]
         # A loop that nobody holds any more is held here, so that it is still found unclosed when
         # the collector has been; a pool is not, so that its threads can end.
@@ -74,6 +77,7 @@ class LeakCheck:
             *self._noted,
             *self._left_managers(managers),
             *(leak for one in managers for leak in outlast(one, self._work, deadline)),
+            *(leak for one in _nobodys(older) for leak in outlast_on(one, self._work, deadline)),
             *_left_loops(loops),
             *map(name_of_thread, self._new_threads(ours)),
         ]
@@ -136,11 +140,12 @@ def _join(threads: list[threading.Thread], deadline: float) -> None:
 
 def _left_loops(loops: list[asyncio.AbstractEventLoop]) -> list[str]:
     """Those that are not closed, and that nobody runs."""
+    # A loop that runs belongs to a thread. A new one is named itself, and one that was there
+    # before may be in the midst of an asyncio.run().
+    return [name_of_loop(loop) for loop in _nobodys(loops) if not loop.is_running()]
+
+
+def _nobodys(loops: list[asyncio.AbstractEventLoop]) -> list[asyncio.AbstractEventLoop]:
+    """Those that are no manager's, and not closed."""
     managed = {id(driver.loop.raw) for one in _running() if (driver := one.life.driver)}
-    return [
-        name_of_loop(loop)
-        for loop in loops
-        # A loop that runs belongs to a thread. A new one is named itself, and one that was there
-        # before may be in the midst of an asyncio.run().
-        if not (loop.is_closed() or loop.is_running() or id(loop) in managed)
-    ]
+    return [loop for loop in loops if not (loop.is_closed() or id(loop) in managed)]
