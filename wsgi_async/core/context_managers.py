@@ -96,7 +96,8 @@ class SyncContextManager(Generic[T_co]):
         except BaseException as raised:
             left: BaseException | None = raised
             if isinstance(raised, BaseExceptionGroup) and isinstance(error, GeneratorExit):
-                left = failures_of(raised)  # in a generator, a response body perhaps
+                group = cast("BaseExceptionGroup[BaseException]", raised)
+                left = failures_of(group)  # in a generator, a response body perhaps
             if left is None or left is error:
                 return False  # it goes on by itself, with the traceback that it had
             if left is not raised:
