@@ -94,15 +94,18 @@ class SyncContextManager(Generic[T_co]):
         try:
             return self._host.leave((kind, error, traceback))
         except BaseException as raised:
-            left: BaseException | None = raised
-            if isinstance(raised, BaseExceptionGroup) and isinstance(error, GeneratorExit):
-                group = cast("BaseExceptionGroup[BaseException]", raised)
-                left = failures_of(group)  # in a generator, a response body perhaps
-            if left is None or left is error:
+            if raised is error:
                 return False  # it goes on by itself, with the traceback that it had
-            if left is not raised:
-                raise left from None
-            raise
+            if not (isinstance(error, GeneratorExit) and isinstance(raised, BaseExceptionGroup)):
+                raise
+            # In a generator that is being closed, a response body perhaps.
+            failures = failures_of(cast("BaseExceptionGroup[BaseException]", raised))
+        if failures is None:
+            return False
+        try:
+            raise failures
+        finally:
+            del failures  # the traceback holds this frame: no cycle
 
     def __del__(self) -> None:
         host = getattr(self, "_host", None)

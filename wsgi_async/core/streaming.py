@@ -269,10 +269,14 @@ async def _close(iterator: AsyncIterator[Any]) -> None:
         return
     try:
         await aclose()
+        return
     except BaseExceptionGroup as group:
-        rest = failures_of(group)
-        if rest is not None:
-            raise rest from None
+        failures = failures_of(group)
+    try:
+        if failures is not None:
+            raise failures
+    finally:
+        del failures  # the traceback holds this frame: no cycle
 
 
 def failures_of(group: BaseExceptionGroup[Any]) -> BaseExceptionGroup[Any] | None:
