@@ -137,8 +137,8 @@ class AsyncLoopMiddleware:
             arguments below have no effect on a manager that was there.
         reuse: The manager of a thread that has ended goes on, and is the next new thread's. For
             servers that start a thread for each request; where threads live long it changes
-            nothing. A new thread waits for one whose request is over and that is just ending, at
-            most 50 ms, before another loop is made.
+            nothing. Before another loop is made, a new thread waits for one that is just ending, or
+            sends its response, 50 ms at most.
         max_idle: With `reuse`, how many managers may wait for a thread. The default is enough
             for two browsers, which open six connections each.
         max_idle_time: Seconds that one may wait, with `reuse`, before it is stopped. Its

@@ -189,6 +189,7 @@ class RequestScope:
                 self._over = True  # a group that is made later refuses
         self._over = True
         self._context = None  # whose variables may hold the environ, and so us
+        self._limits.clear()  # which hold us
         if self._group is not None:
             self._group.end()
 

@@ -178,7 +178,7 @@ def test_waits_in_a_sync_function(worker: Worker, start: Start, mode: str) -> No
 
     @loop_resource
     async def resource() -> AsyncIterator[int]:
-        opened.append(await called_on())
+        opened.append(await give(1))
         yield 7
 
     async def items() -> AsyncIterator[int]:
@@ -199,35 +199,22 @@ def test_waits_in_a_sync_function(worker: Worker, start: Start, mode: str) -> No
 
     mine = worker.thread.ident
     assert worker.call(async_to_sync(call)) == [mine, 2, 3, [mine, mine], 7]
-    assert opened == [mine]
+    assert opened == [1]
 
 
-def test_a_resource(worker: Worker, start: Start, mode: str) -> None:
-    """Its opening runs them on the thread that asks for it, and what it does later elsewhere."""
+def test_a_resource_that_a_sync_function_waits_for(worker: Worker, start: Start, mode: str) -> None:
+    """Its opening does not wait for the thread that waits for it, nor for anybody else's."""
     manager = start(mode)
-    threads: list[int] = []
-    go = asyncio.Event()
 
     @loop_resource
-    async def resource() -> AsyncIterator[asyncio.Task[int]]:
-        threads.append(await called_on())
-        yield asyncio.create_task(later())
-        threads.append(await called_on())
+    async def resource() -> AsyncIterator[int]:
+        yield await called_on()
 
-    async def later() -> int:
-        await go.wait()
-        return await called_on()
+    async def call() -> list[int]:
+        return [*await asyncio.gather(resource(), sync_to_async(resource.get)())]
 
-    async def end() -> int:
-        go.set()
-        return await (await resource())
-
-    mine = worker.thread.ident
-    worker.call(async_to_sync(resource.__call__))
-    assert threads == [mine]
-    assert worker.call(lambda: manager.submit_task(end()).result(LIMIT)) != mine
-    manager.stop()
-    assert threads[1:] != [mine]
+    threads = worker.call(lambda: manager.run(call(), timeout=LIMIT))
+    assert threads[0] == threads[1]
 
 
 def test_left_behind(worker: Worker, start: Start, mode: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import LIMIT, Endless, give, on_worker, reached
+from tests.core.support import LIMIT, Endless, give, on_worker, our_log, reached
 from wsgi_async import SyncFuture, async_to_sync_future
 from wsgi_async.core.deadlines import bounded, deadline
 
@@ -225,6 +225,37 @@ def test_a_stream_is_waited_for_until_the_deadline(
     reached(ended)
 
 
+@on_worker
+def test_an_item_that_comes_after_its_caller_has_gone(make_manager: MakeManager) -> None:
+    """The loop was blocked for longer than the grace: the stream ends, and skips no item."""
+    manager, gone = make_manager(drive="keeper", grace=0.05), threading.Event()
+    told: list[str] = []
+
+    async def numbers() -> AsyncIterator[int]:
+        yield 1
+        reached(gone)
+        try:
+            yield 2
+        except asyncio.CancelledError:
+            told.append("cancelled")
+            raise
+        yield 3
+
+    def stream() -> None:
+        with manager.iterate(numbers()) as iterator:
+            assert next(iterator) == 1
+            deadline.set(time.monotonic() + 0.05)
+            with pytest.raises(TimeoutError, match="was cancelled"):
+                next(iterator)
+            gone.set()
+            deadline.set(None)
+            with pytest.raises(asyncio.CancelledError):
+                next(iterator)
+
+    in_request(stream, seconds=1000)
+    assert told == ["cancelled"]
+
+
 @pytest.mark.parametrize("prefetch", [0, 2])
 @on_worker
 def test_no_stream_is_begun_after_the_deadline(make_manager: MakeManager, prefetch: int) -> None:
@@ -312,6 +343,7 @@ def test_a_context_manager_that_is_entered_after_all(make_manager: MakeManager) 
 
         async def __aexit__(self, *details: object) -> None:
             told.append(details[0])
+            raise asyncio.CancelledError  # which would end a server's process
 
     def enter() -> None:
         with manager.wrap_async_context_manager(Stubborn()):
@@ -388,3 +420,29 @@ def test_leaving_a_context_manager_for_ever(make_manager: MakeManager) -> None:
         in_request(leave, seconds=1000)
     assert isinstance(caught.value.__context__, KeyError)
     assert endless.cleaned.is_set()
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit])
+@on_worker
+def test_an_interrupt_that_leaves_a_context_manager(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture, kind: type[BaseException]
+) -> None:
+    """It goes on as it is, also where the exit is cut short; that is told in the log."""
+    manager, endless = make_manager(grace=0.05), Endless()
+
+    @asynccontextmanager
+    async def opened() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            await endless.wait()
+
+    def leave() -> None:
+        with manager.wrap_async_context_manager(opened()):
+            deadline.set(time.monotonic())
+            raise kind
+
+    with pytest.raises(kind):
+        in_request(leave, seconds=1000)
+    assert endless.cleaned.is_set()
+    assert any("opened was not left within 0.05 s" in line for line in our_log(caplog))

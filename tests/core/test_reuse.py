@@ -230,6 +230,7 @@ def test_one_whose_thread_lives_on_is_not_waited_for_long(threads: Threads) -> N
         manager = before.call(threads.manager)
         manager.at_rest = True
         assert new.call(threads.manager) is not manager
+    assert not threads.pool._waiting
 
 
 # -- never two at once ----------------------------------------------------------------------------

@@ -157,6 +157,22 @@ def test_a_deadline_in_the_cleanup_of_a_stream_without_one() -> None:
 
 
 @on_worker
+def test_a_deadline_leaves_nothing_to_the_collector() -> None:
+    """The scope of a request that is over is gone, with what it refers to."""
+
+    def view(environ: WSGIEnvironment) -> None:
+        scope_from(environ).timeout(1000)
+
+    gc.collect()
+    gc.disable()
+    try:
+        in_view(view)
+        assert not [one for one in gc.get_objects() if type(one) is RequestScope]
+    finally:
+        gc.enable()
+
+
+@on_worker
 def test_a_block_that_has_ended_does_not_begin_again() -> None:
     """What would bound nothing is refused, and says what to do."""
 

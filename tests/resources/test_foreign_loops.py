@@ -62,32 +62,6 @@ def test_one_that_uses_an_earlier_one_to_the_last(runner: asyncio.Runner, diary:
     assert diary.lines == ["open pool", "close user", "close pool"]
 
 
-def test_a_task_that_uses_it_in_its_cleanup(runner: asyncio.Runner, diary: Diary) -> None:
-    """All tasks are cancelled at once: the instance is there until they have ended."""
-    client = diary.resource("client")
-
-    async def use() -> None:
-        first = await client()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            for _ in range(5):
-                await asyncio.sleep(0)
-            assert await client() is first
-            diary.lines.append("last use")
-
-    async def main() -> asyncio.Task[None]:
-        task = asyncio.create_task(use())
-        await asyncio.sleep(0)
-        await client()
-        return task
-
-    task = runner.run(main())
-    runner.close()
-    assert task.cancelled()
-    assert diary.lines == ["open client", "last use", "close client"]
-
-
 def test_closing_is_not_cancelled(runner: asyncio.Runner) -> None:
     """The cancelling by which `asyncio.run()` ends is over when an instance is closed."""
     pending: list[int] = []

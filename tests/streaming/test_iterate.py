@@ -282,6 +282,29 @@ def test_a_task_that_fails_as_its_stream_is_closed(
     assert [str(error) for error in caught.value.exceptions] == ["the child's"]
 
 
+@on_worker
+def test_a_group_of_the_generators_own_as_it_is_closed(make_manager: MakeManager) -> None:
+    """It is what it was: the same object, of its own class, with its cause."""
+
+    class Several(ExceptionGroup[Exception]):
+        pass
+
+    several = Several("in the cleanup", [OSError("one")])
+
+    async def broken() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            raise several from ValueError("the cause")
+
+    iterator = make_manager().iterate(broken())
+    next(iterator)
+    with pytest.raises(Several) as caught:
+        iterator.close()
+    assert caught.value is several
+    assert isinstance(several.__cause__, ValueError)
+
+
 @BOTH
 @on_worker
 def test_what_closing_raises(make_manager: MakeManager, prefetch: int) -> None:

@@ -381,6 +381,12 @@ class Baton:
                     waiter.signal.set()
             return True
 
+    def abandon(self, job: Job) -> bool:
+        """The job's caller goes without its outcome; False if it has one by now."""
+        with self.mutex:
+            job.abandoned = not job.done
+            return job.abandoned
+
     def part_with(self, job: Job) -> None:
         """A job that was kept is its driver's own again."""
         with self.mutex:

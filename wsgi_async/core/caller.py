@@ -255,7 +255,7 @@ class Caller:
             self._drive(job, self._left(deadline), owned=False)
         if job.left:
             return  # the loop has complained already
-        if not job.done:
+        if self._baton.abandon(job):
             self._driver.complain(job)
 
     def _leave(self, job: Job) -> None:

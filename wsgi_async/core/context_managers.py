@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from .checks import refuse_in_event_loop
 from .deadlines import bounded, time_left
 from .hosts import TaskHost
 from .jobs import HostJob
+from .log import logger
 from .running import close_unstarted
 from .streaming import failures_of, name_of
 
@@ -70,7 +72,8 @@ class SyncContextManager(Generic[T_co]):
         except TimeoutError as error:
             if host.inside:  # it has swallowed the cancellation
                 host.entered = True
-                self.__exit__(type(error), error, error.__traceback__)
+                with suppress(asyncio.CancelledError):
+                    self.__exit__(type(error), error, error.__traceback__)
             raise
         host.entered = True
         return value  # type: ignore[no-any-return]
@@ -121,6 +124,8 @@ class SyncContextManager(Generic[T_co]):
 
 
 _INSTEAD = "`async with` the context manager itself"
+_GOES_ON = (KeyboardInterrupt, SystemExit, GeneratorExit)
+"""What leaves a `with` body and is not replaced because the exit takes too long."""
 
 
 class ContextManagerHost(TaskHost):
@@ -155,13 +160,21 @@ class ContextManagerHost(TaskHost):
         self.entered = False
         error = details[1]
         self._details = details
+        job = HostJob(self, on_keeper=True)
         try:
-            job = HostJob(self, on_keeper=True)
             suppressed = bool(self.call(job, _INSTEAD, self._time_to_exit(error)))
         except (Exception, asyncio.CancelledError):  # no KeyboardInterrupt, nor SystemExit
             if self.driver.baton.closing and error is not None:
                 return False  # the stop() has seen to it; what went wrong before says more
             if self._left_well:
+                return False
+            if job.expired and isinstance(error, _GOES_ON):
+                logger.warning(
+                    "%s: %s was not left within %s s, and was cancelled",
+                    self.driver.label,
+                    self.name,
+                    self.driver.grace,
+                )
                 return False
             if self._left_with is None:
                 raise
@@ -195,6 +208,8 @@ class ContextManagerHost(TaskHost):
         self.answer(value)
         del value
         try:
+            if self.leaving:
+                raise asyncio.CancelledError  # it has swallowed that
             await self.park()
         except asyncio.CancelledError as error:
             self.leaving = True

@@ -142,7 +142,7 @@ class Driver:
         except BaseException as error:
             self.finish(job, exception=error)
         else:
-            if job.task is not None and not job.done:
+            if job.task is not None and (job.abandoned or not job.done):
                 job.task.remove_done_callback(self._on_end)
             self.answer(job, result)
         finally:
@@ -232,9 +232,10 @@ class Driver:
     def cancel(self, job: Job) -> None:
         """On the loop: cancel a job's task, unless the job was done before this came here.
 
-        The task of a host lives on, and is not to be cancelled for a job that it has answered.
+        The task of a host lives on, and is not to be cancelled for a job that it has answered, but
+        where the answer came too late for whoever had asked.
         """
-        if job.task is not None and not job.done:
+        if job.task is not None and (job.abandoned or not job.done):
             job.cut_off = True
             job.task.cancel()
 

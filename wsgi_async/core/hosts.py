@@ -97,9 +97,11 @@ class TaskHost:
         finally:
             if end_wait is not None:
                 end_wait()
+        # First, as the outcome comes before it. Where the job was done in the same moment as its
+        # time was over, what it brings must not be lost.
+        late = job.abandoned or not job.done
         error = job.exception
-        # Where the job was done in the same moment, what it brings must not be lost.
-        in_vain = job.cancelled or (error is None and (job.cut_off or not job.done))
+        in_vain = late or job.cancelled or (error is None and job.cut_off)
         if job.expired and not job.stopped and in_vain:
             raise TimeoutError(
                 f"{self.name} was not done in time, and was cancelled. Give it more time."

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from .checks import running_loop
 from .log import logger
+from .one_thread import submit_for
 from .sync_calls import current_calls
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ OPENING, OPEN, CLOSING, ENDED = range(4)
 _ATTRIBUTE = "wsgi_async_household"
 _INSTANCES = "wsgi_async_instances"
 """Of a loop. `LoopResource.__call__` spells the second one out: what is open, in one look-up."""
-
-_TIME_FOR_USERS = 5.0
-"""Seconds for the cleanup of tasks that were cancelled with a host: they may wait for it."""
 
 # For loops without room for an attribute (extension types): kept as long as something is open.
 _elsewhere: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Household]
@@ -159,8 +157,8 @@ class Household:
 class ResourceHost:
     """A task that opens, keeps and closes one instance. Lives from its first use to its closing.
 
-    The task runs in a context of its own, with nothing of whoever used the instance first, as it
-    outlives him. It is made past the loop's task factory: that is user code, and may fail.
+    The task runs in an empty context, since it outlives whoever used the instance first. It is
+    made past the loop's task factory: that is user code, and may fail.
     """
 
     def __init__(self, household: Household, key: Hashable, name: str, make: Make) -> None:
@@ -174,9 +172,11 @@ class ResourceHost:
         self._told: asyncio.Future[None] = loop.create_future()  # to close
         context = contextvars.Context()
         context.run(_owner.set, weakref.ref(self))
-        # What the opening calls of sync code is for the thread of who asked for it first, as if he
-        # opened it himself. That thread may well be the one that it would wait for elsewhere.
-        context.run(current_calls.set, current_calls.get())
+        # What the opening calls of sync code runs in asgiref's one thread. If that is the thread
+        # that asks, and waits, it has to be told.
+        calls = current_calls.get()
+        asks = submit_for.get() if calls is None else calls.background
+        context.run(submit_for.set, asks)
         self.task = asyncio.Task(
             self._live(make), loop=loop, name=f"loop resource {name}", context=context
         )
@@ -217,7 +217,7 @@ class ResourceHost:
             self.household.forget(self)
             self._say_failed(error)
             return
-        current_calls.set(None)
+        submit_for.set(None)
         if self.state is OPENING:  # else it resisted a stop, and is closed at once
             self._say_opened(value)
             await self._until_told()
@@ -276,10 +276,8 @@ class ResourceHost:
         self.state = CLOSING
 
     async def _let_others_end(self) -> None:
+        leaving = self.household.leaving_before(self)
         try:
-            if users := _being_cancelled():
-                await asyncio.wait(users, timeout=_TIME_FOR_USERS)
-            leaving = self.household.leaving_before(self)
             if leaving:
                 await asyncio.wait(leaving)
         except asyncio.CancelledError:
@@ -299,11 +297,6 @@ def _held_up(household: Household) -> ResourceHost | None:
     if host is None or host.household is not household or not host.held_up:
         return None
     return host
-
-
-def _being_cancelled() -> list[asyncio.Task[Any]]:
-    """The tasks that may use an instance once more in their cleanup."""
-    return [task for task in asyncio.all_tasks() if task.cancelling() and not belongs_to_host(task)]
 
 
 def belongs_to_host(task: asyncio.Task[Any]) -> bool:

@@ -29,8 +29,8 @@ class JobFuture(Protocol):
 class Job:
     """One tracked coroutine. Lives from `run()` or `submit_task()` until it is done.
 
-    `state`, `waiter`, `done` and the outcome are written under the baton's mutex. `done` is
-    set after the outcome and never unset, so who sees it may read the outcome without the mutex.
+    `state`, `waiter`, `abandoned`, `done` and the outcome are written under the baton's mutex.
+    `done` is set after the outcome and never unset, so who sees it may read the outcome without.
     """
 
     # Class attributes are the defaults: a call pays for setting two, not for a dozen.
@@ -46,6 +46,7 @@ class Job:
     timer: asyncio.TimerHandle | None = None  # of its timeout; only if its thread does not drive
     expired = False  # the timeout of run() has passed, and its task is to be cancelled
     cut_off = False  # and that came before the job was done; written on the loop
+    abandoned = False  # its caller has gone without its outcome
     left = False  # the thread that drives for this job goes on without its end
     lost = False  # the loop was taken over from that thread, which alone writes and reads this
     foreign_context = False  # somebody else's, who may be inside it

@@ -11,6 +11,7 @@ thread to adopt it or a sweep to stop it. Besides, the baton lets nobody adopt w
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import math
 import os
@@ -85,6 +86,12 @@ class ManagerPool:
         node = lineage.current_node()
         if node.ident == threading.main_thread().ident:
             return None
+        taken = self._take_idle(node)
+        if taken is None and self._any_at_rest():
+            taken = self._wait_for_one(node)
+        return taken
+
+    def _wait_for_one(self, node: lineage.ThreadNode) -> AsyncioLoopManager | None:
         signal, until = Signal(), time.monotonic() + PATIENCE
         while True:
             # Before the look: what comes after that wakes us.
@@ -92,8 +99,11 @@ class ManagerPool:
             taken = self._take_idle(node)
             left = until - time.monotonic()
             if taken is not None or left <= 0 or not self._any_at_rest():
-                return taken  # the signal stays there, and wakes nobody
+                break
             signal.wait(left)
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(signal)
+        return taken
 
     def _take_idle(self, node: lineage.ThreadNode) -> AsyncioLoopManager | None:
         while True:

@@ -285,7 +285,8 @@ def failures_of(group: BaseExceptionGroup[Any]) -> BaseExceptionGroup[Any] | Non
     A task group that a generator yields in takes the GeneratorExit for one of its own body (PEP
     789). Out of a response body that would end the server's thread, or its process.
     """
-    return group.split(GeneratorExit)[1]
+    exits, rest = group.split(GeneratorExit)
+    return group if exits is None else rest
 
 
 def name_of(value: object) -> str:

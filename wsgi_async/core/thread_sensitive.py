@@ -164,14 +164,13 @@ def inner_tasks() -> list[Any] | None:
     return getattr(asgiref.SyncToAsync.threadlocal, "task_context", None)
 
 
-# Written by who puts ours in its place, before it does so, and never taken back: what was replaced
-# may be called until the last call that is under way has ended.
+# Written once, by who puts ours in its place, and before that.
 _replaced: list[Callable[..., Any]] = []
 
 
 def replaced_by_ours(method: Callable[..., Any]) -> None:
-    """From now on this is asgiref's own `AsyncToSync.__call__`, or what others have made of it."""
-    _replaced[:] = [method]
+    """This is asgiref's own `AsyncToSync.__call__`, and ours may be in its place from now on."""
+    _replaced.append(method)
 
 
 def call_asgiref(function: Callable[[], Awaitable[T]]) -> T:

@@ -24,7 +24,8 @@ __all__ = ["install", "installed", "uninstall"]
 
 _kind: Any = sync.AsyncToSync
 _own = _kind.__call__
-_lock = threading.Lock()  # guards the method's replacement, and the list
+replaced_by_ours(_own)
+_lock = threading.Lock()  # guards the method's replacement, and the writing of the list
 _present: list[_Replacement] = []  # the one that is installed, if one is
 
 
@@ -33,16 +34,15 @@ class _Replacement:
 
     Somebody else may replace the method as well, an agent that traces calls for one. What was there
     before us comes back in the end. What has come since stays, with ours below, which only hands on
-    from then on.
+    while none of ours is installed.
     """
 
     def __init__(self, original: Any) -> None:
         self.original = original
-        self.active = True
 
         def call(this: sync.AsyncToSync[Any, Any], *args: Any, **kwargs: Any) -> Any:
             __traceback_hide__ = True  # asgiref's mark for frames that a debugger need not show
-            if not self.active:
+            if not _present:
                 return original(this, *args, **kwargs)
             return call_async(this.awaitable, args, kwargs, force_new_loop=this.force_new_loop)
 
@@ -57,10 +57,8 @@ def install() -> None:
     """
     with _lock:
         if not (_present and _kind.__call__ is _present[0].method):
-            _take_out()
             replacement = _Replacement(_kind.__call__)
-            replaced_by_ours(replacement.original)
-            _present.append(replacement)
+            _present[:] = [replacement]
             _kind.__call__ = replacement.method
 
 
@@ -70,15 +68,9 @@ def uninstall() -> None:
     If somebody else has replaced the method since, his stays, and what he calls is asgiref's.
     """
     with _lock:
-        _take_out()
-
-
-def _take_out() -> None:
-    while _present:
-        replacement = _present.pop()
-        replacement.active = False
-        if _kind.__call__ is replacement.method:
-            _kind.__call__ = replacement.original
+        if _present and _kind.__call__ is _present[0].method:
+            _kind.__call__ = _present[0].original
+        _present.clear()
 
 
 def installed() -> bool:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from wsgi_async.core import AsyncioLoopManager
 
 from .found import is_ours, living, name_of_loop, name_of_thread, threads_of
-from .unfinished import outlast, outlast_on, unfinished
+from .unfinished import left_on, outlast, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -77,7 +77,7 @@ class LeakCheck:
             *self._noted,
             *self._left_managers(managers),
             *(leak for one in managers for leak in outlast(one, self._work, deadline)),
-            *(leak for one in _nobodys(older) for leak in outlast_on(one, self._work, deadline)),
+            *(leak for one in _nobodys(older) for leak in left_on(one, self._work)),
             *_left_loops(loops),
             *map(name_of_thread, self._new_threads(ours)),
         ]

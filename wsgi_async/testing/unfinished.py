@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextlib
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from wsgi_async.core.checks import running_loop
 from wsgi_async.core.households import belongs_to_host
 
 from .found import describe
@@ -22,12 +19,10 @@ if TYPE_CHECKING:
     from wsgi_async.core.hosts import TaskHost
     from wsgi_async.core.jobs import Job
 
-__all__ = ["outlast", "outlast_on", "unfinished"]
+__all__ = ["left_on", "outlast", "unfinished"]
 
 _MARGIN = 1.0
 """Seconds for a loop to come round to the question; one that is blocked does not."""
-_LOOK = 0.005
-"""Seconds between two looks at a loop that is not ours."""
 
 
 def unfinished(manager: AsyncioLoopManager) -> list[Job | asyncio.Task[Any]]:
@@ -97,35 +92,18 @@ async def _until_ended(
         await asyncio.wait(tasks, timeout=seconds)
 
 
-def outlast_on(
-    loop: asyncio.AbstractEventLoop, known: Container[object], deadline: float
-) -> list[str]:
-    """As `outlast()`, of the tasks on a loop that is no manager's.
+def left_on(loop: asyncio.AbstractEventLoop, known: Container[object]) -> list[str]:
+    """Name the new tasks on a loop that is no manager's.
 
-    Args:
-        loop: The loop. If this thread runs it, nothing can end meanwhile, and nothing is named.
-        known: What is not new.
-        deadline: On the monotonic clock, in seconds.
+    None where somebody runs the loop: a server's tasks come and go, whatever the test does.
     """
-    if loop is running_loop():
-        return []
-    _let_come_round(loop)
-    while True:
-        left = [task for task in asyncio.all_tasks(loop) if task not in known]
-        if not left or not loop.is_running() or time.monotonic() >= deadline:
-            return [
-                _name_task(task, f"the loop {loop!r}") for task in left if not belongs_to_host(task)
-            ]
-        time.sleep(_LOOK)
-
-
-def _let_come_round(loop: asyncio.AbstractEventLoop) -> None:
-    """If another thread runs the loop, let it begin what was handed to it a moment ago."""
     if loop.is_running():
-        round_is_over = threading.Event()
-        with contextlib.suppress(RuntimeError):  # closed
-            loop.call_soon_threadsafe(round_is_over.set)
-            round_is_over.wait(_MARGIN)
+        return []
+    return [
+        _name_task(task, f"the loop {loop!r}")
+        for task in asyncio.all_tasks(loop)
+        if task not in known and not belongs_to_host(task)
+    ]
 
 
 def _task_of(work: Job | asyncio.Task[Any]) -> asyncio.Task[Any] | None:
