@@ -142,7 +142,7 @@ class Driver:
         except BaseException as error:
             self.finish(job, exception=error)
         else:
-            if job.task is not None and (job.abandoned or not job.done):
+            if job.task is not None:
                 job.task.remove_done_callback(self._on_end)
             self.answer(job, result)
         finally:
