@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from contextvars import Context
     from wsgiref.types import WSGIEnvironment
 
-    from .core import AsyncioLoopManager
     from .core.own import Interlude
     from .scopes import RequestScope
 
@@ -31,7 +30,7 @@ class _Body:
     not reach the inner one.
     """
 
-    __slots__ = ("_body", "_closed", "_environ", "_manager", "_next", "_runner", "_scope")
+    __slots__ = ("_body", "_closed", "_environ", "_next", "_runner", "_scope")
 
     def __init__(
         self,
@@ -39,11 +38,9 @@ class _Body:
         environ: WSGIEnvironment,
         runner: Context | Interlude,
         scope: RequestScope,
-        manager: AsyncioLoopManager,
     ) -> None:
         self._body = body
         self._environ = environ
-        self._manager = manager
         self._runner = runner
         self._scope = scope
         self._next: Callable[[], bytes] | None = None
@@ -54,12 +51,13 @@ class _Body:
         return self
 
     def __next__(self) -> bytes:
-        self._manager.at_rest = False
+        manager = self._scope.manager
+        manager.at_rest = False
         try:
             return self._runner.run(self._next or self._iterate())
         finally:
             # It may have been the last: a client that has that may come again at once.
-            self._manager.at_rest = True
+            manager.at_rest = True
 
     def _iterate(self) -> Callable[[], bytes]:
         # Not in the middleware's call: what the body's __iter__ raises reaches the server when
@@ -81,7 +79,7 @@ class _Body:
                 self._scope.lift()
                 self._runner.run(close)
         finally:
-            end_request(self._environ, self._scope, self._manager)
+            end_request(self._environ, self._scope)
 
 
 class _SizedBody(_Body):
@@ -93,14 +91,13 @@ class _SizedBody(_Body):
         return self._runner.run(len, cast("Sized", self._body))
 
 
-def end_request(environ: WSGIEnvironment, scope: RequestScope, manager: AsyncioLoopManager) -> None:
+def end_request(environ: WSGIEnvironment, scope: RequestScope) -> None:
     """End the request's scope, and leave the environ as it came."""
     try:
         scope.end()
     finally:
         environ.pop(KEY, None)
         environ.pop(SCOPE_KEY, None)
-        manager.at_rest = True
 
 
 def hand_on(
@@ -108,22 +105,19 @@ def hand_on(
     environ: WSGIEnvironment,
     runner: Context | Interlude,
     scope: RequestScope,
-    manager: AsyncioLoopManager,
 ) -> Iterable[bytes]:
     """The body as the server gets it."""
     kind = type(body)
     # A list or a tuple, or of a subclass that runs no code of its own.
     if getattr(kind, "__iter__", None) in _PLAIN_ITERS and not hasattr(body, "close"):
-        end_request(environ, scope, manager)
+        end_request(environ, scope)
         return body
     if _is_file(body, environ.get("wsgi.file_wrapper")):
         # Nobody tells us when the server has sent it.
         scope.end()
         environ.pop(SCOPE_KEY, None)
-        manager.at_rest = True
         return body
-    made_by = _SizedBody if hasattr(kind, "__len__") else _Body
-    return made_by(body, environ, runner, scope, manager)
+    return (_SizedBody if hasattr(kind, "__len__") else _Body)(body, environ, runner, scope)
 
 
 def _is_file(body: object, wrapper: object) -> bool:

@@ -228,15 +228,14 @@ class AsyncLoopMiddleware:
             manager = self._local.manager = self._first_request(environ)
         context = copy_context()
         runner = use(manager, context)
-        manager.at_rest = False
         environ[KEY] = manager
         environ[SCOPE_KEY] = scope = RequestScope(manager, context)
         try:
             body = runner.run(self.app, environ, start_response)
         except BaseException:
-            end_request(environ, scope, manager)
+            end_request(environ, scope)
             raise
-        return hand_on(body, environ, runner, scope, manager)
+        return hand_on(body, environ, runner, scope)
 
     def _first_request(self, environ: WSGIEnvironment) -> AsyncioLoopManager:
         """This thread's manager, running; made unless there is one that may be shared."""

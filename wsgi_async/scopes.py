@@ -48,10 +48,11 @@ class RequestScope:
         context: The context that all of the request runs in.
     """
 
-    __slots__ = ("_context", "_group", "_limits", "_manager", "_over")
+    __slots__ = ("_context", "_group", "_limits", "_over", "manager")
 
     def __init__(self, manager: AsyncioLoopManager, context: Context) -> None:
-        self._manager = manager
+        self.manager = manager
+        manager.at_rest = False
         self._context: Context | None = context
         self._over = False
         # Guarded by the baton's mutex, as the group itself.
@@ -60,7 +61,7 @@ class RequestScope:
         self._limits: list[_Limit] = []  # the first is that of a request around this one
 
     def __repr__(self) -> str:
-        return f"<RequestScope {'over' if self._over else 'open'} of {self._manager!r}>"
+        return f"<RequestScope {'over' if self._over else 'open'} of {self.manager!r}>"
 
     # -- work ----------------------------------------------------------------------------------
 
@@ -102,10 +103,10 @@ class RequestScope:
             RuntimeError: The request is over, or the manager is not started or is being stopped.
             TypeError: `coro` is no coroutine.
         """
-        driver = self._manager.life.driver
+        driver = self.manager.life.driver
         # Without a driver the manager refuses.
         group = None if driver is None else self._join(driver)
-        return self._manager.submit_job(coro, return_sync_future, task_type, group)
+        return self.manager.submit_job(coro, return_sync_future, task_type, group)
 
     def _join(self, driver: Driver) -> JobGroup:
         with driver.baton.mutex:
@@ -183,15 +184,18 @@ class RequestScope:
 
     def end(self) -> None:
         """Refuse new tasks, cancel the others, and wait for them. For the middleware."""
-        driver = self._manager.life.driver
+        driver = self.manager.life.driver
         if driver is not None:
             with driver.baton.mutex:
                 self._over = True  # a group that is made later refuses
         self._over = True
         self._context = None  # whose variables may hold the environ, and so us
         self._limits.clear()  # which hold us
-        if self._group is not None:
-            self._group.end()
+        try:
+            if self._group is not None:
+                self._group.end()
+        finally:
+            self.manager.at_rest = True
 
 
 class _Limit:
