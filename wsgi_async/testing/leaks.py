@@ -54,7 +54,7 @@ class LeakCheck:
         self._work: weakref.WeakSet[object] = weakref.WeakSet()
         for manager in self._managers:
             self._work.update(unfinished(manager))
-        for loop in loops:
+        for loop in _nobodys(loops):
             self._work.update(asyncio.all_tasks(loop))
 
     def look_at(self, manager: AsyncioLoopManager) -> None:
