@@ -17,7 +17,7 @@ from wsgi_async import SyncFuture, async_to_sync_future
 from wsgi_async.core.deadlines import bounded, deadline
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from tests.core.conftest import MakeManager
     from wsgi_async import AsyncioLoopManager
@@ -372,52 +372,54 @@ def test_leaving_a_context_manager_ends_at_the_deadline(make_manager: MakeManage
     assert manager.run(give("goes on")) == "goes on"
 
 
+@asynccontextmanager
+async def opened(clean_up: Callable[[], Awaitable[object]]) -> AsyncGenerator[None, None]:
+    """A context manager that takes its time to be left."""
+    try:
+        yield
+    finally:
+        await clean_up()
+
+
+def leave_late(
+    manager: AsyncioLoopManager,
+    clean_up: Callable[[], Awaitable[object]],
+    error: BaseException | None,
+) -> None:
+    """Leave it when the deadline is over, with an exception perhaps."""
+
+    def leave() -> None:
+        with manager.wrap_async_context_manager(opened(clean_up)):
+            deadline.set(time.monotonic())
+            if error is not None:
+                raise error
+
+    in_request(leave, seconds=1000)
+
+
 @pytest.mark.parametrize("error", [None, KeyError("the body's")])
 @on_worker
 def test_leaving_a_context_manager_after_the_deadline(
     make_manager: MakeManager, error: Exception | None
 ) -> None:
     """The deadline may be over before: its cleanup has its time all the same."""
-    manager, closed = make_manager(), threading.Event()
+    closed = threading.Event()
 
-    @asynccontextmanager
-    async def opened() -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            await asyncio.sleep(0.05)
-            closed.set()
-
-    def leave() -> None:
-        with manager.wrap_async_context_manager(opened()):
-            deadline.set(time.monotonic())
-            if error is not None:
-                raise error
+    async def clean_up() -> None:
+        await asyncio.sleep(0.05)
+        closed.set()
 
     with nullcontext() if error is None else pytest.raises(KeyError):
-        in_request(leave, seconds=1000)
+        leave_late(make_manager(), clean_up, error)
     assert closed.is_set()
 
 
 @on_worker
 def test_leaving_a_context_manager_for_ever(make_manager: MakeManager) -> None:
-    """Nor does cleanup after the deadline have more than the grace; the log has its name."""
-    manager, endless = make_manager(grace=0.05), Endless()
-
-    @asynccontextmanager
-    async def opened() -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            await endless.wait()
-
-    def leave() -> None:
-        with manager.wrap_async_context_manager(opened()):
-            deadline.set(time.monotonic())
-            raise KeyError("the body's")
-
+    """Nor does cleanup after the deadline have more than the grace; the error has its name."""
+    endless = Endless()
     with pytest.raises(TimeoutError, match=r"opened was .* cancelled") as caught:
-        in_request(leave, seconds=1000)
+        leave_late(make_manager(grace=0.05), endless.wait, KeyError("the body's"))
     assert isinstance(caught.value.__context__, KeyError)
     assert endless.cleaned.is_set()
 
@@ -428,21 +430,8 @@ def test_an_interrupt_that_leaves_a_context_manager(
     make_manager: MakeManager, caplog: pytest.LogCaptureFixture, kind: type[BaseException]
 ) -> None:
     """It goes on as it is, also where the exit is cut short; that is told in the log."""
-    manager, endless = make_manager(grace=0.05), Endless()
-
-    @asynccontextmanager
-    async def opened() -> AsyncGenerator[None, None]:
-        try:
-            yield
-        finally:
-            await endless.wait()
-
-    def leave() -> None:
-        with manager.wrap_async_context_manager(opened()):
-            deadline.set(time.monotonic())
-            raise kind
-
+    endless = Endless()
     with pytest.raises(kind):
-        in_request(leave, seconds=1000)
+        leave_late(make_manager(grace=0.05), endless.wait, kind())
     assert endless.cleaned.is_set()
     assert any("opened was not left within 0.05 s" in line for line in our_log(caplog))

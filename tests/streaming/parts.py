@@ -79,3 +79,11 @@ def keeper_of(manager: AsyncioLoopManager) -> int:
     driver = manager.life.driver
     assert driver is not None
     return driver.baton.keeper
+
+
+async def fail_when_cancelled() -> None:
+    """A task without an end, whose cleanup fails."""
+    try:
+        await asyncio.Event().wait()
+    finally:
+        raise OSError("the child's")

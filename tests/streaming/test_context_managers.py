@@ -25,7 +25,7 @@ from tests.core.support import (
     throw,
     wait_until,
 )
-from tests.streaming.parts import keeper_of, variable
+from tests.streaming.parts import fail_when_cancelled, keeper_of, variable
 from wsgi_async import AsyncioLoopManager
 
 if TYPE_CHECKING:
@@ -228,14 +228,8 @@ def test_a_task_that_fails_as_such_a_generator_is_closed(make_manager: MakeManag
     """That is no part of the closing, and is raised."""
     manager = make_manager()
 
-    async def fail() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            raise OSError("the child's")
-
     async def begin(group: asyncio.TaskGroup) -> None:
-        group.create_task(fail())
+        group.create_task(fail_when_cancelled())
         await asyncio.sleep(0)
 
     def body() -> Generator[bytes, None, None]:

@@ -29,7 +29,7 @@ from tests.core.support import (
     say,
     wait_until,
 )
-from tests.streaming.parts import Numbers, keeper_of, variable
+from tests.streaming.parts import Numbers, fail_when_cancelled, keeper_of, variable
 from wsgi_async import AsyncioLoopManager
 from wsgi_async.core.deadlines import deadline
 
@@ -262,15 +262,9 @@ def test_a_task_that_fails_as_its_stream_is_closed(
 ) -> None:
     """That is no part of the closing, and is raised."""
 
-    async def child() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            raise OSError("the child's")
-
     async def events() -> AsyncIterator[int]:
         async with asyncio.TaskGroup() as group:
-            group.create_task(child())
+            group.create_task(fail_when_cancelled())
             while True:
                 await asyncio.sleep(0)
                 yield 1
