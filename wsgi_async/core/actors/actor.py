@@ -1,0 +1,240 @@
+"""Actors: tasks of ours that live on between calls, and do one call after the other.
+
+What has to happen in one task (all of an async generator, a context manager's enter and exit) and
+is asked for in several calls runs in an actor. Between two calls it is parked on a future.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ..base.checks import inherited_error, refuse_in_event_loop, running_loop
+from ..base.errors import Closing, TaskCancelledError
+from ..base.log import report
+from ..jobs import bridge
+from ..jobs.job import ActorCall, current_caller
+from ..runners.run import complete, look_for_bridges
+
+if TYPE_CHECKING:
+    import contextvars
+    from collections.abc import Callable
+
+    from ..jobs.job import Asked
+    from ..runners.runner import Runner
+
+__all__ = ["Actor"]
+
+
+class Actor:
+    """One task that does one call after the other. Lives until its task ends.
+
+    The threads that call it take turns. `begun` belongs to the calling thread; the rest, and what
+    subclasses add, is written on the loop unless they say otherwise.
+
+    Args:
+        runner: Runs its loop.
+        context: The context that its task runs in.
+        name: What to call it in the log.
+    """
+
+    outer: Asked | None = None  # see `Asked`
+
+    def __init__(self, runner: Runner, context: contextvars.Context, name: str) -> None:
+        self.runner = runner
+        self.live = runner.live
+        self.name = name
+        self.task: asyncio.Task[None] | None = None
+        self.present: ActorCall | None = None  # what it is doing
+        self.begun = False  # a thread that may wait has made a call, which a stop may refuse
+        self.leaving = False  # it closes what it has open, or is about to
+        self.ended = False
+        self.context = context
+        # Pending while it is parked, else done; None before it parks for the first time.
+        self._turn: asyncio.Future[None] | None = None
+        # Functions for the thread of the next call, of a subclass that works between two calls.
+        self._asked: list[Callable[[], None]] = []
+        context.run(current_caller.set, self)
+
+    ahead = False
+    """Whether it works between its calls too."""
+
+    # -- in the calling thread -----------------------------------------------------------------
+
+    def call(self, call: ActorCall, instead: str, timeout: float | None = None) -> Any:
+        """Make a call; return what it brings or raise what it raises.
+
+        Args:
+            call: A new one.
+            instead: What a coroutine would do instead.
+            timeout: Seconds until the whole actor is canceled.
+
+        Raises:
+            TimeoutError: The time has passed.
+            RuntimeError: The manager was stopped, the process was forked, or this thread is
+                running an event loop.
+        """
+        # Asked here already, as each item of a stream comes by.
+        if running_loop() is not None:
+            refuse_in_event_loop(instead)
+        if self.live.inherited:
+            raise inherited_error(self.live.label)
+        look_for_bridges()
+        self.begun = True
+        try:
+            complete(self.runner, call, timeout)
+        except Closing:
+            raise self.live.stopped_error(None) from None
+        return self._outcome(call)
+
+    def _outcome(self, call: ActorCall) -> Any:
+        # First, as the outcome comes before it. Where the call was done in the same moment as its
+        # time passed, what it brings must not be lost.
+        late = call.released or not call.done
+        error = call.exception
+        in_vain = late or call.cancelled or (error is None and call.cut_off)
+        if call.expired and not call.stopped and in_vain:
+            raise TimeoutError(
+                f"{self.name} was not done in time, and was canceled. Give it more time."
+            )
+        if error is None:
+            return call.result
+        try:
+            if call.cancelled:
+                raise TaskCancelledError(*error.args)
+            raise error
+        finally:
+            call.exception = None
+            del error, call  # the traceback holds this frame: no cycle
+
+    def abandon(self) -> None:
+        """Cancel the task, soon. From any thread, from a destructor too; takes no lock."""
+        # In a forked child the loop's sockets are shared with the parent process.
+        if not (self.ended or self.live.inherited):
+            with contextlib.suppress(RuntimeError):  # closed: all has ended
+                self.live.post(self._cancel)
+
+    def _cancel(self) -> None:
+        self.leaving = True
+        if self.task is None:
+            self.ended = True  # before its first call has come
+        else:
+            self.task.cancel()
+
+    # -- on the loop ---------------------------------------------------------------------------
+
+    def ask(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+        """Have the calling thread run a function; see `Asked`."""
+        if self.present is not None:
+            return self.present.ask(loop, call)
+        if self.ahead and not self.ended and loop is self.live.raw:
+            self._asked.append(call)
+            return True
+        # Between two calls no thread waits, and who comes next may wait for this very function
+        # by way of a task that the actor has left.
+        return False
+
+    def serve(self, call: ActorCall) -> None:
+        """Go on for this call; the task is made for the first."""
+        if self.ended or self.present is not None:
+            self.refuse(call)
+            return
+        self.present = call
+        call.home = self.live
+        asked, self._asked = self._asked, []
+        for each in asked:
+            call.ask(self.live.raw, each)
+        if self.task is None:
+            self._begin(call)
+            return
+        call.task = self.task
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the task go on where it is parked."""
+        turn = self._turn
+        # Else it was canceled between two calls, and what comes of that is the answer.
+        if turn is not None and not turn.done():
+            turn.set_result(None)
+
+    def refuse(self, call: ActorCall) -> None:
+        """It is at another call, or has ended."""
+        if self.present is not None and not self.ended:
+            busy = RuntimeError(
+                f"{self.name} is busy with the call of another thread. "
+                "Let one thread use it at a time."
+            )
+            self.live.finish(call, exception=busy)
+        else:
+            self.live.finish(call, exception=asyncio.CancelledError(), cancelled=True)
+
+    def _begin(self, call: ActorCall) -> None:
+        coro = self._run()
+        try:
+            if bridge.active is not None:
+                self.live.tell_bridge(bridge.active, self.context)
+            task = self.live.loop.create_task(coro, context=self.context)
+            task.set_name(self.name)
+            self.task = call.task = task
+        except BaseException as error:
+            # For example a task factory's. Whatever it is, it is the caller's.
+            coro.close()
+            self.ended = True
+            self.present = None
+            self.live.finish(call, exception=error)
+            return
+        if self.ended:
+            self.task = None  # an eager task factory has run it to its end already
+            return
+        self.live.actors.add(self)
+        task.add_done_callback(self._ended_unseen)
+
+    def _ended_unseen(self, _: object) -> None:
+        """The task has ended, perhaps without a first step: somebody has canceled it before."""
+        self.task = None  # which holds its CancelledError, and that our frames: no cycle
+        if not self.ended:
+            self.ended = True
+            self.live.actors.discard(self)
+            self.fail(asyncio.CancelledError(), cancelled=True)
+
+    # -- in the task ---------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            await self.act()
+        except asyncio.CancelledError as error:
+            self.fail(error, cancelled=True)
+            raise
+        except BaseException as error:
+            # Nothing of it goes through the loop: SystemExit would end the thread that runs it.
+            self.fail(error)
+        finally:
+            self.ended = True
+            self.live.actors.discard(self)
+            self._asked.clear()
+
+    async def act(self) -> None:
+        """Do the calls; what it raises ends the actor, and goes to the present call."""
+        raise NotImplementedError
+
+    def park(self) -> asyncio.Future[None]:
+        """What to await before the next call; it is canceled if the actor is to end without one."""
+        # No coroutine: each item of a stream comes by here, and would step one more.
+        self._turn = turn = self.live.raw.create_future()
+        return turn
+
+    def answer(self, result: Any = None) -> None:
+        """The present call is done."""
+        call, self.present = self.present, None
+        if call is not None:
+            self.live.finish(call, result)
+
+    def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
+        """The present call has failed; without one, the error is logged."""
+        call, self.present = self.present, None
+        if call is not None:
+            self.live.finish(call, exception=error, cancelled=cancelled)
+        elif not cancelled:
+            report(logging.ERROR, "%s: %s failed", self.live.label, self.name, error=error)

@@ -1,0 +1,292 @@
+"""Async iterables as sync iterators: what `AsyncioLoopManager.iterate()` returns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import warnings
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from ..base.checks import refuse_in_event_loop
+from ..base.coroutines import name_of
+from ..base.deadlines import request_deadline, time_left
+from ..base.log import report
+from ..jobs.job import ActorCall
+from .actor import Actor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator, Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from ..runners.runner import Runner
+
+__all__ = ["END", "INSTEAD", "StreamActor", "SyncIterator", "failures_of"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+END = object()
+"""What a stream answers when there are no more items."""
+
+INSTEAD = "`async for` over the iterable itself"
+CLOSE_INSTEAD = "aclose() of the iterable itself"
+
+
+class SyncIterator(Generic[T_co]):
+    """A sync iterator over an async iterable, from `AsyncioLoopManager.iterate()`.
+
+    All of the iterable runs in one task and one context, a copy of the one in which `iterate()`
+    was called. Close it if it is not iterated to its end, as a `with` statement and a WSGI server
+    do: the generator's `finally` blocks run then, and are waited for. One that is collected
+    unclosed is closed in the background, with a `ResourceWarning`.
+
+    A timeout or a task group of the generator's own works between two items as it does while one is
+    waited for: what the generator makes of being cancelled there is what the next item brings.
+
+    From any thread that runs no event loop, one at a time. Lives as long as somebody holds it.
+    """
+
+    __slots__ = ("__weakref__", "_stream")
+
+    def __init__(self, stream: StreamActor) -> None:
+        self._stream: StreamActor | None = stream
+
+    def __iter__(self) -> Iterator[T_co]:
+        return self
+
+    def __next__(self) -> T_co:
+        """The next item; waits for it.
+
+        Raises:
+            BaseException: What the iterable raised.
+            asyncio.CancelledError: Its task was cancelled.
+            TimeoutError: The request's deadline is over.
+            RuntimeError: The manager was stopped, the process was forked, or this thread runs an
+                event loop.
+        """
+        stream = self._stream
+        if stream is None:
+            raise StopIteration
+        try:
+            item = stream.next()
+        except BaseException:
+            if stream.ended:
+                self._stream = None
+            raise
+        if item is END:
+            self._stream = None
+            raise StopIteration
+        return item  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """End the iterable's task, and wait until its `finally` blocks have run.
+
+        They have as long as the manager's grace; then they are cancelled, and what does not end
+        in the same time again is left behind. Either is logged by name. Does nothing the second
+        time. In the middle of another thread's `next()`, it cancels that.
+
+        Raises:
+            BaseException: What the iterable raised while it was being closed.
+            RuntimeError: This thread runs an event loop.
+        """
+        stream = self._stream
+        if stream is None:
+            return
+        if stream.open:
+            refuse_in_event_loop(CLOSE_INSTEAD)  # while it can still be closed elsewhere
+        self._stream = None
+        stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        stream = getattr(self, "_stream", None)
+        if stream is None or not stream.open or stream.live.inherited:
+            return
+        stream.abandon()
+        warnings.warn(
+            f"{stream.name} was iterated and never closed. Close the iterator, or use it in a with "
+            "statement.",
+            ResourceWarning,
+            source=self,
+            stacklevel=1,
+        )
+
+
+class _LastCall(ActorCall):
+    """Closes the iterable."""
+
+
+class StreamActor(Actor):
+    """Hosts an async iterable, which makes one item for each job. Lives as long as its task.
+
+    Args:
+        runner: Runs its loop.
+        iterable: The iterable.
+    """
+
+    def __init__(self, runner: Runner, iterable: AsyncIterable[Any]) -> None:
+        super().__init__(runner, contextvars.copy_context(), name_of(iterable))
+        self._iterable = iterable
+        self._cut_short = False  # closed in the middle of a job, or after it was cancelled
+        self._end: Any = None  # END, or an exception, that came when nobody had asked
+
+    # -- in the consumer's thread ----------------------------------------------------------------
+
+    def next(self) -> Any:
+        """The next item, or END."""
+        limit = None if request_deadline.get() is None else time_left(None)
+        try:
+            return self.call(ActorCall(self), INSTEAD, limit)
+        except asyncio.CancelledError:
+            end, self._end = self._end, None
+            if end is None:
+                raise
+        # Out here, so that it has no context that is not its own.
+        try:
+            if end is not END:
+                raise end
+        finally:
+            del end  # the traceback holds this frame: no cycle
+        return END
+
+    @property
+    def open(self) -> bool:
+        """Whether it has begun and somebody has to close it; a stop() sees to it by itself."""
+        return self.begun and not (self.ended or self.live.closing)
+
+    def close(self) -> None:
+        """Close the iterable and wait for it, bounded."""
+        if not self.open:
+            return
+        job = _LastCall(self)
+        try:
+            self.call(job, CLOSE_INSTEAD, self.live.grace)
+        except (asyncio.CancelledError, TimeoutError):
+            if not (self._cut_short or job.expired):
+                raise
+        if job.expired:
+            report(
+                logging.WARNING,
+                "%s: closing %s took longer than %s s, and was canceled",
+                self.live.label,
+                self.name,
+                self.live.grace,
+            )
+
+    # -- on the loop ------------------------------------------------------------------------------
+
+    def serve(self, job: ActorCall) -> None:
+        """As the base class; the last job may come late, or in the middle of another."""
+        if not isinstance(job, _LastCall):
+            super().serve(job)
+            return
+        self.leaving = True
+        busy_with, task = self.present, self.task
+        if self.ended or task is None:
+            self.ended = True  # nothing begins any more
+            self.live.finish(job, END)
+        elif busy_with is None:
+            # Where it was cancelled meanwhile, a CancelledError is not for who closes it.
+            self._cut_short = self._turn is None or self._turn.done()
+            super().serve(job)
+        else:
+            self._cut_short = True
+            self.present = job
+            job.home = self.live
+            job.task = task
+            task.cancel()
+            self.live.finish(busy_with, exception=asyncio.CancelledError(), cancelled=True)
+
+    # -- in the task -------------------------------------------------------------------------------
+
+    async def act(self) -> None:
+        """Make one item after the other, and close the iterable at the end, whatever comes."""
+        iterator = aiter(self._iterable)
+        try:
+            await self.pass_on(iterator)
+        finally:
+            await _close(iterator)
+        if self.present is None:
+            self.end_unasked(END)
+        self.answer(END)
+
+    def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
+        """As the base class; what is logged is raised too, for whoever asks next."""
+        if self.present is None and not cancelled:
+            self.end_unasked(error)
+        super().fail(error, cancelled=cancelled)
+
+    def end_unasked(self, end: Any) -> None:
+        """Keep END or an exception for the next job."""
+        self._end = end
+
+    async def pass_on(self, iterator: AsyncIterator[Any]) -> None:
+        """Answer each job with an item."""
+        step = following = iterator.__anext__
+        while not self.leaving:
+            try:
+                item = await step()
+            except StopAsyncIteration:
+                return
+            finally:
+                step = following
+            try:
+                if self.present is None:
+                    await self.park()
+                if self.leaving:
+                    return
+                self.answer(item)
+                await self.park()
+            except asyncio.CancelledError as error:
+                step = self.throws(iterator, error)
+                if step is None:
+                    raise
+
+    def throws(self, iterator: AsyncIterator[Any], error: BaseException) -> Any:
+        """The next step of an iterable that was cancelled while it waited for the next job.
+
+        A timeout or a task group of its own does that. It ends, or goes on, as where it was
+        waiting for anything else. None if the host is to end, or it is no generator.
+        """
+        athrow = getattr(iterator, "athrow", None)
+        if athrow is None or self.leaving or self.live.closing:
+            return None
+        return partial(athrow, error)
+
+
+async def _close(iterator: AsyncIterator[Any]) -> None:
+    aclose = getattr(iterator, "aclose", None)
+    if aclose is None:
+        return
+    try:
+        await aclose()
+        return
+    except BaseExceptionGroup as group:
+        failures = failures_of(group)
+    try:
+        if failures is not None:
+            raise failures
+    finally:
+        del failures  # the traceback holds this frame: no cycle
+
+
+def failures_of(group: BaseExceptionGroup[Any]) -> BaseExceptionGroup[Any] | None:
+    """What of a group that comes out of a generator as it is closed is a failure.
+
+    A task group that a generator yields in takes the GeneratorExit for one of its own body (PEP
+    789). Out of a response body that would end the server's thread, or its process.
+    """
+    exits, rest = group.split(GeneratorExit)
+    return group if exits is None else rest

@@ -1,0 +1,69 @@
+"""The checks before a thread blocks: may it, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from numbers import Real
+__all__ = [
+    "check_count",
+    "check_timeout",
+    "inherited_error",
+    "refuse_in_event_loop",
+    "running_loop",
+]
+
+# asyncio.events exports it for those who build on loops. The public get_running_loop() raises
+# where there is none, which would cost every call an exception.
+running_loop = asyncio._get_running_loop
+
+
+def check_timeout(timeout: float | None) -> float | None:
+    """A timeout as the locks take it: None, or seconds from zero.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is not a number in the other sense.
+    """
+    if timeout is None:
+        return None
+    if not isinstance(timeout, Real):
+        raise TypeError(f"The timeout is {timeout!r}. Give seconds as a number, or None.")
+    seconds = float(timeout)
+    if math.isnan(seconds):
+        raise ValueError("The timeout is not a number. Give seconds, or None to wait for ever.")
+    return None if seconds == math.inf else max(0.0, seconds)
+
+
+def check_count(name: str, value: object) -> None:
+    """Raise unless it is a number of things, from zero.
+
+    Raises:
+        TypeError: It is no integer.
+        ValueError: It is negative.
+    """
+    if not isinstance(value, int):
+        raise TypeError(f"{name} is {value!r}. Give a whole number from zero.")
+    if value < 0:
+        raise ValueError(f"{name} is {value!r}. Give a whole number from zero.")
+
+
+def refuse_in_event_loop(instead: str) -> None:
+    """Raise if the current thread runs an event loop, this one or any other.
+
+    By the running loop, never by the thread: whoever waits here would stop a loop, perhaps the
+    very one it waits for. As nobody can, no cycle of waits can form.
+    """
+    if running_loop() is not None:
+        raise RuntimeError(
+            "This thread runs an event loop, which would stand still if it waited here. "
+            f"In a coroutine, await it instead: {instead}."
+        )
+
+
+def inherited_error(label: str) -> RuntimeError:
+    """What whoever uses a parent process's manager gets."""
+    return RuntimeError(
+        f"{label} belongs to the parent process and cannot be used after a fork. "
+        "Make a new one in this process with get_or_create_loop_manager()."
+    )

@@ -1,0 +1,69 @@
+"""The errors that only this library raises. Elsewhere the nearest builtin is used."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+
+__all__ = [
+    "Closing",
+    "ManagerNotFound",
+    "TaskCancelledError",
+    "UnknownAsyncTaskError",
+]
+
+
+class ManagerNotFound(LookupError):
+    """No thread of the caller's lineage has a manager with the wanted id.
+
+    Raised by `get_or_create_loop_manager(..., strictly_get=True)` only.
+
+    Args:
+        id: The id that was looked for.
+    """
+
+    def __init__(self, id: object) -> None:
+        super().__init__(id)
+        self.id = id
+
+    def __str__(self) -> str:
+        return (
+            f"No thread from this one up to the root has a loop manager with the id {self.id!r}. "
+            "Make one in this thread or in one above it, or leave strictly_get out."
+        )
+
+
+class UnknownAsyncTaskError(ValueError):
+    """A coroutine was given to a manager that was started for another task type.
+
+    The coroutine has been closed, and nothing was started.
+
+    Args:
+        given_type: The task type that came with the coroutine.
+        expected_type: The task type that the manager was started with.
+    """
+
+    def __init__(self, given_type: object, expected_type: object) -> None:
+        super().__init__(given_type, expected_type)
+        self.given_type = given_type
+        self.expected_type = expected_type
+
+    def __str__(self) -> str:
+        return (
+            f"This manager takes tasks of the type {self.expected_type!r}, "
+            f"not {self.given_type!r}. Pass task_type={self.expected_type!r}, "
+            f"or use a manager started with {self.given_type!r}."
+        )
+
+
+class TaskCancelledError(concurrent.futures.CancelledError, asyncio.CancelledError):
+    """The coroutine that this thread waited for was canceled.
+
+    `except asyncio.CancelledError` catches it. It is an `Exception` as well, because web
+    frameworks answer exceptions with a response, and servers end a thread, or the whole worker,
+    on anything else.
+    """
+
+
+class Closing(Exception):
+    """The manager is being stopped: the work was not taken, and nothing was started."""

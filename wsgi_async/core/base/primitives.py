@@ -1,0 +1,165 @@
+"""Where the core touches threads and time: locks, wake-ups, the loop's entry, the clock.
+
+All of it goes through one object, so that a test can put a scheduler of its own in its place and
+try every order of the threads' steps.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+__all__ = ["MainThreadWakeup", "Mutex", "Primitives", "ThreadWakeup", "Wakeup", "start_thread"]
+
+
+class Mutex(Protocol):
+    """A lock that its thread may take again."""
+
+    def __enter__(self) -> bool: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+
+
+class Wakeup(Protocol):
+    """What one thread blocks on until another thread wakes it."""
+
+    def set(self) -> None:
+        """Wake the waiting thread, or let its next wait return at once.
+
+        Takes no lock and never blocks: it may be called from a destructor or a signal handler
+        that interrupted anything, also from one that interrupted `set()` itself.
+        """
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until set, and unset it again. False after `timeout` seconds.
+
+        It may return too early; the caller looks again at what it waits for.
+        """
+        ...
+
+
+class ThreadWakeup:
+    """A wake-up for a thread that blocks in the operating system."""
+
+    __slots__ = ("_lock", "set")
+
+    def __init__(self) -> None:
+        lock = self._lock = threading.Lock()
+        lock.acquire()
+
+        def set() -> None:
+            try:
+                lock.release()
+            except RuntimeError:
+                pass  # it was set already: one wake-up serves both
+
+        self.set = set
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As the protocol says."""
+        if timeout is None:
+            return self._lock.acquire()
+        return self._lock.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX))
+
+
+_SLICE = 0.5
+"""Seconds. A signal handler in the main thread runs at most that late."""
+
+
+class MainThreadWakeup(ThreadWakeup):
+    """A wake-up for the main thread, where signal handlers run.
+
+    A signal that arrives between the interpreter's last look for one and the system call that
+    blocks does not interrupt that call. So this one blocks for half a second at a time.
+    """
+
+    __slots__ = ()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """As the protocol says."""
+        clock = Primitives.clock
+        until = None if timeout is None else clock() + timeout
+        while True:
+            left = _SLICE if until is None else until - clock()
+            if super().wait(min(left, _SLICE)):
+                return True
+            if until is not None and left <= _SLICE:
+                return False
+
+
+class Primitives:
+    """The real locks, wake-ups, loop entry and clock. One instance serves the whole process."""
+
+    # Taken here once, so that who freezes the clocks of a program's modules does not freeze waits.
+    current: Callable[[], int] = staticmethod(threading.get_ident)
+    """A name for the calling thread, unique among the threads that are alive."""
+    clock: Callable[[], float] = staticmethod(time.monotonic)
+    """Monotonic time in seconds."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def mutex(self) -> Mutex:
+        """A lock for the state of one loop.
+
+        Its thread can take it again: the garbage collector may run a destructor that submits
+        work while this very thread holds the lock.
+        """
+        return threading.RLock()
+
+    def wakeup(self) -> Wakeup:
+        """A new wake-up, not set."""
+        return ThreadWakeup()
+
+    def borrow(self) -> Wakeup:
+        """A wake-up for one wait of the current thread; give it back after the wait.
+
+        A thread keeps one between its waits. A signal handler that waits inside a wait finds
+        none left and gets one of its own: it must not use up the outer wait's wake-up.
+        """
+        try:
+            return self._local.wakeups.pop()  # type: ignore[no-any-return]
+        except (AttributeError, IndexError):
+            main = threading.get_ident() == threading.main_thread().ident
+            return MainThreadWakeup() if main else self.wakeup()
+
+    def give_back(self, wakeup: Wakeup) -> None:
+        """Keep a borrowed wake-up for the current thread's next wait."""
+        try:
+            self._local.wakeups.append(wakeup)
+        except AttributeError:
+            self._local.wakeups = [wakeup]
+
+    def entry(self, run_forever: Callable[[], None]) -> Callable[[], None]:
+        """What a thread calls to enter its loop."""
+        return run_forever
+
+    def start_thread(self, target: Callable[[], None], name: str) -> threading.Thread:
+        """Start a daemon thread; see `start_thread()` below."""
+        return start_thread(target, name)
+
+
+def start_thread(target: Callable[[], None], name: str) -> threading.Thread:
+    """Start a daemon thread in an empty context.
+
+    Otherwise, where threads inherit the context of their starter, the thread would keep the
+    variables of the request that happened to start it, for as long as it lives.
+
+    Raises:
+        RuntimeError: The process cannot start another thread.
+    """
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    contextvars.Context().run(thread.start)
+    return thread

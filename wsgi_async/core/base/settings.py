@@ -1,0 +1,42 @@
+"""What a manager can be told at construction, and the checks of it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from numbers import Real
+
+from .primitives import Primitives
+
+__all__ = ["LoopFactory", "Settings", "primitives"]
+
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+primitives = Primitives()
+"""What the whole process uses, outside of tests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One manager's settings; they never change. `AsyncioLoopManager` says what each means.
+
+    Raises:
+        TypeError, ValueError: One of them cannot be used.
+    """
+
+    loop_factory: LoopFactory | None = None
+    debug: bool | None = None
+    grace: float = 5.0
+    primitives: Primitives = field(default=primitives)
+
+    def __post_init__(self) -> None:
+        if self.loop_factory is not None and not callable(self.loop_factory):
+            raise TypeError(
+                f"loop_factory is {self.loop_factory!r}. Give a callable that makes a loop."
+            )
+        if not isinstance(self.grace, Real):
+            raise TypeError(f"grace is {self.grace!r}. Give a number of seconds from zero.")
+        if not 0 <= float(self.grace) < math.inf:
+            raise ValueError(f"grace is {self.grace!r}. Give a number of seconds from zero.")

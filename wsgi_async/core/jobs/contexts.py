@@ -1,0 +1,33 @@
+"""Context variables on their way back from a coroutine to its caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import bridge
+from .job import current_caller
+
+if TYPE_CHECKING:
+    import contextvars
+
+__all__ = ["copy_changes"]
+
+_MISSING: Any = object()
+
+
+def copy_changes(source: contextvars.Context, before: contextvars.Context | None) -> None:
+    """Set in the current context what a coroutine has set in its own.
+
+    Args:
+        source: The context that the coroutine ran in.
+        before: The same before it ran; None if it was a copy of the current one.
+    """
+    plugin = bridge.active
+    for variable, value in source.items():
+        old = variable.get(_MISSING) if before is None else before.get(variable, _MISSING)
+        if value is old or variable is current_caller:
+            continue
+        if plugin is not None:
+            value = plugin.value_back(value, old)  # noqa: PLW2901 - the same, for this thread
+        if value is not old:
+            variable.set(value)

@@ -1,0 +1,167 @@
+"""A job: one piece of work for a loop, from the moment it comes in until it has an outcome."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .inbox import Inbox
+
+if TYPE_CHECKING:
+    import asyncio
+    import contextvars
+    from collections.abc import Callable, Coroutine
+
+    from ..base.deadlines import Deadline
+    from ..base.primitives import Mutex, Wakeup
+
+__all__ = ["ActorCall", "Asked", "Home", "Job", "JobFuture", "Served", "current_caller"]
+
+
+class Asked(Protocol):
+    """What a coroutine asks to have a function run by the thread that waits for it."""
+
+    outer: Asked | None
+    """Whose thread runs the sync code that this one was called in, if there is any."""
+
+    def ask(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+        """On the loop: line a function up; False if no thread of this loop waits any more."""
+        ...
+
+
+current_caller: ContextVar[Asked | None] = ContextVar("wsgi_async caller", default=None)
+"""Whom the present coroutine, and the tasks that it starts, can ask."""
+
+
+class Home(Protocol):
+    """The loop that a job runs on."""
+
+    mutex: Mutex
+    raw: asyncio.AbstractEventLoop
+
+    def cancel(self, job: Job) -> None:
+        """On the loop: cancel the job's task."""
+
+    def cancel_unstarted(self, job: Job) -> None:
+        """End a job whose coroutine has not had its first step."""
+
+
+class JobFuture(Protocol):
+    """What a job tells its outcome to, apart from a thread that blocks in `run()`."""
+
+    def settle(self, job: Job) -> None:
+        """Take over the outcome of a job that is done. Called once, on any thread."""
+
+
+class Job:
+    """One tracked coroutine. Lives from `run()` or `submit_task()` until it is done.
+
+    The mutex of its home guards `done`, `released`, `inbox` and the outcome. `done` is set after
+    the outcome and never unset, so a thread that sees it may read the outcome without the mutex.
+    `deadline`, `wakeup` and `future` are written before the loop sees the job. The rest is written
+    on the loop only.
+
+    Args:
+        coro: The coroutine.
+        context: The context that it runs in.
+        outer: Whom the sync code can ask that this job is called from.
+    """
+
+    # Class attributes are the defaults: a call pays for setting three, not for a dozen.
+    task: asyncio.Task[Any] | None = None
+    future: JobFuture | None = None
+    wakeup: Wakeup | None = None  # of the thread that blocks for it
+    inbox: Inbox | None = None  # functions that this thread is to run meanwhile
+    home: Home | None = None  # where it has begun
+    deadline: Deadline | None = None  # of the thread that blocks for it
+    timer: asyncio.TimerHandle | None = None  # of that, while the thread runs a function
+    done = False
+    result: Any = None
+    exception: BaseException | None = None
+    cancelled = False
+    stopped = False  # it ended because the manager was stopped
+    released = False  # its thread has gone on without the outcome
+    expired = False  # cancelled since its deadline has passed
+    cut_off = False  # cancelled before it was done
+    quiet = False  # its task does not raise the CancelledError that its thread gets
+    foreign_context = False  # somebody else's context, who may be inside it
+
+    def __init__(
+        self,
+        coro: Coroutine[Any, Any, Any],
+        context: contextvars.Context,
+        outer: Asked | None = None,
+    ) -> None:
+        self.coro = coro
+        self.context = context
+        self.outer = outer
+
+    @property
+    def name(self) -> str:
+        """The coroutine's qualified name, for the log."""
+        return getattr(self.coro, "__qualname__", None) or repr(self.coro)
+
+    def discard(self) -> None:
+        """Nobody will ever run it: leave no coroutine behind that was never awaited."""
+        self.coro.close()
+
+    def task_ended(self, _: object) -> None:
+        """On the loop: the task has ended without a word of its coroutine.
+
+        Somebody has canceled it before its first step.
+        """
+        if self.home is not None and not self.done:
+            self.home.cancel_unstarted(self)
+
+    def ask(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+        """On the loop: have the waiting thread run a function; see `Asked`."""
+        home = self.home
+        if home is None or home.raw is not loop or self.wakeup is None:
+            return False
+        with home.mutex:
+            if self.done or self.released:
+                return False
+            inbox = self.inbox
+            if inbox is None:
+                inbox = self.inbox = Inbox(self.wakeup.set)
+        self._limit(home)
+        return inbox.put(call)
+
+    def _limit(self, home: Home) -> None:
+        """From now on the loop counts the time: the thread may be busy when it is over."""
+        left = None if self.deadline is None else self.deadline.left()
+        if left is not None and self.timer is None:
+            self.timer = home.raw.call_later(left, self._expire, home)
+
+    def _expire(self, home: Home) -> None:
+        if not self.done:
+            self.expired = True
+            home.cancel(self)
+
+
+class Served(Protocol):
+    """A task on the loop that serves one call after the other."""
+
+    name: str
+
+    def serve(self, call: ActorCall) -> None:
+        """On the loop: go on for this call. Raises nothing."""
+
+
+class ActorCall(Job):
+    """What a thread asks of an actor, once. Lives until the actor has answered.
+
+    Args:
+        actor: The actor.
+    """
+
+    def __init__(self, actor: Served) -> None:
+        self.actor = actor
+
+    @property
+    def name(self) -> str:
+        """The actor's name."""
+        return self.actor.name
+
+    def discard(self) -> None:
+        """It has no coroutine of its own."""

@@ -1,0 +1,128 @@
+"""What user code must not do to a loop that belongs to a manager."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ..base.log import report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["BoundLoop"]
+
+_GUARDED = ("run_forever", "run_until_complete", "close", "stop", "add_signal_handler")
+
+
+class BoundLoop:
+    """A loop's own methods, bound before they were guarded. Lives as long as the loop is open.
+
+    Args:
+        loop: The loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.raw = loop
+        self.run_forever = loop.run_forever
+        self.run_until_complete = loop.run_until_complete
+        self.stop = loop.stop
+        self.close = loop.close
+        self.create_task = loop.create_task
+        self.call_soon_threadsafe = loop.call_soon_threadsafe
+        self._closer: int | None = None  # the thread that closes the loop right now
+        self._label: Callable[[], str] = lambda: repr(loop)
+        self._stop_reported = False
+
+    def guard(self, label: Callable[[], str]) -> None:
+        """Put ours in the place of the methods that would break the manager.
+
+        On the instance, so no other loop is touched; a loop class without room for that (an
+        extension type) goes unguarded.
+
+        Args:
+            label: Tells what to call the manager in messages.
+        """
+        self._label = label
+        for name in _GUARDED:
+            try:
+                setattr(self.raw, name, getattr(self, f"_{name}"))
+            except AttributeError:
+                return
+
+    def give_back(self) -> None:
+        """Close the loop, by whatever `close()` it has by now.
+
+        Libraries put a function of their own in its place, which closes their connections to
+        this loop by `run_until_complete()` and then calls the one that was there, ours.
+
+        Raises:
+            Exception: What a `close()` raises. The loop is closed all the same.
+        """
+        self._closer = threading.get_ident()
+        try:
+            self.raw.close()
+        finally:
+            self._closer = None
+            self._unguard()
+            self.close()  # nothing where it is closed already
+
+    def _unguard(self) -> None:
+        for name in _GUARDED:
+            if name in getattr(self.raw, "__dict__", ()):
+                delattr(self.raw, name)
+
+    @property
+    def _closing(self) -> bool:
+        return self._closer == threading.get_ident()
+
+    def _run_forever(self) -> None:
+        raise self._refusal()
+
+    def _run_until_complete(self, future: Any) -> Any:
+        if self._closing:
+            # It may call the guarded run_forever() and stop() inside.
+            self._unguard()
+            try:
+                return self.run_until_complete(future)
+            finally:
+                self._guard_again()
+        if asyncio.iscoroutine(future):
+            future.close()
+        raise self._refusal()
+
+    def _guard_again(self) -> None:
+        # Not `close`: it is somebody else's by now, and leads to ours.
+        for name in ("run_forever", "run_until_complete", "stop", "add_signal_handler"):
+            setattr(self.raw, name, getattr(self, f"_{name}"))
+
+    def _refusal(self) -> RuntimeError:
+        return RuntimeError(
+            f"This event loop is run by {self._label()}. Use the manager's run() or submit_task()."
+        )
+
+    def _close(self) -> None:
+        if not self._closing:
+            raise RuntimeError(
+                f"This event loop is closed by {self._label()}. Use the manager's stop()."
+            )
+        self.close()
+
+    def _add_signal_handler(self, *_: object) -> None:
+        raise RuntimeError(
+            f"This event loop, run by {self._label()}, does not run in the main thread. "
+            "Use signal.signal() there."
+        )
+
+    def _stop(self) -> None:
+        if self._stop_reported:
+            return
+        self._stop_reported = True
+        report(
+            logging.WARNING,
+            "loop.stop() was called on the event loop of %s and ignored; use the manager's stop()",
+            self._label(),
+            stack=True,
+        )

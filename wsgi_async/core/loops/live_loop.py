@@ -1,0 +1,314 @@
+"""A live loop: what happens on one loop, and what its threads tell each other about it.
+
+A loop and every coroutine on it run on one thread, from start to stop. Any thread may hand a job
+in; the loop's own thread begins it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..base.errors import Closing
+from ..base.log import report
+from ..jobs import bridge
+from ..jobs.job import ActorCall
+
+if TYPE_CHECKING:
+    import contextvars
+    from collections.abc import Callable
+
+    from ..base.primitives import Primitives
+    from ..jobs.job import Job
+    from .guard import BoundLoop
+
+__all__ = ["Followed", "LiveLoop", "Parked", "live_loop_of"]
+
+# Weak on both sides, as the live loop holds its loop.
+_live: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[LiveLoop]]
+_live = weakref.WeakKeyDictionary()
+
+
+def live_loop_of(loop: asyncio.AbstractEventLoop) -> LiveLoop | None:
+    """What runs on a loop that belongs to a manager; None for any other."""
+    reference = _live.get(loop)
+    return None if reference is None else reference()
+
+
+class Followed(Protocol):
+    """A future on the loop that a thread waits for past us."""
+
+    def fail(self, error: RuntimeError) -> None:
+        """The loop has ended without it."""
+
+
+class Parked(Protocol):
+    """A task that lives on between its calls."""
+
+    name: str
+    task: asyncio.Task[Any] | None
+    leaving: bool
+
+
+class LiveLoop:
+    """Everything about one running loop that its threads share.
+
+    Lives from a manager's `start()` to its `stop()`; a manager that is started again gets a new
+    one. Callable from any thread, unless a method says otherwise.
+
+    `mutex` guards `queue`, `jobs`, `_due`, `_followed` and the jobs' outcomes. `closing` and
+    `inherited` go from False to True once; a thread that has not seen that yet is refused under
+    the mutex. `actors` and `bridged` belong to the loop's thread.
+
+    Args:
+        loop: The loop, with its methods bound before they were guarded.
+        primitives: Locks, wake-ups, loop entry, clock.
+        grace: How long a canceled coroutine may clean up, in seconds.
+        label: Tells what to call the manager in the log.
+    """
+
+    def __init__(
+        self,
+        loop: BoundLoop,
+        primitives: Primitives,
+        *,
+        grace: float,
+        label: Callable[[], str],
+    ) -> None:
+        self.loop = loop
+        self.raw = loop.raw
+        self.primitives = primitives
+        self.grace = grace
+        self._label = label
+        self.mutex = primitives.mutex()
+        self.queue: deque[Job] = deque()  # jobs that have not begun
+        self.jobs: set[Job] = set()  # those that have, and are not done
+        self._due = False  # start_queued() is on the loop, and has not looked yet
+        self.closing = False  # the manager is being stopped
+        self.inherited = False  # we are in a forked child: nobody will ever run this loop
+        # Futures on the loop that threads wait for past us; their waiters must not hang.
+        self._followed: weakref.WeakSet[Followed] = weakref.WeakSet()
+        # The loop holds its tasks weakly: this keeps the parked ones.
+        self.actors: set[Parked] = set()
+        self.bridged: object = None  # the plug-in that has been told of the loop
+        # Bound once: these are looked up in every call.
+        self._post = loop.call_soon_threadsafe
+        self._create_task = loop.create_task
+        self._start_queued = self.start_queued
+        _live[loop.raw] = weakref.ref(self)
+
+    @property
+    def label(self) -> str:
+        """What to call the manager in the log and in errors."""
+        return self._label()
+
+    # -- from any thread -----------------------------------------------------------------------
+
+    def submit(self, job: Job) -> None:
+        """Hand a job in; the loop begins it at its next turn.
+
+        Safe to call from a destructor that interrupted this very thread in the middle of
+        anything here.
+
+        Raises:
+            Closing: The manager is being stopped.
+        """
+        with self.mutex:
+            if self.closing:
+                raise Closing
+            self.queue.append(job)
+            # What several threads hand in between two turns costs one wake-up. Whoever comes
+            # after start_queued() has cleared the flag, under the mutex, wakes the loop again.
+            due, self._due = self._due, True
+        if not due:
+            self.post(self._start_queued)
+
+    def post(self, callback: Callable[..., object], *args: object) -> None:
+        """Call something on the loop, soon; nothing if the loop is closed by now."""
+        try:
+            self._post(callback, *args)
+        except RuntimeError:
+            if not self.raw.is_closed():  # else the shutdown has ended every job already
+                raise
+
+    def request_cancel(self, job: Job) -> None:
+        """Cancel a job: at once where it has not begun, else on the loop, soon."""
+        with self.mutex:
+            queued = job in self.queue
+            if queued:
+                self.queue.remove(job)
+                self.jobs.add(job)  # until it has its outcome, to be seen by a stop()
+        if queued:
+            self.cancel_unstarted(job)
+        else:
+            self.post(self.cancel, job)
+
+    def cancel_unstarted(self, job: Job) -> None:
+        """End a job that has not begun and is in no queue any more."""
+        job.discard()
+        self.finish(job, exception=asyncio.CancelledError(), cancelled=True)
+
+    def release(self, job: Job) -> bool:
+        """The job's thread goes on without its outcome; False if it has one by now."""
+        with self.mutex:
+            job.released = not job.done
+        if job.released:
+            report(
+                logging.WARNING,
+                "%s: %s did not end within %s s after it was canceled, and goes on without its "
+                "caller",
+                self.label,
+                job.name,
+                self.grace,
+            )
+        return job.released
+
+    def finish(
+        self,
+        job: Job,
+        result: Any = None,
+        *,
+        exception: BaseException | None = None,
+        cancelled: bool = False,
+    ) -> None:
+        """Give a job its outcome and wake the thread that waits; the first outcome counts."""
+        if cancelled and self.closing:
+            exception, cancelled = self.stopped_error(exception), False
+            job.stopped = True
+        with self.mutex:
+            if job.done:
+                return
+            job.result, job.exception, job.cancelled = result, exception, cancelled
+            self.jobs.discard(job)
+            job.done = True
+        if job.timer is not None:
+            self.post(job.timer.cancel)
+        if job.wakeup is not None:
+            job.wakeup.set()
+        if job.future is not None:
+            future, job.future = job.future, None
+            future.settle(job)
+
+    def in_flight(self) -> list[Job]:
+        """The jobs that have begun and are not done; a hint."""
+        with self.mutex:
+            return list(self.jobs)
+
+    def follow(self, future: Followed) -> None:
+        """Have a future end when the loop ends."""
+        with self.mutex:
+            self._followed.add(future)
+
+    def fail_unfinished(self) -> None:
+        """Wake everybody who still waits for something of a loop that ends, or ought to."""
+        with self.mutex:
+            jobs = [*self.jobs, *self.queue]
+            followed = list(self._followed)
+        for job in jobs:
+            self.finish(job, exception=asyncio.CancelledError(), cancelled=True)
+        for future in followed:
+            future.fail(self.stopped_error(None))
+
+    def stopped_error(self, cause: BaseException | None) -> RuntimeError:
+        """What a waiter gets whose manager was stopped."""
+        error = RuntimeError(
+            f"{self.label} was stopped before this call was done. "
+            "Start the manager again, or wait for its work before you stop it."
+        )
+        error.__cause__ = cause
+        return error
+
+    # -- on the loop ---------------------------------------------------------------------------
+
+    def start_queued(self) -> None:
+        """Begin what has been handed in."""
+        with self.mutex:
+            self._due = False
+            jobs, self.queue = self.queue, deque()
+            self.jobs.update(jobs)
+        for job in jobs:
+            self.begin(job)
+
+    def begin_now(self, job: Job) -> None:
+        """On the loop's thread, perhaps between two turns: begin a new job at once.
+
+        Raises:
+            Closing: The manager is being stopped.
+        """
+        with self.mutex:
+            if self.closing:
+                raise Closing
+            self.jobs.add(job)
+        self.begin(job)
+
+    def begin(self, job: Job) -> None:
+        """Make the job's task, or have its actor go on. What goes wrong is the job's outcome."""
+        if isinstance(job, ActorCall):
+            job.actor.serve(job)
+            return
+        wrapped = self._follow(job)
+        task = None
+        try:
+            if job.foreign_context:
+                job.context.run(_nothing)  # raises if entered: asyncio would never step the task
+            if bridge.active is not None:
+                self.tell_bridge(bridge.active, job.context)
+            job.home = self
+            task = self._create_task(wrapped, context=job.context)
+            task.set_name(job.name)
+            job.task = task
+            if not task.done():  # an eager task factory may have run it to its end already
+                task.add_done_callback(job.task_ended)
+        except BaseException as error:
+            wrapped.close()
+            job.discard()
+            self.finish(job, exception=self._explained(error, task))
+
+    def tell_bridge(self, plugin: bridge.Bridge, context: contextvars.Context) -> None:
+        """Work in this context, which comes from another thread, begins on the loop."""
+        if self.bridged is not plugin:
+            self.bridged = plugin
+            plugin.loop_opened(self.raw)
+        plugin.context_moved(context)
+
+    def _explained(self, error: BaseException, task: object) -> BaseException:
+        if isinstance(error, AttributeError) and not asyncio.isfuture(task):
+            return TypeError(
+                f"The task factory of {self.label} returned {task!r}. Have it return a task."
+            )
+        return error
+
+    async def _follow(self, job: Job) -> None:
+        """Carry the coroutine's outcome to its job; nothing of it goes through the loop."""
+        try:
+            result = await job.coro
+        except asyncio.CancelledError as error:
+            self.finish(job, exception=error, cancelled=True)
+            if not job.quiet:
+                raise
+        except BaseException as error:
+            self.finish(job, exception=error)
+        else:
+            self.finish(job, result)
+        finally:
+            if job.task is not None:
+                # It would cost the loop one more turn.
+                job.task.remove_done_callback(job.task_ended)
+            del job  # the exception's traceback holds this frame: no cycle
+
+    def cancel(self, job: Job) -> None:
+        """Cancel a job's task, unless the job was done before this came here.
+
+        The task of an actor lives on, and is not canceled for a call that it has answered, but
+        where the answer came too late for the caller.
+        """
+        if job.task is not None and (job.released or not job.done):
+            job.cut_off = True
+            job.task.cancel()
+
+
+def _nothing() -> None:
+    pass

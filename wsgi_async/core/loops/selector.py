@@ -1,0 +1,47 @@
+"""A selector that makes up for wake-ups that were given in the wrong way."""
+
+from __future__ import annotations
+
+import selectors
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["LOOK", "WatchedSelector"]
+
+LOOK = 1.0
+"""Seconds. A wake-up that was lost comes at most that late."""
+
+
+class WatchedSelector(selectors.DefaultSelector):
+    """The platform's best selector, which never sleeps long while there is work in flight.
+
+    Code that shares an asyncio object between threads wakes another thread's loop by a plain
+    `call_soon()`. That puts the callback on the loop and leaves the loop asleep, perhaps for
+    ever. So a loop with work in flight has a look once a second. Lives as long as its loop; only
+    the thread that runs the loop touches it.
+    """
+
+    busy: Callable[[], bool] | None = None
+    """Whether there is work in flight."""
+    lost: Callable[[], None] | None = None
+    """Called when a look has found a wake-up that was lost."""
+    _looked = False
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """As the base class."""
+        if timeout == 0:
+            events = super().select(0)
+            # The loop slept, we cut that short, and now it has something to do without any event:
+            # the callback was there all the time.
+            if self._looked and not events and self.lost is not None:
+                self.lost()
+            self._looked = False
+            return events
+        if (timeout is None or timeout > LOOK) and self.busy is not None and self.busy():
+            events = super().select(LOOK)
+            self._looked = not events
+            return events
+        self._looked = False
+        return super().select(timeout)

@@ -1,0 +1,161 @@
+"""Submitted jobs that end together, when what they were for is over."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ..base.checks import running_loop
+from ..base.deadlines import Deadline
+from ..base.errors import Closing
+from ..base.log import report
+from ..jobs.wait import wait_for
+
+if TYPE_CHECKING:
+    from ..base.primitives import Wakeup
+    from ..jobs.job import Job, JobFuture
+    from ..runners.runner import Runner
+
+__all__ = ["Ended", "JobGroup"]
+
+
+class Ended(RuntimeError):
+    """A group does not take a job any more, and nothing was started."""
+
+    def __str__(self) -> str:
+        return (
+            "The request that this scope belongs to is over, or its manager was stopped meanwhile. "
+            "Use the manager's submit_task() for work that may outlive the request."
+        )
+
+
+class JobGroup:
+    """Jobs of one manager that `end()` cancels and waits for. Lives until then, and once only.
+
+    It stands between each job and its future, as a user may fill a future while its task still
+    cleans up. All methods may be called from any thread.
+
+    Args:
+        runner: Runs the jobs.
+        ended: It takes none from the beginning.
+    """
+
+    inbox = None  # end() runs no functions for the jobs
+
+    def __init__(self, runner: Runner, *, ended: bool = False) -> None:
+        self._runner = runner
+        self._live = runner.live
+        # All below is guarded by the live loop's mutex. One of our own would be a second lock
+        # that a destructor can want, which interrupts whoever holds the first.
+        self._ended = ended
+        self._jobs: dict[Job, JobFuture] = {}  # not done
+        self._entering: set[Job] = set()  # those that are not in the loop's queue yet
+        self._wakeup: Wakeup | None = None  # of the thread that waits in end()
+
+    # -- for the manager and the loop ----------------------------------------------------------
+
+    def submit(self, runner: Runner, job: Job, future: JobFuture) -> None:
+        """Hand a job in that ends with the group.
+
+        Args:
+            runner: The manager's present one.
+            job: A new job.
+            future: What its outcome is for.
+
+        Raises:
+            Ended: The group has ended, or is of the manager's life before a `stop()`.
+            Closing: The manager is being stopped.
+        """
+        with self._live.mutex:
+            if self._ended or runner is not self._runner:
+                raise Ended
+            self._jobs[job] = future
+            self._entering.add(job)
+        job.future = self
+        try:
+            self._live.submit(job)
+        except Closing:
+            job.future = None
+            self._discard(job)
+            raise
+        except BaseException:
+            self._entered(job)  # a signal handler raised when it was in the queue, perhaps
+            raise
+        self._entered(job)
+
+    def _entered(self, job: Job) -> None:
+        with self._live.mutex:
+            self._entering.discard(job)
+            late = self._ended
+        # end() leaves those alone that are on their way in. One of the two sees the other.
+        if late:
+            self._live.request_cancel(job)
+
+    def settle(self, job: Job) -> None:
+        """Hand the outcome of a job that is done on to its future. For the loop."""
+        with self._live.mutex:
+            future = self._jobs[job]
+        try:
+            future.settle(job)
+        finally:
+            self._discard(job)
+
+    def _discard(self, job: Job) -> None:
+        with self._live.mutex:
+            self._entering.discard(job)
+            self._jobs.pop(job, None)
+            wakeup = None if self._jobs else self._wakeup
+        if wakeup is not None:
+            wakeup.set()
+
+    # -- for the owner -------------------------------------------------------------------------
+
+    @property
+    def done(self) -> bool:
+        """Whether no job is left. Without the mutex: who takes the last one out wakes us after."""
+        return not self._jobs
+
+    def end(self) -> None:
+        """Refuse new jobs, cancel those that are left, and wait for all of them together.
+
+        The wait takes as long as the manager's grace at most. A job that resists is logged by
+        name, and continues. A thread that runs an event loop does not wait: the tasks may be on
+        that very loop.
+        """
+        live = self._live
+        if live.inherited:
+            return  # before the mutex: another thread may have held it at the fork
+        with live.mutex:
+            self._ended = True
+            jobs = [job for job in self._jobs if job not in self._entering]
+            idle = not self._jobs
+        if idle:
+            return
+        for job in jobs:
+            live.request_cancel(job)
+        if running_loop() is None:
+            self._wait()
+            self._complain()
+
+    def _wait(self) -> None:
+        wakeup = self._runner.borrow()
+        try:
+            with self._live.mutex:
+                self._wakeup = wakeup
+            wait_for(self, wakeup, Deadline(self._live.grace))
+        finally:
+            with self._live.mutex:
+                self._wakeup = None
+            self._runner.give_back(wakeup)
+
+    def _complain(self) -> None:
+        with self._live.mutex:
+            jobs = list(self._jobs)
+        for job in jobs:
+            report(
+                logging.WARNING,
+                "%s: %s did not end within %s s after its request, and continues",
+                self._live.label,
+                job.name,
+                self._live.grace,
+            )

@@ -1,0 +1,205 @@
+"""The future that a thread can wait for: what `submit_task()` returns."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..base.checks import check_timeout, inherited_error, refuse_in_event_loop
+from ..base.coroutines import need_stack
+from ..base.deadlines import Deadline, bounded, within
+from ..base.log import report
+from ..base.settings import primitives
+from ..jobs.wait import wait_for
+from ..runners.resident import wakeup_here
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ..base.primitives import Wakeup
+    from ..jobs.inbox import Inbox
+    from ..jobs.job import Job
+    from ..runners.runner import Runner
+
+__all__ = ["SyncFuture"]
+
+T = TypeVar("T")
+
+
+class SyncFuture(concurrent.futures.Future[T]):
+    """The result of a submitted task, for a thread that waits for it.
+
+    It is a `concurrent.futures.Future`: `concurrent.futures.wait()`, `as_completed()` and
+    `asyncio.wrap_future()` take it, and a coroutine can `await` it. You get one from
+    `submit_task()`, or make one and fill it with `set_result()` or `set_exception()`. Lives as
+    long as somebody holds it. All methods may be called from any thread.
+
+    It differs in this from its base class:
+
+    - `cancel()` asks for the cancellation of the task. `cancelled()` is true once the task has
+      ended that way, after its cleanup.
+    - No wait goes on after the request's deadline, or when the manager is stopped.
+    - An exception that nobody retrieves is logged.
+    """
+
+    # Class attributes are the defaults. The first two are set until there is an outcome, by the
+    # thread that makes the future, and taken back by the one that settles it.
+    _runner: Runner | None = None
+    _job: Job | None = None
+    _unretrieved: BaseException | None = None
+    _name = "a future"
+    _blocked: list[Wakeup]
+    """Of the threads that wait. Appended to before a thread looks whether the future is done, and
+    read after it is: one of the two sees the other."""
+
+    def __repr__(self) -> str:
+        state = "cancelled" if self.cancelled() else "finished" if self.done() else "pending"
+        return f"<{type(self).__name__} of {self._name}, {state}, at {id(self):#x}>"
+
+    def attach(self, runner: Runner, job: Job) -> None:
+        """Have it carry this job's outcome. For the manager; once, before the job is handed in."""
+        self._runner, self._job, self._name = runner, job, job.name
+        job.future = self
+
+    def __del__(self) -> None:
+        if (error := self._unretrieved) is not None:
+            report(
+                logging.ERROR,
+                "The exception of the submitted task %s was never retrieved",
+                self._name,
+                error=error,
+            )
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return asyncio.wrap_future(self).__await__()
+
+    # -- asking --------------------------------------------------------------------------------
+
+    def running(self) -> bool:
+        """Whether the task has begun and is not done."""
+        job = self._job
+        return super().running() if job is None else job.task is not None and not self.done()
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the outcome; return the result or raise what the coroutine raised.
+
+        Args:
+            timeout: Seconds to wait. `None` waits until the request's deadline, or forever if
+                there is none. The task continues after a timeout.
+
+        Raises:
+            TimeoutError: The time has passed.
+            concurrent.futures.CancelledError: The task was canceled.
+            RuntimeError: The manager was stopped, the process was forked, or this thread is
+                running an event loop.
+        """
+        try:
+            self._wait_or_raise(timeout)
+            return super().result(0)
+        finally:
+            del self  # the exception's traceback holds this frame: no cycle
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the outcome and return the exception, `None` if there is a result.
+
+        Arguments and errors are those of `result()`.
+        """
+        self._wait_or_raise(timeout)
+        return super().exception(0)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until there is an outcome; `False` after `timeout` seconds, or at the deadline.
+
+        Raises:
+            RuntimeError: The process was forked, or this thread is running an event loop.
+        """
+        return self.done() or self._wait(self._limit(timeout))
+
+    def _wait_or_raise(self, timeout: float | None) -> None:
+        if not self.done():
+            seconds = self._limit(timeout)
+            if not self._wait(seconds):
+                raise TimeoutError(
+                    f"There was no result {within(timeout, seconds)}. "
+                    "The task continues: wait again, or cancel() it."
+                )
+        self._unretrieved = None
+
+    def _limit(self, timeout: float | None) -> float | None:
+        return bounded(check_timeout(timeout))
+
+    def _wait(self, timeout: float | None) -> bool:
+        self._check()
+        runner = self._runner
+        wakeup = wakeup_here() or primitives.borrow() if runner is None else runner.borrow()
+        blocked = self.__dict__.setdefault("_blocked", [])
+        if not blocked:
+            self._tell_blocked()
+        blocked.append(wakeup)
+        try:
+            return wait_for(_Outcome(self), wakeup, None if timeout is None else Deadline(timeout))
+        finally:
+            blocked.remove(wakeup)
+            (primitives if runner is None else runner).give_back(wakeup)
+
+    def _check(self) -> None:
+        """Raise if this thread cannot wait for it."""
+        need_stack()
+        refuse_in_event_loop("await this future")
+        if self._runner is not None and self._runner.live.inherited:
+            raise inherited_error(self._runner.live.label)
+
+    def _tell_blocked(self) -> None:
+        if "_told" not in self.__dict__:
+            self._told = True
+            self.add_done_callback(_wake_blocked)
+
+    # -- ending --------------------------------------------------------------------------------
+
+    def cancel(self) -> bool:
+        """Ask for the cancellation; `False` if there is a result or an exception already.
+
+        The coroutine may clean up first, or refuse: `cancelled()` tells how it ended.
+        """
+        runner, job = self._runner, self._job
+        if runner is None or job is None:
+            return super().cancel()
+        if not self.done():
+            runner.live.request_cancel(job)
+            return True
+        return self.cancelled()
+
+    def settle(self, job: Job) -> None:
+        """Take over the outcome of its job. For the loop."""
+        self._runner = self._job = None
+        try:
+            if job.cancelled:
+                super().cancel()
+                self.set_running_or_notify_cancel()  # tells concurrent.futures.wait()
+            elif job.exception is None:
+                self.set_result(job.result)
+            else:
+                self._unretrieved = None if job.stopped else job.exception
+                self.set_exception(job.exception)
+        except concurrent.futures.InvalidStateError:
+            self._unretrieved = None  # somebody has filled it by hand
+
+
+class _Outcome:
+    """What a thread waits for that waits for a future. Lives as long as the wait."""
+
+    inbox: Inbox | None = None
+
+    def __init__(self, future: concurrent.futures.Future[Any]) -> None:
+        self._future = future
+
+    @property
+    def done(self) -> bool:
+        return self._future.done()
+
+
+def _wake_blocked(future: concurrent.futures.Future[Any]) -> None:
+    for wakeup in list(future.__dict__["_blocked"]):
+        wakeup.set()

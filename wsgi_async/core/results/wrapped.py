@@ -1,0 +1,127 @@
+"""Other libraries' futures as a `SyncFuture`."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..base.checks import running_loop
+from ..loops.live_loop import live_loop_of
+from .sync_future import SyncFuture
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["WrappedFuture", "async_to_sync_future"]
+
+T = TypeVar("T")
+
+
+def async_to_sync_future(
+    future: asyncio.Future[T] | concurrent.futures.Future[T],
+) -> SyncFuture[T]:
+    """Wrap a future so that a thread can wait for it.
+
+    Result, exception (a `BaseException` too) and cancellation arrive; canceling the wrapper
+    cancels the future. May be called from any thread, also in a coroutine.
+
+    Args:
+        future: The future; for an `asyncio.Future` its loop must be open, or the future done.
+
+    Raises:
+        TypeError: It is neither kind of future.
+        RuntimeError: Its loop is closed, and it will never be done.
+    """
+    if isinstance(future, concurrent.futures.Future):
+        wrapped = WrappedFuture[T](future.cancel)
+        future.add_done_callback(wrapped.copy)
+        return wrapped
+    if not asyncio.isfuture(future):
+        raise TypeError(
+            f"{future!r} is not a future. Give an asyncio.Future or a concurrent.futures.Future."
+        )
+    loop = future.get_loop()
+    wrapped = WrappedFuture[T](partial(_call_on, loop, future.cancel))
+    if future.done():
+        wrapped.copy(future)
+        return wrapped
+    live = live_loop_of(loop)
+    if live is not None:
+        live.follow(wrapped)  # a stop() of our manager must not leave its waiter hanging
+    # An asyncio future is not thread-safe: what touches it has to run on its loop.
+    _call_on(loop, future.add_done_callback, wrapped.copy_late)
+    return wrapped
+
+
+class WrappedFuture(SyncFuture[T]):
+    """A `SyncFuture` that follows another library's future. Lives as long as either."""
+
+    def __init__(self, cancel_source: Callable[[], object]) -> None:
+        super().__init__()
+        self._cancel_source = cancel_source
+        self._pid = os.getpid()
+
+    def _check(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                "This future follows one of the parent process, and will never be done after a "
+                "fork. Start its work in this process."
+            )
+        super()._check()
+
+    def cancel(self) -> bool:
+        """Cancel the future that it follows; `False` if that is done already."""
+        if self.done():
+            return self.cancelled()
+        self._cancel_source()
+        return True
+
+    def copy(self, source: asyncio.Future[T] | concurrent.futures.Future[T]) -> None:
+        """Take over the outcome of a future that is done."""
+        if source.cancelled():
+            if concurrent.futures.Future.cancel(self):
+                self.set_running_or_notify_cancel()
+        elif (error := source.exception()) is not None:
+            self._fill(error)
+        else:
+            self._fill(None, source.result())
+
+    def copy_late(self, source: asyncio.Future[T]) -> None:
+        """As `copy()`, for a future that its waiters have seen pending.
+
+        If a `stop()` of our manager has canceled it, they get the error that says so.
+        """
+        live = live_loop_of(source.get_loop())
+        if source.cancelled() and live is not None and live.closing:
+            self.fail(live.stopped_error(asyncio.CancelledError()))
+        else:
+            self.copy(source)
+
+    def fail(self, error: RuntimeError) -> None:
+        """The loop has ended without the source."""
+        self._fill(error)
+
+    def _fill(self, error: BaseException | None, result: Any = None) -> None:
+        try:
+            if error is not None:
+                self.set_exception(error)
+            else:
+                self.set_result(result)
+        except concurrent.futures.InvalidStateError:
+            pass  # the loop has ended, or the source after all
+
+
+def _call_on(loop: asyncio.AbstractEventLoop, fn: Callable[..., Any], *args: Any) -> None:
+    if running_loop() is loop:
+        fn(*args)
+        return
+    try:
+        loop.call_soon_threadsafe(fn, *args)
+    except RuntimeError:
+        raise RuntimeError(
+            "The future's event loop is closed, so it will never be done. "
+            "Wrap it while its loop is open."
+        ) from None

@@ -1,0 +1,91 @@
+"""The keeper: a thread of the manager's own, on which its loop lives."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ..base.log import report
+from ..loops.entering import LoopEntry
+from . import resident
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Callable
+
+    from ..base.primitives import Wakeup
+    from ..jobs.job import Job
+    from ..loops.live_loop import LiveLoop
+
+__all__ = ["Keeper"]
+
+
+class Keeper:
+    """Runs one loop on a thread of its own, which does nothing else.
+
+    A call from any thread is a hop: the job goes to the loop, and the caller blocks until the
+    keeper wakes it. Lives from a manager's `start()` to its `stop()`.
+
+    Args:
+        live: The live loop.
+    """
+
+    resident = False
+
+    def __init__(self, live: LiveLoop) -> None:
+        self.live = live
+        self.begin: Callable[[Job], None] = live.submit
+        self._primitives = live.primitives
+        self.give_back = live.primitives.give_back
+        self._thread: threading.Thread | None = None
+
+    def start(self, close: Callable[[], None], name: str) -> None:
+        """Start the thread; on return the loop is running.
+
+        Args:
+            close: Run in the keeper's thread as the last thing it does.
+            name: The thread's name.
+
+        Raises:
+            RuntimeError: The process cannot start another thread.
+        """
+        running = self._primitives.borrow()
+        self.live.raw.call_soon(running.set)
+        self._thread = self._primitives.start_thread(lambda: self._run(close), name)
+        running.wait()
+        self._primitives.give_back(running)
+
+    # -- from any thread -----------------------------------------------------------------------
+
+    def borrow(self) -> Wakeup:
+        """A wake-up for one wait of the current thread."""
+        return resident.wakeup_here() or self._primitives.borrow()
+
+    def leave(self) -> None:
+        """End the loop's run; the keeper looks whether it is being stopped. Takes no lock."""
+        self.live.post(self.live.loop.stop)
+
+    def join(self, timeout: float) -> None:
+        """Wait for the thread's end."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    # -- in the keeper's thread ----------------------------------------------------------------
+
+    def _run(self, close: Callable[[], None]) -> None:
+        live = self.live
+        entry = LoopEntry(live)
+        try:
+            while not live.closing:
+                entry.enter()
+        except BaseException as error:
+            # Not from a task: the loop itself is broken, for example its selector.
+            live.closing = True
+            report(
+                logging.ERROR,
+                "%s: the event loop failed and is being closed",
+                live.label,
+                error=error,
+            )
+        finally:
+            close()

@@ -1,0 +1,155 @@
+"""Running one coroutine for a thread that waits for it: what `AsyncioLoopManager.run()` does."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..base.checks import check_timeout
+from ..base.coroutines import need_stack
+from ..base.deadlines import Deadline, request_deadline, time_left, within
+from ..base.errors import TaskCancelledError
+from ..jobs import bridge
+from ..jobs.contexts import copy_changes
+from ..jobs.job import Job, current_caller
+from ..jobs.wait import finish_inbox, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from ..base.primitives import Wakeup
+    from .runner import Runner
+
+__all__ = ["complete", "run"]
+
+T = TypeVar("T")
+
+
+def run(
+    runner: Runner,
+    coro: Coroutine[Any, Any, T],
+    *,
+    timeout: float | None = None,
+    context: contextvars.Context | None = None,
+    copy_back: bool = True,
+    quiet: bool = False,
+) -> T:
+    """Run a coroutine to its end on a runner's loop; return its result or raise what it raised.
+
+    From any thread that runs no event loop.
+
+    Args:
+        runner: Runs the loop.
+        coro: The coroutine. If it is not taken, it is closed.
+        timeout: Seconds; see `AsyncioLoopManager.run()`, as for the next two.
+        context: The context that it runs in.
+        copy_back: Whether the caller sees the context variables that it set.
+        quiet: Its task does not raise the CancelledError that the caller gets.
+
+    Raises:
+        Closing: The manager is being stopped.
+        TimeoutError: The time has passed.
+        BaseException: What the coroutine raised.
+    """
+    try:
+        need_stack()
+        seconds = None if timeout is None else check_timeout(timeout)
+        if request_deadline.get() is not None:
+            seconds = time_left(seconds)
+        before = None if context is None else context.copy()
+        own = contextvars.copy_context() if context is None else context
+        job = Job(coro, own, current_caller.get())
+        own.run(current_caller.set, job)
+    except BaseException:
+        coro.close()
+        raise
+    job.foreign_context = context is not None
+    job.quiet = quiet
+    try:
+        complete(runner, job, seconds)
+    finally:
+        if copy_back:
+            copy_changes(own, before)
+        if context is not None and job.done:
+            context.run(current_caller.set, None)
+    return _outcome(job, timeout, seconds)
+
+
+def complete(runner: Runner, job: Job, seconds: float | None) -> None:
+    """Hand a job in and wait for it; cancel it where the time passes or the wait is interrupted.
+
+    Args:
+        runner: Runs the loop.
+        job: A new job. Afterwards it is done, or released.
+        seconds: How long to wait; None without a limit.
+
+    Raises:
+        Closing: The manager is being stopped; the job was not taken.
+        BaseException: What a signal handler raised in the waiting main thread.
+    """
+    job.wakeup = wakeup = runner.borrow()
+    if seconds is not None:
+        job.deadline = Deadline(seconds)
+    try:
+        runner.begin(job)
+        if not wait_for(job, wakeup, job.deadline):
+            _give_up(runner, job, wakeup, cancelled=job.expired)
+    except BaseException:
+        if not job.done:
+            _give_up(runner, job, wakeup)
+        raise
+    finally:
+        finish_inbox(job.inbox)
+        runner.give_back(wakeup)
+
+
+def _give_up(runner: Runner, job: Job, wakeup: Wakeup, *, cancelled: bool = False) -> None:
+    """Cancel a job whose thread cannot wait any longer, and wait for its cleanup, bounded.
+
+    Args:
+        runner: Runs the loop.
+        job: The job.
+        wakeup: The thread's.
+        cancelled: The loop has canceled it already. Twice would interrupt its cleanup.
+    """
+    live = runner.live
+    job.expired = True
+    if not cancelled:
+        live.request_cancel(job)
+    if not wait_for(job, wakeup, Deadline(live.grace)):
+        live.release(job)
+
+
+def _outcome(job: Job, timeout: float | None, seconds: float | None) -> Any:
+    error = job.exception
+    try:
+        if job.expired and not job.stopped and _is_ordinary(error):
+            raise TimeoutError(
+                f"{job.name} did not end {within(timeout, seconds)} and was canceled. "
+                "Give it more time, or submit_task() what may continue in the background."
+            ) from (None if job.cancelled else error)
+        if error is None:
+            return job.result
+        if job.cancelled:
+            raise _cancelled_error(error) from error.__cause__
+        raise error
+    finally:
+        job.exception = None
+        del error, job  # the traceback holds this frame: no cycle
+
+
+def _cancelled_error(error: BaseException) -> BaseException:
+    if isinstance(error, TaskCancelledError):
+        return error
+    return TaskCancelledError(*error.args).with_traceback(error.__traceback__)
+
+
+def _is_ordinary(error: BaseException | None) -> bool:
+    return error is None or isinstance(error, (Exception, asyncio.CancelledError))
+
+
+def look_for_bridges() -> None:
+    """Load the plug-in of a library that has been imported by now."""
+    if bridge.plugins:
+        bridge.look()
