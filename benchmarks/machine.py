@@ -20,8 +20,7 @@ PACKAGES = (
     "flask",
     "werkzeug",
     "gunicorn",
-    "httpx",
-    "sniffio",
+    "httpx2",
     "uvloop",
 )
 """Packages whose versions matter."""

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 from flask import Flask, request
 
 from wsgi_async import AsyncLoopMiddleware, loop_from, loop_resource
@@ -22,18 +22,18 @@ CALLS = 5
 
 flask = Flask(__name__)
 
-tls = httpx.create_ssl_context()
+tls = httpx2.create_ssl_context()
 """Made once: it takes most of the time that making a client takes."""
 
 
 @loop_resource
-async def kept_client() -> AsyncIterator[httpx.AsyncClient]:
+async def kept_client() -> AsyncIterator[httpx2.AsyncClient]:
     """Keep a client, with its connections, for each loop."""
-    async with httpx.AsyncClient() as client:
+    async with httpx2.AsyncClient() as client:
         yield client
 
 
-async def ask(client: httpx.AsyncClient, port: str) -> str:
+async def ask(client: httpx2.AsyncClient, port: str) -> str:
     """Make the calls, all at once; return what all of them answered."""
     url = f"http://127.0.0.1:{port}/"
     answers = await asyncio.gather(*(client.get(url) for _ in range(CALLS)))
@@ -50,13 +50,13 @@ async def ask_with_kept(port: str) -> str:
 
 async def ask_with_new(port: str) -> str:
     """Make the calls with a client that lives as long, the same as the one that is kept."""
-    async with httpx.AsyncClient() as client:
+    async with httpx2.AsyncClient() as client:
         return await ask(client, port)
 
 
 async def ask_with_cheap(port: str) -> str:
     """Make the calls with a client that lives as long, as cheap as it can be had."""
-    async with httpx.AsyncClient(verify=tls, trust_env=False) as client:
+    async with httpx2.AsyncClient(verify=tls, trust_env=False) as client:
         return await ask(client, port)
 
 

@@ -8,11 +8,10 @@ sends nothing but a plain GET, follows no redirect, and shows nothing of an answ
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import Iterable
 from contextlib import aclosing
-from typing import cast
 
-import httpx
+import httpx2
 
 from example_app.clients import http_client
 from example_app.models import CheckResult, Watched
@@ -21,7 +20,7 @@ from example_app.models import CheckResult, Watched
 MAX_BODY_BYTES = 256 * 1024
 
 # A server may close an idle connection at the very moment in which it is used again.
-_CUT_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
+_CUT_OFF = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 
 async def check_all(watched: Iterable[Watched], *, timeout: float) -> list[CheckResult]:
@@ -36,7 +35,7 @@ async def check_all(watched: Iterable[Watched], *, timeout: float) -> list[Check
 
 
 class _Exchange:
-    """One request as httpx traces it: was a connection opened, when did the status come."""
+    """One request as httpx2 traces it: was a connection opened, when did the status come."""
 
     def __init__(self) -> None:
         self.at = time.time()
@@ -46,7 +45,7 @@ class _Exchange:
         self.latency_ms: float | None = None
 
     async def trace(self, event: str, _info: object) -> None:
-        """Called by httpx for each of its steps."""
+        """Called by httpx2 for each of its steps."""
         if event == "connection.connect_tcp.complete":
             self.opened += 1
 
@@ -59,7 +58,7 @@ class _Exchange:
         return CheckResult(url_id, self.at, self.status, error, self.latency_ms, reused)
 
 
-async def _check(client: httpx.AsyncClient, watched: Watched, timeout: float) -> CheckResult:
+async def _check(client: httpx2.AsyncClient, watched: Watched, timeout: float) -> CheckResult:
     exchange = _Exchange()
     error = None
     try:
@@ -70,16 +69,16 @@ async def _check(client: httpx.AsyncClient, watched: Watched, timeout: float) ->
                 if exchange.opened or exchange.status is not None:
                     raise
                 await _get(client, watched.url, exchange)
-    except (TimeoutError, httpx.HTTPError, httpx.InvalidURL) as problem:
+    except (TimeoutError, httpx2.HTTPError, httpx2.InvalidURL) as problem:
         error = _in_words(problem, timeout)
     return exchange.result(watched.id, error)
 
 
-async def _get(client: httpx.AsyncClient, url: str, exchange: _Exchange) -> None:
+async def _get(client: httpx2.AsyncClient, url: str, exchange: _Exchange) -> None:
     async with client.stream("GET", url, extensions={"trace": exchange.trace}) as response:
         exchange.answered(response.status_code)
-        # httpx says iterator, and makes a generator: close it here, not when it is collected.
-        async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as chunks:
+        # We may break off early: close the generator here, not when it is collected.
+        async with aclosing(response.aiter_raw()) as chunks:
             size = 0
             async for chunk in chunks:
                 size += len(chunk)
@@ -90,7 +89,7 @@ async def _get(client: httpx.AsyncClient, url: str, exchange: _Exchange) -> None
 def _in_words(problem: Exception, timeout: float) -> str:
     if isinstance(problem, TimeoutError):
         return f"no answer within {timeout:g} s"
-    if isinstance(problem, httpx.ConnectError):
+    if isinstance(problem, httpx2.ConnectError):
         return f"no connection ({_reason(problem)})"
     if isinstance(problem, _CUT_OFF):
         return "the connection was cut off"
@@ -98,7 +97,7 @@ def _in_words(problem: Exception, timeout: float) -> str:
 
 
 def _reason(problem: Exception) -> str:
-    """The system's own words where there are some: httpx wraps them several levels deep."""
+    """The system's own words where there are some: httpx2 wraps them several levels deep."""
     deepest: BaseException = problem
     while (cause := deepest.__cause__ or deepest.__context__) is not None:
         deepest = cause

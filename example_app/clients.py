@@ -1,4 +1,4 @@
-"""One `httpx.AsyncClient` for each event loop, open for as long as the loop lives.
+"""One `httpx2.AsyncClient` for each event loop, open for as long as the loop lives.
 
 Every worker thread of the server has its own loop, so every worker thread has its own client, and
 its connections stay open from one request to the next. A client works on its loop only and must be
@@ -10,20 +10,20 @@ import ssl
 from collections.abc import AsyncGenerator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
-import httpx
+import httpx2
 
 from wsgi_async import loop_resource
 
 
 @loop_resource
-async def http_client() -> AsyncGenerator[httpx.AsyncClient, None]:
+async def http_client() -> AsyncGenerator[httpx2.AsyncClient, None]:
     """What each loop opens; a coroutine awaits its loop's own."""
-    async with httpx.AsyncClient(
+    async with httpx2.AsyncClient(
         headers={"User-Agent": "wsgi_async-status-board"},
         # Each check has one time limit for all of it (see checks.py).
-        timeout=None,  # noqa: S113
+        timeout=None,
         # Longer than the interval between two rounds, or no connection would be there to reuse.
-        limits=httpx.Limits(max_keepalive_connections=40, keepalive_expiry=300),
+        limits=httpx2.Limits(max_keepalive_connections=40, keepalive_expiry=300),
         # A proxy would answer for the address, and not at all for one on this machine.
         trust_env=False,
         verify=_ssl_context(),
@@ -36,4 +36,4 @@ async def http_client() -> AsyncGenerator[httpx.AsyncClient, None]:
 @functools.cache
 def _ssl_context() -> ssl.SSLContext:
     """Loading the certificates takes tens of milliseconds: once a process, not once a thread."""
-    return httpx.create_ssl_context()
+    return httpx2.create_ssl_context()

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-import httpx
+import httpx2
 
 MAX_LENGTH = 500
 
@@ -20,11 +20,11 @@ def clean_url(text: str) -> str:
     text = text.strip()
     _check_text(text)
     try:
-        parts, url = urlsplit(text), httpx.URL(text)
+        parts, url = urlsplit(text), httpx2.URL(text)
         port, _ = parts.port, url.host  # both are parsed only when they are looked at
     except ValueError as error:
         raise FormError(_in_words(error)) from None
-    except httpx.InvalidURL as error:
+    except httpx2.InvalidURL as error:
         raise FormError(_in_words(error)) from None
     _check_parts(parts.scheme, url)
     if port == 0 or (url.port or 0) > 65535:
@@ -45,7 +45,7 @@ def _check_text(text: str) -> None:
         raise FormError("An address has no spaces, backslashes or control characters in it.")
 
 
-def _check_parts(scheme: str, url: httpx.URL) -> None:
+def _check_parts(scheme: str, url: httpx2.URL) -> None:
     if scheme not in {"http", "https"}:
         raise FormError("The address must start with http:// or https://.")
     if url.userinfo:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-import httpx
+import httpx2
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
@@ -20,9 +20,9 @@ from wsgi_async import loop_resource
 
 
 @loop_resource
-async def client() -> AsyncIterator[httpx.AsyncClient]:
+async def client() -> AsyncIterator[httpx2.AsyncClient]:
     """Keep a client, with its connections, for each loop."""
-    async with httpx.AsyncClient() as opened:
+    async with httpx2.AsyncClient() as opened:
         yield opened
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 async def look_up(name: str) -> str:
-    await asyncio.sleep(0.01)  # in earnest: a database, another service
+    await asyncio.sleep(0.01)  # in your app: a database, another service
     return f"{name} found"
 
 

@@ -22,7 +22,7 @@ def loop(request: Request) -> AsyncioLoopManager:
 
 
 async def greet(name: str) -> str:
-    await asyncio.sleep(0.01)  # in earnest: a database, another service
+    await asyncio.sleep(0.01)  # in your app: a database, another service
     return f"Hello, {name}!"
 
 

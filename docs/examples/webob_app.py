@@ -13,7 +13,7 @@ visits: list[str] = []
 
 
 async def write_down(path: str) -> None:
-    await asyncio.sleep(0.01)  # in earnest: the audit log
+    await asyncio.sleep(0.01)  # in your app: the audit log
     visits.append(path)
 
 

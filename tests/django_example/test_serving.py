@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-import httpx
+import httpx2
 import pytest
 
 from tests.django_example.board import board, forget, manage, watch
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.gunicorn
 
 
-def visitor(server: Server) -> httpx.Client:
+def visitor(server: Server) -> httpx2.Client:
     """A client that keeps its cookies, as a browser does."""
     base_url = f"http://127.0.0.1:{server.port}"
-    return httpx.Client(base_url=base_url, trust_env=False, follow_redirects=True, timeout=LIMIT)
+    return httpx2.Client(base_url=base_url, trust_env=False, follow_redirects=True, timeout=LIMIT)
 
 
-def post(client: httpx.Client, path: str, **fields: str) -> httpx.Response:
+def post(client: httpx2.Client, path: str, **fields: str) -> httpx2.Response:
     """Send a form of the board's."""
     return client.post(path, data=fields | {"csrfmiddlewaretoken": client.cookies["csrftoken"]})
 
 
-def shown(client: httpx.Client) -> list[str]:
+def shown(client: httpx2.Client) -> list[str]:
     return [row["url"] for row in client.get("/api/status").json()["urls"]]
 
 

@@ -18,6 +18,7 @@ from example_app.forms import MAX_LENGTH, FormError, clean_url
         ("http://127.0.0.1:8000/", "http://127.0.0.1:8000/"),
         ("http://[::1]:8000/", "http://[::1]:8000/"),
         ("http://münchen.example/ü", "http://xn--mnchen-3ya.example/%C3%BC"),
+        ("http://xn--a.example/", "http://xn--a.example/"),
         ("http://example.org/<script>", "http://example.org/%3Cscript%3E"),
     ],
 )
@@ -44,7 +45,8 @@ def test_an_address_is_kept_in_one_form(entered: str, kept: str) -> None:
         ("http://a..b/", "host name is not valid"),
         (f"http://{'a' * 64}.example/", "host name is not valid"),
         ("http://exa<mple.org/", "not allowed"),
-        ("http://xn--a/", "host name cannot be read"),
+        ("http://a-.xn--mnchen-3ya.example/", "host name cannot be read"),
+        ("http://☃.example/", "host name cannot be read"),
         ("http://[::1/", "host name cannot be read"),
         ("http://example.org:port/", "port must be"),
         ("http://example.org:0/", "port must be"),

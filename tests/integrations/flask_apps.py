@@ -7,7 +7,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 from flask import Flask, Response, g, request
 
 from wsgi_async import loop_resource
@@ -28,9 +28,9 @@ def say(line: str) -> None:
 
 
 @loop_resource
-async def client() -> AsyncIterator[httpx.AsyncClient]:
+async def client() -> AsyncIterator[httpx2.AsyncClient]:
     """Keeps its connections open from one request to the next."""
-    async with httpx.AsyncClient(timeout=20) as one:
+    async with httpx2.AsyncClient(timeout=20) as one:
         yield one
 
 

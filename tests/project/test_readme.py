@@ -87,7 +87,7 @@ thread = Thread(target=lambda: answers.append(Client(app).get("/").json))
 thread.start()
 thread.join()
 ((first, second),) = answers
-assert first == second and "httpx" in first, answers
+assert first == second and "httpx2" in first, answers
 """
 
 FLASK = """

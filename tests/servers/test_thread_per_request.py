@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 from weakref import WeakKeyDictionary
 
-import httpx
+import httpx2
 import pytest
 
 from tests.servers.process import LIMIT, run_script
@@ -68,7 +68,7 @@ class Application:
 
     def __init__(self, upstream: str) -> None:
         self._upstream = upstream
-        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient]
+        self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient]
         self._clients = WeakKeyDictionary()
         self.managers: set[AsyncioLoopManager] = set()
         self.threads: set[str] = set()
@@ -94,7 +94,7 @@ class Application:
             client = self._clients.get(loop)
             if client is None:
                 # Without proxies and certificates, which take longer than the requests.
-                client = httpx.AsyncClient(trust_env=False, verify=False, timeout=LIMIT)
+                client = httpx2.AsyncClient(trust_env=False, verify=False, timeout=LIMIT)
                 self._clients[loop] = client
         return (await client.get(self._upstream)).status_code
 
