@@ -7,15 +7,21 @@ Wrap an app in `AsyncLoopMiddleware`, and find the worker thread's `AsyncioLoopM
 from .core import (
     AsyncioLoopManager,
     LoopResource,
+    LoopThreadPoolExecutor,
     ManagerNotFound,
     SyncFuture,
+    TaskCancelledError,
     UnknownAsyncTaskError,
     async_to_sync,
     async_to_sync_future,
+    current_manager,
     get_or_create_loop_manager,
     get_parent_thread,
     loop_resource,
+    run,
+    run_in_calling_thread,
 )
+from .core.jobs.bridge import plugins as _plugins
 from .middleware import AsyncLoopMiddleware, loop_from, scope_from
 from .scopes import RequestScope
 
@@ -25,15 +31,23 @@ __all__ = [
     "AsyncLoopMiddleware",
     "AsyncioLoopManager",
     "LoopResource",
+    "LoopThreadPoolExecutor",
     "ManagerNotFound",
     "RequestScope",
     "SyncFuture",
+    "TaskCancelledError",
     "UnknownAsyncTaskError",
     "async_to_sync",
     "async_to_sync_future",
+    "current_manager",
     "get_or_create_loop_manager",
     "get_parent_thread",
     "loop_from",
     "loop_resource",
+    "run",
+    "run_in_calling_thread",
     "scope_from",
 ]
+
+# Loaded when somebody has imported asgiref.
+_plugins["asgiref.sync"] = "wsgi_async.bridges.asgiref"

@@ -1,10 +1,10 @@
 """The WSGI middleware: an event loop for every worker thread.
 
-Each worker thread of the server gets a loop of its own, which lives as long as the thread. While
-a request runs, the loop's `AsyncioLoopManager` is in `environ["async.loop"]`; work that was
-submitted to it goes on between the requests, and the loop is closed when the thread ends. What must
-end with the request is for the `RequestScope` in `environ["async.scope"]`. Wrap the application
-once, outermost::
+Each worker thread of the server gets an event loop of its own, which lives as long as the thread.
+While a request runs, its `AsyncioLoopManager` is in `environ["async.loop"]`; tasks that are
+submitted to it keep running between requests, and the loop is closed when the thread ends. For
+tasks that must end with the request, use the `RequestScope` in `environ["async.scope"]`. Wrap the
+application once, outermost::
 
     from wsgi_async import AsyncLoopMiddleware, loop_from
 
@@ -16,24 +16,19 @@ once, outermost::
 
     app = AsyncLoopMiddleware(app)
 
-With Flask this is `app.wsgi_app = AsyncLoopMiddleware(app.wsgi_app)`, with Django
-`application = AsyncLoopMiddleware(get_wsgi_application())`; in a view of either it is
-`loop_from(request.environ)`.
+With Flask, use `wsgi_async.integrations.flask.AsyncLoop(app)`; with Django,
+`wsgi_async.integrations.django.get_wsgi_application()`. In a view, call `loop_from(request)`.
 
 When not to use it:
 
--   Under an ASGI server: there is a loop already, await on it.
+-   In an async app under an ASGI server: there is an event loop already, so use `await`.
 -   Under gevent or eventlet, once they have patched `threading`: a thread is a greenlet there and
     cannot have a loop of its own. The middleware refuses to work.
 
-On a server that starts a thread for each request (Werkzeug's and Django's development servers,
-Odoo) a loop that ends with its thread keeps nothing open. There are two ways out:
-
--   `reuse=True`: a manager whose thread has ended waits, with its connections and its background
-    work, for the next thread. Never do two threads have it at once, so there are as many loops
-    as there are requests at the same time.
--   `force_create=False`, and one manager made in the main thread: all threads below share it.
-    There is one loop, which its keeper drives, so each call hops to that thread and back.
+Some servers start a thread for each request: the development servers of Flask and Django, and
+Odoo. A loop that ended with its thread would keep nothing open there. With `reuse` a manager whose
+thread has ended waits, with its connections and its background tasks, for the next thread. The
+middleware turns this on by itself for the development servers that it knows.
 
 What a response body gets:
 
@@ -42,47 +37,47 @@ What a response body gets:
     the request's scope ends; a server that never does leaves the scope's tasks to themselves.
 -   A list or a tuple has nothing left to run. It goes to the server as it is; the scope ends, and
     both are taken out of the environ at once.
--   So does an instance of `environ["wsgi.file_wrapper"]`, as the server must recognise it. The
+-   So does an instance of `environ["wsgi.file_wrapper"]`, as the server must recognize it. The
     server reads and closes it past the middleware, in a context and often on a thread of its own;
     `environ["async.loop"]` stays for the file's `read()` and `close()`, and goes with the environ.
-    The scope ends here too, as nobody tells of the file's end: what a file's `read()` waits for
-    belongs to the manager, or into a generator.
+    The scope ends here too, because nothing tells when the file has been sent.
 """
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import weakref
 from contextvars import copy_context
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from .bodies import KEY, SCOPE_KEY, end_request, hand_on
-from .core import AsyncioLoopManager, get_or_create_loop_manager
-from .core.own import start_once, use
-from .core.reuse import ManagerPool
-from .core.settings import Settings
-from .limits import (
+from .core.managers.current import request_manager
+from .scopes import RequestScope
+from .wsgi.bodies import KEY, SCOPE_KEY, answerable, end_request, hand_on
+from .wsgi.options import Options
+from .wsgi.providing import Provider
+from .wsgi.servers import (
     refuse_greenlets,
     refuse_uwsgi_without_threads,
     warn_of_subinterpreter,
-    what_ran_out,
 )
-from .scopes import RequestScope
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from .core.settings import Drive, LoopFactory
+    from .core import AsyncioLoopManager
+    from .core.base.settings import LoopFactory
 
 __all__ = ["AsyncLoopMiddleware", "loop_from", "scope_from"]
 
 
-def loop_from(environ: Mapping[str, Any]) -> AsyncioLoopManager:
-    """The loop manager of the request that this environ belongs to.
+def loop_from(request: Mapping[str, Any] | Any) -> AsyncioLoopManager:
+    """The loop manager of a request.
 
     Args:
-        environ: The WSGI environ; `request.environ` in Flask, Django, Pyramid and others.
+        request: The WSGI environ, or a request object that has it as its `environ`, as those of
+            Flask, Django, Pyramid and others do.
 
     Returns:
         What is in `environ["async.loop"]`: the manager of the worker thread that runs the request.
@@ -90,14 +85,14 @@ def loop_from(environ: Mapping[str, Any]) -> AsyncioLoopManager:
     Raises:
         LookupError: The application is not wrapped, or the response has been closed already.
     """
-    return _look_up(environ, KEY)  # type: ignore[no-any-return]
+    return _look_up(request, KEY)  # type: ignore[no-any-return]
 
 
-def scope_from(environ: Mapping[str, Any]) -> RequestScope:
-    """The scope of the request that this environ belongs to.
+def scope_from(request: Mapping[str, Any] | Any) -> RequestScope:
+    """The scope of a request.
 
     Args:
-        environ: The WSGI environ; `request.environ` in Flask, Django, Pyramid and others.
+        request: As `loop_from()` takes it.
 
     Returns:
         What is in `environ["async.scope"]`.
@@ -105,18 +100,19 @@ def scope_from(environ: Mapping[str, Any]) -> RequestScope:
     Raises:
         LookupError: The application is not wrapped, or the response has been closed already.
     """
-    return _look_up(environ, SCOPE_KEY)  # type: ignore[no-any-return]
+    return _look_up(request, SCOPE_KEY)  # type: ignore[no-any-return]
 
 
-def _look_up(environ: Mapping[str, Any], key: str) -> Any:
+def _look_up(request: Any, key: str) -> Any:
+    environ = getattr(request, "environ", request)
     try:
         return environ[key]
     except KeyError:
         raise LookupError(
             f"This environ has no {key!r}: the application is not wrapped, or the response is "
-            "over. Wrap it where it is handed to the server, `app = AsyncLoopMiddleware(app)` "
-            "(Flask: `app.wsgi_app = AsyncLoopMiddleware(app.wsgi_app)`), and take it out of the "
-            "environ while the request runs."
+            "over. Wrap it once, with AsyncLoop(app) in Flask, get_wsgi_application() of "
+            "wsgi_async.integrations.django in Django, elsewhere AsyncLoopMiddleware(app), and "
+            "look it up while the request runs."
         ) from None
 
 
@@ -128,32 +124,37 @@ class AsyncLoopMiddleware:
     Middlewares with equal arguments share one manager in each thread; of two that are nested, the
     outer one acts and the inner one passes everything through.
 
+    On a thread of a `LoopThreadPoolExecutor`, for example under gunicorn's `LoopThreadWorker`, the
+    loop lives on the worker thread itself. On any other it lives on a thread of its own.
+
     Args:
         app: The WSGI application to wrap.
         id: The id of the managers, for `get_or_create_loop_manager(id)`.
-        task_type: The task type that they are started with; they take no others.
+        task_type: The task type that they are started with; they accept no others.
         force_create: Each thread gets a manager of its own. With False, the nearest one of this
             `id` up the thread's lineage is shared, and only where there is none, one is made; the
-            arguments below have no effect on a manager that was there.
-        reuse: The manager of a thread that has ended goes on, and is the next new thread's. For
+            options of managers have no effect on one that was there.
+        per: `"thread"`, or `"process"` for one manager that all threads share: for SDKs that keep
+            one client per process. It is made at the first request of each process, so also after
+            a fork, and stopped when the process exits.
+        timeout: Seconds that all waits of a request have together; None without a limit. It sets
+            the deadline of the request's scope.
+        reuse: The manager of a thread that has ended continues, and is the next new thread's. For
             servers that start a thread for each request; where threads live long it changes
-            nothing. Before another loop is made, a new thread waits for one that is just ending, or
-            sends its response, 50 ms at most.
+            nothing. `"auto"` turns it on for the development servers of Werkzeug, Flask, wsgiref
+            and Django.
         max_idle: With `reuse`, how many managers may wait for a thread. The default is enough
             for two browsers, which open six connections each.
         max_idle_time: Seconds that one may wait, with `reuse`, before it is stopped. Its
-            background work goes on until then.
-        loop_factory: Makes the event loops; `uvloop.new_event_loop`, for instance.
-        drive: Who drives the loop, `"auto"`, `"keeper"` or `"caller"`; see `AsyncioLoopManager`.
+            background tasks continue until then.
+        loop_factory: Makes the event loops; for example `uvloop.new_event_loop`.
         debug: asyncio's debug mode; None for its default.
-        linger: Seconds; see `AsyncioLoopManager`.
         grace: Seconds; see `AsyncioLoopManager`.
-        max_pause: Seconds; see `AsyncioLoopManager`.
 
     Raises:
-        TypeError: `app` or `loop_factory` cannot be called, `id` cannot be hashed, or `reuse`
-            comes with `force_create=False`.
-        ValueError: `drive` is none of the three, or a number is out of range.
+        TypeError: `app` or `loop_factory` cannot be called, `id` cannot be hashed, or two options
+            exclude each other.
+        ValueError: An option has none of its values, or a number is out of range.
         RuntimeError: gevent or eventlet has patched `threading`. If that happens later, the
             request raises it. uWSGI runs without Python threads. A request also raises it when
             the process has no file descriptor or no thread left for a new loop; the next one
@@ -167,55 +168,37 @@ class AsyncLoopMiddleware:
         id: Hashable = None,
         task_type: Hashable = None,
         force_create: bool = True,
-        reuse: bool = False,
+        per: Literal["thread", "process"] = "thread",
+        timeout: float | None = None,
+        reuse: bool | Literal["auto"] = "auto",
         max_idle: int = 16,
         max_idle_time: float = 60.0,
         loop_factory: LoopFactory | None = None,
-        drive: Drive = "auto",
         debug: bool | None = None,
-        linger: float = 0.005,
         grace: float = 5.0,
-        max_pause: float = 1.0,
     ) -> None:
         if not callable(app):
             raise TypeError(
                 f"app is {app!r}, which cannot be called. Pass the WSGI application itself."
             )
-        _check_hashable("id", id)
-        _check_hashable("task_type", task_type)
-        settings = Settings(
+        options = Options(
+            id=id,
+            task_type=task_type,
+            force_create=force_create,
+            per=per,
+            timeout=timeout,
+            reuse=reuse,
+            max_idle=max_idle,
+            max_idle_time=max_idle_time,
             loop_factory=loop_factory,
-            drive=drive,
             debug=debug,
-            linger=linger,
             grace=grace,
-            max_pause=max_pause,
         )
-        if reuse and not force_create:
-            raise TypeError(
-                "reuse and force_create=False exclude each other. Set one of them: the first gives "
-                "each thread a manager that it has for itself, the second lets threads share one."
-            )
-        pool = ManagerPool(max_idle=max_idle, max_idle_time=max_idle_time)
+        self._provider = Provider(options)
         refuse_greenlets()
         refuse_uwsgi_without_threads()
         self.app = app
-        self._pool = pool if reuse else None
-        self._task_type = task_type
-        self._get_manager = partial(
-            get_or_create_loop_manager,
-            id,
-            force_create,
-            loop_factory=loop_factory,
-            drive=drive,
-            debug=debug,
-            linger=linger,
-            grace=grace,
-            max_pause=max_pause,
-        )
-        # With equal ones, a thread's other middlewares share its manager.
-        kept = (max_idle, max_idle_time) if reuse else None
-        self._settings = (id, task_type, settings, kept) if force_create else None
+        self._timeout = timeout
         self._local = _Local()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -227,83 +210,26 @@ class AsyncLoopMiddleware:
         if manager is None or not manager.running:
             manager = self._local.manager = self._first_request(environ)
         context = copy_context()
-        runner = use(manager, context)
+        context.run(request_manager.set, weakref.ref(manager))
         environ[KEY] = manager
-        environ[SCOPE_KEY] = scope = RequestScope(manager, context)
+        environ[SCOPE_KEY] = scope = RequestScope(manager, context, self._timeout)
         try:
-            body = runner.run(self.app, environ, start_response)
+            body = context.run(self.app, environ, start_response)
+        except asyncio.CancelledError as error:
+            end_request(environ, scope)
+            raise answerable(error) from error
         except BaseException:
             end_request(environ, scope)
             raise
-        return hand_on(body, environ, runner, scope)
+        return hand_on(body, environ, context, scope)
 
     def _first_request(self, environ: WSGIEnvironment) -> AsyncioLoopManager:
-        """This thread's manager, running; made unless there is one that may be shared."""
         refuse_greenlets()
         warn_of_subinterpreter(environ)
-        try:
-            if self._settings is None:
-                return start_once(self._get_manager(), self._task_type)
-            return _made.find(self._settings) or _made.keep(self._settings, self._make())
-        except (OSError, RuntimeError) as error:
-            reason = what_ran_out(error)
-            if reason is None:
-                raise
-            # Not an OSError: servers take one for a broken connection, and send no answer.
-            raise RuntimeError(
-                f"This worker thread gets no event loop: {reason} The next request tries again."
-            ) from error
-
-    def _make(self) -> AsyncioLoopManager:
-        """A manager of the thread's own, running; one that cannot start is not left registered."""
-        waiting = None if self._pool is None else self._pool.take()
-        if waiting is not None:
-            return waiting
-        manager = self._get_manager()
-        try:
-            start_once(manager, self._task_type)
-        except BaseException:
-            manager.stop()
-            raise
-        if self._pool is not None:
-            self._pool.keep(manager)
-        return manager
+        return self._provider.first_request(environ)
 
 
 class _Local(threading.local):
     """One middleware's manager for each thread. Lives as long as the middleware."""
 
     manager: AsyncioLoopManager | None = None
-
-
-class _Made(threading.local):
-    """The managers that the middlewares made, thread by thread. Lives as long as the process.
-
-    It lets middlewares with equal arguments share them: an application factory that a test suite
-    calls a thousand times does not leave a thousand loops behind in the main thread.
-    """
-
-    def __init__(self) -> None:
-        self._managers: list[tuple[object, AsyncioLoopManager]] = []
-
-    def find(self, settings: object) -> AsyncioLoopManager | None:
-        """The current thread's running manager for these settings."""
-        self._managers = [made for made in self._managers if made[1].running]
-        return next((manager for known, manager in self._managers if known == settings), None)
-
-    def keep(self, settings: object, manager: AsyncioLoopManager) -> AsyncioLoopManager:
-        """Let `find()` find it."""
-        self._managers.append((settings, manager))
-        return manager
-
-
-_made = _Made()
-
-
-def _check_hashable(name: str, value: object) -> None:
-    try:
-        hash(value)
-    except TypeError:
-        raise TypeError(
-            f"{name} is {value!r}, which cannot be hashed. Use a string, or anything that can."
-        ) from None

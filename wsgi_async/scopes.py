@@ -13,22 +13,21 @@ Knows nothing of WSGI: the middleware makes a scope for each request and ends it
 from __future__ import annotations
 
 import math
-import time
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from .core.checks import check_timeout
-from .core.deadlines import deadline
-from .core.groups import JobGroup
+from .core.base.checks import check_timeout
+from .core.base.deadlines import Deadline, request_deadline
+from .core.managers.manager import lifecycle_of, submit_to_group
+from .core.results.groups import JobGroup
 
 if TYPE_CHECKING:
-    import concurrent.futures
     from collections.abc import Coroutine, Hashable
     from contextlib import AbstractContextManager
     from contextvars import Context
     from types import TracebackType
 
     from .core import AsyncioLoopManager, SyncFuture
-    from .core.driver import Driver
+    from .core.runners.runner import Runner
 
 __all__ = ["RequestScope"]
 
@@ -39,79 +38,63 @@ class RequestScope:
     """What belongs to one request. Lives from its beginning until its response has been closed.
 
     Made by the middleware, found in `environ["async.scope"]`. At the end of the request its
-    unfinished tasks are cancelled and waited for, as long as the manager's grace; who resists is
-    logged by name. With a list or a tuple as its body the request ends when the application
-    returns, so the response waits for that. Until it is used, a scope does nothing.
+    unfinished tasks are canceled and waited for, at most for the manager's grace; a task that
+    resists is logged by name. With a list or a tuple as its body the request ends when the
+    application returns, so the response waits for that. Until it is used, a scope does nothing.
 
     Args:
         manager: Runs the request's coroutines.
         context: The context that all of the request runs in.
+        timeout: Seconds that all waits of the request have; None without a limit.
     """
 
-    __slots__ = ("_context", "_group", "_limits", "_over", "manager")
+    __slots__ = ("_context", "_deadline", "_group", "_limits", "_over", "manager")
 
-    def __init__(self, manager: AsyncioLoopManager, context: Context) -> None:
+    def __init__(
+        self, manager: AsyncioLoopManager, context: Context, timeout: float | None = None
+    ) -> None:
         self.manager = manager
-        manager.at_rest = False
         self._context: Context | None = context
         self._over = False
-        # Guarded by the baton's mutex, as the group itself.
+        # The loop's mutex guards it, as it guards what is in it.
         self._group: JobGroup | None = None
         # Used in the request's context only, which one thread at a time can be in.
+        self._deadline: Deadline | None = None
         self._limits: list[_Limit] = []  # the first is that of a request around this one
+        if timeout is not None:
+            context.run(self.timeout, timeout)
 
     def __repr__(self) -> str:
         return f"<RequestScope {'over' if self._over else 'open'} of {self.manager!r}>"
 
     # -- work ----------------------------------------------------------------------------------
 
-    @overload
     def submit_task(
         self,
         coro: Coroutine[Any, Any, T],
-        return_sync_future: Literal[False] = False,
+        return_sync_future: bool = False,  # noqa: ARG002 - as the manager's
         task_type: Hashable = None,
-    ) -> concurrent.futures.Future[T]: ...
-
-    @overload
-    def submit_task(
-        self,
-        coro: Coroutine[Any, Any, T],
-        return_sync_future: Literal[True],
-        task_type: Hashable = None,
-    ) -> SyncFuture[T]: ...
-
-    @overload
-    def submit_task(
-        self, coro: Coroutine[Any, Any, T], return_sync_future: bool, task_type: Hashable = None
-    ) -> concurrent.futures.Future[T] | SyncFuture[T]: ...
-
-    def submit_task(
-        self,
-        coro: Coroutine[Any, Any, T],
-        return_sync_future: bool = False,
-        task_type: Hashable = None,
-    ) -> concurrent.futures.Future[T] | SyncFuture[T]:
+    ) -> SyncFuture[T]:
         """Start a coroutine in the background that ends with the request; return at once.
 
-        As the manager's `submit_task()`, whose arguments and futures these are. If it is not done
-        when the response is closed, it is cancelled; one that nobody has started is dropped. The
-        request's deadline does not cancel it, only waits for it. From any thread.
+        As the manager's `submit_task()`, whose arguments these are. If it is not done when the
+        response is closed, it is canceled. The request's deadline does not cancel it, but limits
+        how long you can wait for it. From any thread.
 
         Raises:
-            UnknownAsyncTaskError: The label is another.
+            UnknownAsyncTaskError: The manager was started for another task type.
             RuntimeError: The request is over, or the manager is not started or is being stopped.
-            TypeError: `coro` is no coroutine.
+            TypeError: `coro` is not a coroutine.
         """
-        driver = self.manager.life.driver
-        # Without a driver the manager refuses.
-        group = None if driver is None else self._join(driver)
-        return self.manager.submit_job(coro, return_sync_future, task_type, group)
+        runner = lifecycle_of(self.manager).runner
+        # Without a runner the manager refuses.
+        group = None if runner is None else self._join(runner)
+        return submit_to_group(self.manager, coro, task_type, group)
 
-    def _join(self, driver: Driver) -> JobGroup:
-        with driver.baton.mutex:
+    def _join(self, runner: Runner) -> JobGroup:
+        with runner.live.mutex:
             if self._group is None:
-                self._group = JobGroup(driver, ended=self._over)
+                self._group = JobGroup(runner, ended=self._over)
             return self._group
 
     # -- time ----------------------------------------------------------------------------------
@@ -141,11 +124,14 @@ class RequestScope:
                 "deadline in the application or its response body; in a coroutine use "
                 "asyncio.timeout(), and elsewhere give run() or result() a timeout."
             )
-        if not self._limits:
-            self._limits.append(_Limit(self, deadline.get()))
-        made = _Limit(self, None if limit is None else time.monotonic() + limit)
+        outer = request_deadline.get()
+        if self._deadline is None:
+            self._limits.append(_Limit(self, None if outer is None else outer.until))
+            self._deadline = Deadline()
+            request_deadline.set(self._deadline)
+        made = _Limit(self, Deadline(limit).until)
         self._limits.append(made)
-        self._apply()
+        self._apply(self._deadline)
         return made
 
     def _is_current(self) -> bool:
@@ -153,49 +139,49 @@ class RequestScope:
         context = self._context
         if context is None:
             return False
-        # A new object; and far away, for a destructor that comes by and waits for something.
-        mark = time.monotonic() + 1e6
-        token = deadline.set(mark)
+        # A new object, for the moment; and without a limit, for a destructor that comes by and
+        # waits for something.
+        mark = Deadline()
+        token = request_deadline.set(mark)
         try:
-            return context.get(deadline) is mark
+            return context.get(request_deadline) is mark
         finally:
-            deadline.reset(token)
+            request_deadline.reset(token)
 
-    def _apply(self) -> None:
-        nearest = min(limit.until for limit in self._limits)
-        deadline.set(None if nearest == math.inf else nearest)
+    def _apply(self, deadline: Deadline) -> None:
+        nearest = min((limit.until for limit in self._limits), default=math.inf)
+        deadline.until = None if nearest == math.inf else nearest
 
     def remove(self, limit: _Limit) -> None:
         """End a `with` block's deadline. For that; nothing if the response is being closed."""
-        if limit in self._limits:
+        if limit in self._limits and self._deadline is not None:
             self._limits.remove(limit)
-            # Elsewhere if the garbage collector ends a body that nobody closes.
-            if self._is_current():
-                self._apply()
+            self._apply(self._deadline)
 
     # -- the end -------------------------------------------------------------------------------
 
     def lift(self) -> None:
-        """Take all deadlines away: the response is being closed. For the middleware."""
-        context = self._context
+        """Take all deadlines away: the response is being closed. For the middleware.
+
+        Also for a thread that was begun in the request, and lives on with a copy of its context.
+        """
         self._limits.clear()
-        if context is not None and context.get(deadline) is not None:
-            context.run(deadline.set, None)
+        if self._deadline is not None:
+            self._deadline.until = None
 
     def end(self) -> None:
         """Refuse new tasks, cancel the others, and wait for them. For the middleware."""
-        driver = self.manager.life.driver
-        if driver is not None:
-            with driver.baton.mutex:
-                self._over = True  # a group that is made later refuses
-        self._over = True
+        self._over = True  # a group that is made later refuses
+        runner = lifecycle_of(self.manager).runner
+        if runner is not None:
+            with runner.live.mutex:
+                group = self._group
+        else:
+            group = self._group
         self._context = None  # whose variables may hold the environ, and so us
-        self._limits.clear()  # which hold us
-        try:
-            if self._group is not None:
-                self._group.end()
-        finally:
-            self.manager.at_rest = True
+        self.lift()
+        if group is not None:
+            group.end()
 
 
 class _Limit:

@@ -4,27 +4,35 @@ Importing it wraps `threading.Thread.start` and registers a fork hook and an exi
 all it does by itself.
 """
 
-from .converting import async_to_sync
-from .errors import ManagerNotFound, UnknownAsyncTaskError
-from .futures import SyncFuture
-from .lineage import get_parent_thread, wrap_thread_start
-from .manager import AsyncioLoopManager
-from .process import install_hooks
-from .registry import get_or_create_loop_manager
-from .resources import LoopResource, loop_resource
-from .wrapping import async_to_sync_future
+from .base.errors import ManagerNotFound, TaskCancelledError, UnknownAsyncTaskError
+from .base.threads import get_parent_thread, wrap_thread_start
+from .jobs.calling_thread import run_in_calling_thread
+from .managers.async_to_sync import async_to_sync
+from .managers.current import current_manager, run
+from .managers.manager import AsyncioLoopManager
+from .managers.process import install_hooks
+from .managers.registry import get_or_create_loop_manager
+from .managers.resources import LoopResource, loop_resource
+from .managers.thread_pool import LoopThreadPoolExecutor
+from .results.sync_future import SyncFuture
+from .results.wrapped import async_to_sync_future
 
 __all__ = [
     "AsyncioLoopManager",
     "LoopResource",
+    "LoopThreadPoolExecutor",
     "ManagerNotFound",
     "SyncFuture",
+    "TaskCancelledError",
     "UnknownAsyncTaskError",
     "async_to_sync",
     "async_to_sync_future",
+    "current_manager",
     "get_or_create_loop_manager",
     "get_parent_thread",
     "loop_resource",
+    "run",
+    "run_in_calling_thread",
 ]
 
 wrap_thread_start()

@@ -17,8 +17,8 @@ from typing import Any
 
 from asgiref import sync
 
-from wsgi_async.core.converting import call_async
-from wsgi_async.core.thread_sensitive import replaced_by_ours
+from wsgi_async.bridges.asgiref import replaced_by_ours
+from wsgi_async.core.managers.async_to_sync import call_async
 
 __all__ = ["install", "installed", "uninstall"]
 

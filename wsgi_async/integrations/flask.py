@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from wsgi_async.core import AsyncioLoopManager
-    from wsgi_async.core.streaming import SyncIterator
+    from wsgi_async.core.actors.stream import SyncIterator
 
 __all__ = ["AsyncLoop", "current_loop", "stream"]
 
@@ -62,9 +62,7 @@ class AsyncLoop:
 
     Args:
         app: The application; None to call `init_app()` later, in an application factory.
-        **options: For `AsyncLoopMiddleware`. Here `reuse` is True where `force_create` is:
-            `flask run` and `app.run()` start a thread for each request, and where threads live
-            long it changes nothing.
+        **options: For `AsyncLoopMiddleware`.
 
     Raises:
         TypeError, ValueError: An option that the middleware does not take.
@@ -72,7 +70,6 @@ class AsyncLoop:
     """
 
     def __init__(self, app: Flask | None = None, **options: Any) -> None:
-        options.setdefault("reuse", options.get("force_create", True))
         self._options = options
         AsyncLoopMiddleware(_no_app, **options)  # a mistake is told where it was made
         if app is not None:
@@ -171,7 +168,7 @@ def stream(
         return _stream(cast("AsyncIterable[T]", source), prefetch)
     if not callable(source):
         raise TypeError(
-            f"{source!r} is no async iterable. Pass an async generator, or the function that "
+            f"{source!r} is not an async iterable. Pass an async generator, or the function that "
             "makes it."
         )
 

@@ -18,9 +18,6 @@ The leak check is switched on by the fixture, by the marker `no_async_leaks`, or
 test out. `wsgi_async_leaks_ignore` lists patterns of thread names that are somebody else's, one a
 line. A test that leaves something behind gets an error at its teardown, after the fixtures that
 were set up later than the check have cleaned up.
-
-A test runs in the main thread, where the manager's keeper runs all coroutines. With
-`{"drive": "caller"}` as `loop_manager_options` the test's thread runs them, as a worker's does.
 """
 
 from .leaks import LeakCheck
@@ -30,8 +27,8 @@ from .plugin import (
     loop_manager_options,
     no_async_leaks,
     pytest_addoption,
+    pytest_collection_modifyitems,
     pytest_configure,
-    switched_on_leak_check,
     wsgi_app,
     wsgi_client,
 )
@@ -43,8 +40,8 @@ __all__ = [
     "loop_manager_options",
     "no_async_leaks",
     "pytest_addoption",
+    "pytest_collection_modifyitems",
     "pytest_configure",
-    "switched_on_leak_check",
     "wsgi_app",
     "wsgi_client",
 ]

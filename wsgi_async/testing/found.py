@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from wsgi_async.core.shutdown import LoopExecutor
+from wsgi_async.core.life.executor import LoopExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

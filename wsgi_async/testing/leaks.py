@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wsgi_async.core import AsyncioLoopManager
+from wsgi_async.core.managers.manager import lifecycle_of
 
 from .found import is_ours, living, name_of_loop, name_of_thread, threads_of
 from .unfinished import left_on, outlast, unfinished
@@ -124,7 +125,7 @@ class LeakCheck:
             f"{manager!r}, started in the test and not stopped. Call its stop(), or use the "
             "fixture `loop_manager`."
             for manager in managers
-            if manager not in self._managers and not (manager.lasting and manager.running)
+            if manager not in self._managers and not (lifecycle_of(manager).lasting and manager.running)
         ]
 
 
@@ -146,6 +147,6 @@ def _left_loops(loops: list[asyncio.AbstractEventLoop]) -> list[str]:
 
 
 def _nobodys(loops: list[asyncio.AbstractEventLoop]) -> list[asyncio.AbstractEventLoop]:
-    """Those that are no manager's, and not closed."""
-    managed = {id(driver.loop.raw) for one in _running() if (driver := one.life.driver)}
+    """Those that do not belong to a manager, and are not closed."""
+    managed = {id(runner.live.raw) for one in _running() if (runner := lifecycle_of(one).runner)}
     return [loop for loop in loops if not (loop.is_closed() or id(loop) in managed)]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from wsgi_async.core import AsyncioLoopManager, get_or_create_loop_manager, lineage
+from wsgi_async.core import AsyncioLoopManager, get_or_create_loop_manager
+from wsgi_async.core.base import threads
 from wsgi_async.middleware import AsyncLoopMiddleware
 
 from .leaks import LeakCheck
@@ -23,8 +24,8 @@ __all__ = [
     "loop_manager_options",
     "no_async_leaks",
     "pytest_addoption",
+    "pytest_collection_modifyitems",
     "pytest_configure",
-    "switched_on_leak_check",
     "wsgi_app",
     "wsgi_client",
 ]
@@ -85,7 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def loop_manager_options() -> dict[str, Any]:
     """What `loop_manager` is made with, as a dict; override it.
 
-    What AsyncioLoopManager takes by keyword (`loop_factory`, `drive` and others), its `id`, and the
+    What AsyncioLoopManager takes by keyword (`loop_factory`, `debug` and others), its `id`, and the
     `task_type` that it is started with.
     """
     return {}
@@ -111,9 +112,8 @@ def loop_manager(
 def _manager_of_a_test(
     *, id: Any = None, task_type: Any = None, **options: Any
 ) -> Generator[AsyncioLoopManager]:
-    node = lineage.current_node()
-    with lineage.lock():
-        displaced = node.found.get(id)  # a manager of the whole session, for one
+    node = threads.current_node()
+    displaced = node.found.get(id)  # for example a manager of the whole session
     manager = get_or_create_loop_manager(id, force_create=True, **options)
     try:
         manager.start(task_type)
@@ -121,8 +121,7 @@ def _manager_of_a_test(
     finally:
         manager.stop()
         if displaced is not None:
-            with lineage.lock():
-                node.found.setdefault(id, displaced)
+            node.found.setdefault(id, displaced)
 
 
 # -- the client ------------------------------------------------------------------------------------
@@ -188,13 +187,16 @@ def no_async_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.fail("The test left behind " + "\nand ".join(leaks), pytrace=False)
 
 
-@pytest.fixture(autouse=True)
-def switched_on_leak_check(request: pytest.FixtureRequest) -> None:
-    """Turns `no_async_leaks` on where a marker or the configuration says so.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Turn `no_async_leaks` on for the tests that a marker or the configuration names.
 
     Before the other fixtures of the test, so that the check comes after they have cleaned up.
+    Nothing happens to any other test.
     """
-    node = request.node
-    wanted = request.config.getini(_SWITCH) or node.get_closest_marker("no_async_leaks")
-    if wanted and not node.get_closest_marker("allow_async_leaks"):
-        request.getfixturevalue("no_async_leaks")
+    for item in items:
+        wanted = config.getini(_SWITCH) or item.get_closest_marker("no_async_leaks")
+        fixtures: list[str] | None = getattr(item, "fixturenames", None)
+        if wanted and fixtures is not None and not item.get_closest_marker("allow_async_leaks"):
+            if "no_async_leaks" not in fixtures:
+                fixtures.insert(0, "no_async_leaks")

@@ -7,7 +7,9 @@ import concurrent.futures
 import time
 from typing import TYPE_CHECKING, Any
 
-from wsgi_async.core.households import belongs_to_host
+from wsgi_async.core.loops.open_resources import belongs_to_resource
+from wsgi_async.core.jobs.job import ActorCall
+from wsgi_async.core.managers.manager import lifecycle_of
 
 from .found import describe
 
@@ -15,9 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from wsgi_async.core import AsyncioLoopManager
-    from wsgi_async.core.driver import Driver
-    from wsgi_async.core.hosts import TaskHost
-    from wsgi_async.core.jobs import Job
+    from wsgi_async.core.jobs.job import Job
+    from wsgi_async.core.loops.live_loop import LiveLoop, Parked
 
 __all__ = ["left_on", "outlast", "unfinished"]
 
@@ -30,17 +31,21 @@ def unfinished(manager: AsyncioLoopManager) -> list[Job | asyncio.Task[Any]]:
 
     From any thread.
     """
-    driver = manager.life.driver
-    return [] if driver is None else _on(driver)
+    live = _live(manager)
+    return [] if live is None else _on(live)
 
 
-def _on(driver: Driver) -> list[Job | asyncio.Task[Any]]:
-    with driver.baton.mutex:
-        jobs = list(driver.baton.queue)
-    jobs += driver.in_flight()
-    tasks = asyncio.all_tasks(driver.loop.raw) - {job.task for job in jobs if job.task is not None}
+def _live(manager: AsyncioLoopManager) -> LiveLoop | None:
+    runner = lifecycle_of(manager).runner
+    return None if runner is None else runner.live
+
+
+def _on(live: LiveLoop) -> list[Job | asyncio.Task[Any]]:
+    with live.mutex:
+        jobs = [*live.queue, *live.jobs]
+    tasks = asyncio.all_tasks(live.raw) - {job.task for job in jobs if job.task is not None}
     # What a loop resource keeps open stays open until the manager is stopped, as it is meant to.
-    return [*jobs, *(task for task in tasks if not belongs_to_host(task))]
+    return [*jobs, *(task for task in tasks if not belongs_to_resource(task))]
 
 
 def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: float) -> list[str]:
@@ -51,16 +56,15 @@ def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: flo
         known: What is not new.
         deadline: On the monotonic clock, in seconds.
     """
-    driver = manager.life.driver
-    if driver is None or (driver.baton.closing and all(work in known for work in _on(driver))):
+    live = _live(manager)
+    if live is None or (live.closing and all(work in known for work in _on(live))):
         return []
     # Asked though there is nothing to be seen: what another thread has handed to the loop a moment
-    # ago (by asyncio.run_coroutine_threadsafe(), for one) is no task before the loop's next turn.
-    driver.start_soon()  # what lingers in the queue would look like something endless
-    waiting = _until_ended(driver, known, deadline)
+    # ago, for example by asyncio.run_coroutine_threadsafe(), is not a task before its next turn.
+    waiting = _until_ended(live, known, deadline)
     try:
-        # Past the manager: a call from this thread could mark it as shared, and it may be stopping.
-        future = asyncio.run_coroutine_threadsafe(waiting, driver.loop.raw)
+        # Past the manager, which may be stopping.
+        future = asyncio.run_coroutine_threadsafe(waiting, live.raw)
     except RuntimeError:
         waiting.close()  # the loop is closed, and nothing is left
         return []
@@ -70,7 +74,7 @@ def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: flo
         future.cancel()
         left = [
             work
-            for work in _on(driver)
+            for work in _on(live)
             if work not in known
             and not (isinstance(work, asyncio.Task) and work.get_coro() is waiting)
         ]
@@ -80,11 +84,11 @@ def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: flo
 
 
 async def _until_ended(
-    driver: Driver, known: Container[object], deadline: float
+    live: LiveLoop, known: Container[object], deadline: float
 ) -> list[Job | asyncio.Task[Any]]:
     me = asyncio.current_task()
     while True:
-        left = [work for work in _on(driver) if work is not me and work not in known]
+        left = [work for work in _on(live) if work is not me and work not in known]
         tasks = [task for task in map(_task_of, left) if task is not None]
         seconds = deadline - time.monotonic()
         if not tasks or seconds <= 0:
@@ -93,7 +97,7 @@ async def _until_ended(
 
 
 def left_on(loop: asyncio.AbstractEventLoop, known: Container[object]) -> list[str]:
-    """Name the new tasks on a loop that is no manager's.
+    """Name the new tasks on a loop that does not belong to a manager.
 
     None where somebody runs the loop: a server's tasks come and go, whatever the test does.
     """
@@ -102,7 +106,7 @@ def left_on(loop: asyncio.AbstractEventLoop, known: Container[object]) -> list[s
     return [
         _name_task(task, f"the loop {loop!r}")
         for task in asyncio.all_tasks(loop)
-        if task not in known and not belongs_to_host(task)
+        if task not in known and not belongs_to_resource(task)
     ]
 
 
@@ -110,22 +114,22 @@ def _task_of(work: Job | asyncio.Task[Any]) -> asyncio.Task[Any] | None:
     return work if isinstance(work, asyncio.Task) else work.task
 
 
-def _hosts(manager: AsyncioLoopManager) -> set[TaskHost]:
-    driver = manager.life.driver
-    return set() if driver is None else driver.hosts.copy()
+def _actors(manager: AsyncioLoopManager) -> set[Parked]:
+    live = _live(manager)
+    return set() if live is None else live.actors.copy()
 
 
 def _name(work: Job | asyncio.Task[Any], manager: AsyncioLoopManager) -> str:
-    owner = manager.life.label
-    host = next((host for host in _hosts(manager) if host.task is _task_of(work)), None)
-    if host is not None:
+    owner = lifecycle_of(manager).label
+    actor = next((one for one in _actors(manager) if one.task is _task_of(work)), None)
+    if actor is not None:
         return (
-            f"{host.name}, iterated over or entered and still open on {owner}. Use the iterator or "
+            f"{actor.name}, iterated over or entered and still open on {owner}. Use the iterator or "
             "the context manager in a with statement."
         )
     if isinstance(work, asyncio.Task):
         return _name_task(work, f"the loop of {owner}")
-    what = describe(work.coro) if work.host is None else work.name
+    what = work.name if isinstance(work, ActorCall) else describe(work.coro)
     return f"the coroutine {what}, unfinished on {owner}. Wait for its future, or cancel it."
 
 

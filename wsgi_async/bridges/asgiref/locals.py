@@ -2,7 +2,7 @@
 
 A `Local` keeps its values in the context, marked with the thread that set them, and shows nothing
 of another thread's. Where we take a context to another thread on purpose, we mark them anew, as
-asgiref does where it does so. Nothing here imports asgiref.
+asgiref does where it does so. A thread-critical `Local` never goes from one call to another.
 """
 
 from __future__ import annotations
@@ -12,22 +12,7 @@ import sys
 import threading
 from typing import Any
 
-__all__ = ["differ", "is_local", "move_here", "moved_here"]
-
-
-def is_local(value: Any) -> bool:
-    """Whether a context variable's value is what a `Local` keeps there, marked with a thread."""
-    return type(value).__module__ == "asgiref.local" and hasattr(value, "thread_id")
-
-
-def moved_here(value: Any) -> Any:
-    """The same values, marked with the current thread."""
-    return type(value)(threading.get_ident(), value.data)
-
-
-def differ(value: Any, old: object) -> bool:
-    """Whether two of them have different values, whatever their threads."""
-    return getattr(old, "data", None) is not value.data
+__all__ = ["forget_critical", "move_here", "value_back", "watch_critical"]
 
 
 def move_here(context: contextvars.Context) -> None:
@@ -36,12 +21,62 @@ def move_here(context: contextvars.Context) -> None:
     Raises:
         RuntimeError: The context is entered.
     """
-    if "asgiref.local" in sys.modules:
-        context.run(_move_present)
+    context.run(_move_present)
 
 
 def _move_present() -> None:
     me = threading.get_ident()
     for variable, value in contextvars.copy_context().items():
-        if is_local(value) and value.thread_id != me:
-            variable.set(moved_here(value))
+        if _is_local(value) and value.thread_id != me:
+            variable.set(_moved_here(value))
+
+
+def value_back(variable: contextvars.ContextVar[Any], value: Any, old: Any) -> Any:
+    """What the current thread is to see of a variable's value; `old` where it stays as it was."""
+    if variable in _critical:
+        return old
+    # Of another thread: the one that the coroutine runs on.
+    if _is_local(value) and value.thread_id != threading.get_ident():
+        return old if getattr(old, "data", None) is value.data else _moved_here(value)
+    return value
+
+
+def _is_local(value: Any) -> bool:
+    """Whether a context variable's value is what a `Local` keeps there, marked with a thread."""
+    return type(value).__module__ == "asgiref.local" and hasattr(value, "thread_id")
+
+
+def _moved_here(value: Any) -> Any:
+    """The same values, marked with the current thread."""
+    return type(value)(threading.get_ident(), value.data)
+
+
+# The variables that thread-critical Locals have made, and the thread. Single operations on a dict
+# are thread-safe.
+_critical: dict[contextvars.ContextVar[Any], int] = {}
+
+
+def watch_critical() -> None:
+    """Note from now on which variables thread-critical `Local`s keep their values in."""
+    module = sys.modules.get("asgiref.local")
+    kind: Any = getattr(module, "_ThreadCriticalLocal", None)
+    variables: Any = getattr(module, "_CVar", None)
+    if kind is None or variables is None:
+        return  # an asgiref before 3.13
+    original = kind._get_storage  # noqa: SLF001 - there is no public way
+
+    def get_storage(self: Any) -> Any:
+        storage = original(self)
+        if type(storage) is variables:
+            _critical.setdefault(object.__getattribute__(storage, "_data"), threading.get_ident())
+        return storage
+
+    kind._get_storage = get_storage  # noqa: SLF001
+
+
+def forget_critical() -> None:
+    """On a loop that is being closed: the thread's variables go with it."""
+    me = threading.get_ident()
+    for variable, thread in list(_critical.items()):
+        if thread == me:
+            _critical.pop(variable, None)

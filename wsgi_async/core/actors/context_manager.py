@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from .checks import refuse_in_event_loop
-from .deadlines import bounded, time_left
-from .hosts import TaskHost
-from .jobs import HostJob
-from .log import logger
-from .running import close_unstarted
-from .streaming import failures_of, name_of
+from ..base.checks import refuse_in_event_loop
+from ..base.coroutines import close_unstarted, name_of
+from ..base.deadlines import bounded, time_left
+from ..base.log import report
+from ..jobs.job import ActorCall
+from .actor import Actor
+from .stream import failures_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from .driver import Driver
+    from ..runners.runner import Runner
 
     Details = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
 __all__ = [
-    "ContextManagerHost",
+    "ContextManagerActor",
     "SyncContextManager",
     "is_async_context_manager",
-    "no_async_context_manager",
+    "not_async_context_manager",
 ]
 
 T_co = TypeVar("T_co", covariant=True)
@@ -38,7 +39,7 @@ T_co = TypeVar("T_co", covariant=True)
 class SyncContextManager(Generic[T_co]):
     """A sync context manager around an async one; for one `with` statement.
 
-    The async one's enter and exit run in one task and one context, on the keeper's thread, so an
+    The async one's enter and exit run in one task and one context, so an
     anyio task group or `asyncio.timeout` may be open for any number of `run()` calls in between.
     An exception in the `with` body reaches `__aexit__`, and can be suppressed there. If the task
     is cancelled in the meantime (a task group does so when a child fails), `__aexit__` runs at
@@ -48,10 +49,10 @@ class SyncContextManager(Generic[T_co]):
     the background, with a `ResourceWarning`.
     """
 
-    __slots__ = ("__weakref__", "_host")
+    __slots__ = ("__weakref__", "_actor")
 
-    def __init__(self, host: ContextManagerHost) -> None:
-        self._host = host
+    def __init__(self, actor: ContextManagerActor) -> None:
+        self._actor = actor
 
     def __enter__(self) -> T_co:
         """Enter, and return what `__aenter__` does.
@@ -62,20 +63,20 @@ class SyncContextManager(Generic[T_co]):
             RuntimeError: It was entered before, the manager was stopped, the process was forked,
                 or this thread runs an event loop.
         """
-        host = self._host
-        if host.begun:
+        actor = self._actor
+        if actor.begun:
             raise RuntimeError(
-                f"{host.name} has been entered before. Wrap a new context manager each time."
+                f"{actor.name} has been entered before. Wrap a new context manager each time."
             )
         try:
-            value = host.call(HostJob(host, on_keeper=True), _INSTEAD, time_left(None))
+            value = actor.call(ActorCall(actor), _INSTEAD, time_left(None))
         except TimeoutError as error:
-            if host.inside:  # it has swallowed the cancellation
-                host.entered = True
+            if actor.inside:  # it has swallowed the cancellation
+                actor.entered = True
                 with suppress(asyncio.CancelledError):
                     self.__exit__(type(error), error, error.__traceback__)
             raise
-        host.entered = True
+        actor.entered = True
         return value  # type: ignore[no-any-return]
 
     def __exit__(
@@ -95,7 +96,7 @@ class SyncContextManager(Generic[T_co]):
             RuntimeError: It is not entered, or was exited before; else as for `__enter__`.
         """
         try:
-            return self._host.leave((kind, error, traceback))
+            return self._actor.leave((kind, error, traceback))
         except BaseException as raised:
             if raised is error:
                 return False  # it goes on by itself, with the traceback that it had
@@ -111,12 +112,12 @@ class SyncContextManager(Generic[T_co]):
             del failures  # the traceback holds this frame: no cycle
 
     def __del__(self) -> None:
-        host = getattr(self, "_host", None)
-        if host is None or host.task is None or host.ended or host.driver.inherited:
+        actor = getattr(self, "_actor", None)
+        if actor is None or actor.task is None or actor.ended or actor.live.inherited:
             return
-        host.abandon()
+        actor.abandon()
         warnings.warn(
-            f"{host.name} was entered and never exited. Use it in a with statement.",
+            f"{actor.name} was entered and never exited. Use it in a with statement.",
             ResourceWarning,
             source=self,
             stacklevel=1,
@@ -128,25 +129,25 @@ _GOES_ON = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """What leaves a `with` body and is not replaced because the exit takes too long."""
 
 
-class ContextManagerHost(TaskHost):
+class ContextManagerActor(Actor):
     """Hosts an async context manager from its enter to its exit. Lives as long as its task.
 
     Args:
-        driver: Whose loop it is on.
+        runner: Runs its loop.
         source: The async context manager, or what makes it on the loop.
     """
 
     def __init__(
         self,
-        driver: Driver,
+        runner: Runner,
         source: AbstractAsyncContextManager[Any, Any]
         | Callable[[], AbstractAsyncContextManager[Any, Any]],
     ) -> None:
-        super().__init__(driver, contextvars.copy_context(), name_of(source))
+        super().__init__(runner, contextvars.copy_context(), name_of(source))
         self.entered = False  # and not exited; the user's thread's own
         self.inside = False  # `__aenter__` has come to its end; written on the loop
         self._source: Any = source
-        self._details: Details = (None, None, None)  # written before the job that reads it
+        self._details: Details = (None, None, None)  # written before the call that reads it
         self._left_with: BaseException | None = None  # raised with nobody to tell
         self._left_well = False  # exited when the task was cancelled, which was suppressed
 
@@ -160,20 +161,21 @@ class ContextManagerHost(TaskHost):
         self.entered = False
         error = details[1]
         self._details = details
-        job = HostJob(self, on_keeper=True)
+        call = ActorCall(self)
         try:
-            suppressed = bool(self.call(job, _INSTEAD, self._time_to_exit(error)))
+            suppressed = bool(self.call(call, _INSTEAD, self._time_to_exit(error)))
         except (Exception, asyncio.CancelledError):  # no KeyboardInterrupt, nor SystemExit
-            if self.driver.baton.closing and error is not None:
+            if self.live.closing and error is not None:
                 return False  # the stop() has seen to it; what went wrong before says more
             if self._left_well:
                 return False
-            if job.expired and isinstance(error, _GOES_ON):
-                logger.warning(
-                    "%s: %s was not left within %s s, and was cancelled",
-                    self.driver.label,
+            if call.expired and isinstance(error, _GOES_ON):
+                report(
+                    logging.WARNING,
+                    "%s: %s was not exited within %s s, and was canceled",
+                    self.live.label,
                     self.name,
-                    self.driver.grace,
+                    self.live.grace,
                 )
                 return False
             if self._left_with is None:
@@ -193,15 +195,15 @@ class ContextManagerHost(TaskHost):
         left = bounded(None)
         if left is None or (left > 0 and error is None):
             return left
-        return max(left, self.driver.grace)  # it cleans up
+        return max(left, self.live.grace)  # it cleans up
 
-    async def live(self) -> None:
-        """Enter for the first job, and exit for the second, or when the task is cancelled."""
+    async def act(self) -> None:
+        """Enter for the first call, and exit for the second, or when the task is canceled."""
         source = self._source
         manager = source if is_async_context_manager(source) else source()
         if not is_async_context_manager(manager):
             close_unstarted(manager)
-            raise no_async_context_manager(manager)
+            raise not_async_context_manager(manager)
         kind = cast("Any", type(manager))
         value = await kind.__aenter__(manager)
         self.inside = True
@@ -223,7 +225,7 @@ class ContextManagerHost(TaskHost):
 
     def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
         """As the base class; what nobody has asked for is raised at the exit."""
-        if self.job is None and not cancelled:
+        if self.present is None and not cancelled:
             self._left_with = error
         else:
             super().fail(error, cancelled=cancelled)
@@ -234,8 +236,8 @@ def is_async_context_manager(value: object) -> bool:
     return hasattr(type(value), "__aenter__") and hasattr(type(value), "__aexit__")
 
 
-def no_async_context_manager(value: object) -> TypeError:
+def not_async_context_manager(value: object) -> TypeError:
     """What whoever gives something else gets."""
     return TypeError(
-        f"{value!r} is no async context manager. Give an object with __aenter__() and __aexit__()."
+        f"{value!r} is not an async context manager. Give an object with __aenter__() and __aexit__()."
     )

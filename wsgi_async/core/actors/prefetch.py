@@ -1,162 +1,96 @@
-"""Streams that run ahead of their consumer, on the keeper."""
+"""Streams that run ahead of their consumer."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from .checks import refuse_in_event_loop, refuse_inherited, running_loop
-from .deadlines import deadline, time_left
-from .jobs import HostJob
-from .moves import Closing
-from .streaming import END, INSTEAD, Pump
+from .stream import END, StreamActor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
 
-    from .driver import Driver
-    from .jobs import Job
-    from .seam import Signal
+    from ..jobs.job import ActorCall
+    from ..runners.runner import Runner
 
-__all__ = ["PrefetchingPump"]
-
-_NOTHING = object()
+__all__ = ["PrefetchingActor"]
 
 
-class PrefetchingPump(Pump):
-    """Hosts an async iterable that fills a buffer, while the consumer takes from it.
+class PrefetchingActor(StreamActor):
+    """Hosts an async iterable that makes items while its consumer is busy with the earlier ones.
 
-    Each job fills the buffer, and the consumer asks for the next one when half of it is empty: so
-    the threads meet once in many items, and the manager has no work in flight while the buffer is
-    full.
+    Each call brings a batch of what is there, so the threads meet once in many items. What the
+    consumer has not taken from its batch, and what waits here for the next one, are together
+    never more than the limit.
 
     Args:
-        driver: Whose loop it is on.
+        runner: Runs its loop.
         iterable: The iterable.
         limit: How many items it may be ahead.
     """
 
-    def __init__(self, driver: Driver, iterable: AsyncIterable[Any], limit: int) -> None:
-        super().__init__(driver, iterable)
-        self.on_keeper = True
+    ahead = True
+
+    def __init__(self, runner: Runner, iterable: AsyncIterable[Any], limit: int) -> None:
+        super().__init__(runner, iterable)
         self._limit = limit
-        # Guards all below. The consumer takes items, the keeper adds them, and whoever finds that
-        # the other has stopped sets it going: that has to be seen and done in one.
-        self._lock = threading.Lock()
-        self._items: deque[Any] = deque()
-        self._filling = False  # a job is under way that fills the buffer
-        self._outcome: Any = _NOTHING  # END or an exception, after the last item
-        self._waiter: Signal | None = None  # the consumer's, who has found nothing
-        self._wake_due = False  # it will be woken in the loop's next turn
+        self._batch: deque[Any] = deque()  # the consumer's
+        self._items: list[Any] = []  # for the next batch
+        self._room = limit  # how many of them there may be, beside what the consumer has
 
     # -- in the consumer's thread ----------------------------------------------------------------
 
     def next(self) -> Any:
         """The next item, or END."""
-        # Before the look into the buffer: what is refused must not begin, and at a fork another
-        # thread may have held the lock.
-        if running_loop() is not None:
-            refuse_in_event_loop(INSTEAD)
-        if self.driver.inherited:
-            refuse_inherited(self.driver)
-        # Only this thread takes, so the look needs no lock: what comes meanwhile comes too late.
-        if deadline.get() is not None and not self._items and self._outcome is _NOTHING:
-            time_left(None)
-        item = self._take()
-        while item is _NOTHING:
-            self._wait()
-            item = self._take()
-        if isinstance(item, _Failed):
-            try:
-                raise item.error
-            finally:
-                del item
-        return item
+        if not self._batch:
+            batch = super().next()
+            if batch is END:
+                return END
+            self._batch.extend(batch)
+        return self._batch.popleft()
 
     def close(self) -> None:
-        """As the base class. A failure that nobody has come for is forgotten."""
+        """As the base class; what the consumer has not taken is dropped."""
+        self._batch.clear()
         super().close()
-        # Else it is the end of another thread's call, which is to get it.
-        if not self._cut_short:
-            with self._lock:
-                self._outcome = END  # an exception's traceback leads here: no cycle
 
-    def _take(self) -> Any:
-        with self._lock:
-            if self._items:
-                item = self._items.popleft()
-            else:
-                item = self._outcome
-                if item is not _NOTHING:
-                    self._outcome = END  # a failure is raised once
-            few = len(self._items) <= self._limit // 2
-            ask = few and not self._filling and self._outcome is _NOTHING
-            self._filling = self._filling or ask
-        if ask:
-            self._ask_for_more()
-        return item
+    # -- on the loop -----------------------------------------------------------------------------
 
-    def _ask_for_more(self) -> None:
-        self.begun = True
-        self.serve_sync_functions()
-        job = HostJob(self, on_keeper=True)
-        job.future = self
-        try:
-            self.driver.submit(job, linger=False)
-        except Closing:
-            self._end_with(_Failed(self.driver.stopped_error(None)))
+    def serve(self, call: ActorCall) -> None:
+        """As the base class; with something there, the answer comes at once."""
+        super().serve(call)
+        if self.present is call and self._items and not self.leaving:
+            self._hand_over()
 
-    def _wait(self) -> None:
-        limit = time_left(None)
-        seam = self.driver.seam
-        until = None if limit is None else seam.clock() + limit
-        signal = seam.borrow()
-        end_wait = None
-        try:
-            self._announce(signal)
-            end_wait = self.calls.begin_wait(None)
-            # Looked at after we can be woken, or what came in between would be slept over.
-            while not self._items and self._outcome is _NOTHING:
-                # With the time over no more of them: they may come without end.
-                if self.calls.queue and (until is None or seam.clock() < until):
-                    self.calls.serve_next()
-                elif not signal.wait(None if until is None else until - seam.clock()):
-                    raise TimeoutError(
-                        f"{self.name} made no item before the request's deadline. "
-                        "Give the request more time, or close the iterator."
-                    )
-        finally:
-            if end_wait is not None:
-                end_wait()
-            with self._lock:
-                if self._waiter is signal:
-                    self._waiter = None
-            seam.give_back(signal)
+    def refuse(self, call: ActorCall) -> None:
+        """As the base class; what was made before the end is not lost."""
+        if self.ended and self._items and self.present is None:
+            self.live.finish(call, self._take())
+        else:
+            super().refuse(call)
 
-    def _announce(self, signal: Signal) -> None:
-        """Have this thread woken; one at a time, or the other would not be."""
-        with self._lock:
-            busy = self._waiter is not None
-            if not busy:
-                self._waiter = signal
-        if busy:
-            raise self.busy_error()
+    def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
+        """As the base class; an error that comes early is raised after the items before it."""
+        if self.present is None and not cancelled:
+            self.end_unasked(error)
+        else:
+            super().fail(error, cancelled=cancelled)
 
-    # -- in the keeper's thread, or where a job ends ---------------------------------------------
+    def _hand_over(self) -> None:
+        self.answer(self._take())
 
-    ahead = True
+    def _take(self) -> list[Any]:
+        """The next batch: at most half of what may be ahead, so that the other half goes on."""
+        size = self._limit // 2 + 1
+        batch, self._items = self._items[:size], self._items[size:]
+        self._room = self._limit - len(batch) + 1
+        return batch
 
-    def wake_waiter(self) -> None:
-        """As the base class: the consumer may wait for an item, or will."""
-        with self._lock:
-            waiter = self._waiter
-        if waiter is not None:
-            waiter.set()
+    # -- in the task -----------------------------------------------------------------------------
 
     async def pass_on(self, iterator: AsyncIterator[Any]) -> None:
-        """Fill the buffer, for each job once."""
+        """Fill the next batch, and hand it over as soon as somebody asks."""
         step = following = iterator.__anext__
         while not self.leaving:
             try:
@@ -167,57 +101,13 @@ class PrefetchingPump(Pump):
                 step = following
             if self.leaving:
                 return  # who closes it wants no item, and would never ask for the next one
-            if self._put(item):
-                self.answer()
-                try:
-                    await self.park()
-                except asyncio.CancelledError as error:
-                    step = self.throws(iterator, error)
-                    if step is None:
-                        raise
-
-    def _put(self, item: Any) -> bool:
-        """Add an item; whether the buffer is full, and the job done with it."""
-        with self._lock:
             self._items.append(item)
-            full = len(self._items) >= self._limit
-            if full:
-                self._filling = False
-            elif self._waiter is None or self._wake_due:
-                return False
-            self._wake_due = True
-        self.driver.loop.raw.call_soon(self._wake)
-        return full
-
-    def _wake(self) -> None:
-        with self._lock:
-            self._wake_due = False
-            waiter = self._waiter
-        if waiter is not None:
-            waiter.set()
-
-    def end_unasked(self, end: Any) -> None:
-        """As the base class; it comes after the last item."""
-        self._end_with(end if end is END else _Failed(end))
-
-    def settle(self, job: Job) -> None:
-        """A job has ended; perhaps it was the last."""
-        if job.exception is not None:
-            self._end_with(_Failed(job.exception))
-        elif job.result is END:
-            self._end_with(END)
-
-    def _end_with(self, outcome: Any) -> None:
-        with self._lock:
-            if self._outcome is _NOTHING:
-                self._outcome = outcome
-            waiter = self._waiter
-        if waiter is not None:
-            waiter.set()
-
-
-class _Failed:
-    """An exception that comes after the last item."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
+            if self.present is not None:
+                self._hand_over()
+            try:
+                while len(self._items) >= self._room and not self.leaving:
+                    await self.park()
+            except asyncio.CancelledError as error:
+                step = self.throws(iterator, error)
+                if step is None:
+                    raise

@@ -15,6 +15,7 @@ from ..base.deadlines import request_deadline, time_left
 from ..base.log import report
 from ..jobs.job import ActorCall
 from .actor import Actor
+from .leaving import open_streams, time_to_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Iterator
@@ -68,6 +69,9 @@ class SyncIterator(Generic[T_co]):
         """
         stream = self._stream
         if stream is None:
+            raise StopIteration
+        if time_to_end():
+            self.close()
             raise StopIteration
         try:
             item = stream.next()
@@ -129,7 +133,7 @@ class _LastCall(ActorCall):
 
 
 class StreamActor(Actor):
-    """Hosts an async iterable, which makes one item for each job. Lives as long as its task.
+    """Hosts an async iterable, which makes one item for each call. Lives as long as its task.
 
     Args:
         runner: Runs its loop.
@@ -139,7 +143,8 @@ class StreamActor(Actor):
     def __init__(self, runner: Runner, iterable: AsyncIterable[Any]) -> None:
         super().__init__(runner, contextvars.copy_context(), name_of(iterable))
         self._iterable = iterable
-        self._cut_short = False  # closed in the middle of a job, or after it was cancelled
+        open_streams.add(self)
+        self._cut_short = False  # closed in the middle of a call, or after it was canceled
         self._end: Any = None  # END, or an exception, that came when nobody had asked
 
     # -- in the consumer's thread ----------------------------------------------------------------
@@ -170,13 +175,13 @@ class StreamActor(Actor):
         """Close the iterable and wait for it, bounded."""
         if not self.open:
             return
-        job = _LastCall(self)
+        call = _LastCall(self)
         try:
-            self.call(job, CLOSE_INSTEAD, self.live.grace)
+            self.call(call, CLOSE_INSTEAD, self.live.grace)
         except (asyncio.CancelledError, TimeoutError):
-            if not (self._cut_short or job.expired):
+            if not (self._cut_short or call.expired):
                 raise
-        if job.expired:
+        if call.expired:
             report(
                 logging.WARNING,
                 "%s: closing %s took longer than %s s, and was canceled",
@@ -187,27 +192,32 @@ class StreamActor(Actor):
 
     # -- on the loop ------------------------------------------------------------------------------
 
-    def serve(self, job: ActorCall) -> None:
-        """As the base class; the last job may come late, or in the middle of another."""
-        if not isinstance(job, _LastCall):
-            super().serve(job)
+    def serve(self, call: ActorCall) -> None:
+        """As the base class; the last call may come late, or in the middle of another."""
+        if not isinstance(call, _LastCall):
+            super().serve(call)
             return
         self.leaving = True
         busy_with, task = self.present, self.task
         if self.ended or task is None:
             self.ended = True  # nothing begins any more
-            self.live.finish(job, END)
+            self.live.finish(call, END)
         elif busy_with is None:
-            # Where it was cancelled meanwhile, a CancelledError is not for who closes it.
+            # Where it was canceled meanwhile, the closing thread gets no CancelledError.
             self._cut_short = self._turn is None or self._turn.done()
-            super().serve(job)
+            super().serve(call)
         else:
             self._cut_short = True
-            self.present = job
-            job.home = self.live
-            job.task = task
+            self.present, call.home, call.task = call, self.live, task
             task.cancel()
             self.live.finish(busy_with, exception=asyncio.CancelledError(), cancelled=True)
+
+    def cut(self) -> None:
+        """End the stream, also where it waits for its next item; its consumer sees the end."""
+        if self.task is not None and not (self.ended or self.leaving):
+            self.leaving = True
+            self.end_unasked(END)
+            self.task.cancel()
 
     # -- in the task -------------------------------------------------------------------------------
 
@@ -223,17 +233,17 @@ class StreamActor(Actor):
         self.answer(END)
 
     def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
-        """As the base class; what is logged is raised too, for whoever asks next."""
+        """As the base class; what is logged is raised too, in the next call."""
         if self.present is None and not cancelled:
             self.end_unasked(error)
         super().fail(error, cancelled=cancelled)
 
     def end_unasked(self, end: Any) -> None:
-        """Keep END or an exception for the next job."""
+        """Keep END or an exception for the next call."""
         self._end = end
 
     async def pass_on(self, iterator: AsyncIterator[Any]) -> None:
-        """Answer each job with an item."""
+        """Answer each call with an item."""
         step = following = iterator.__anext__
         while not self.leaving:
             try:
@@ -255,7 +265,7 @@ class StreamActor(Actor):
                     raise
 
     def throws(self, iterator: AsyncIterator[Any], error: BaseException) -> Any:
-        """The next step of an iterable that was cancelled while it waited for the next job.
+        """The next step of an iterable that was canceled while it waited for the next call.
 
         A timeout or a task group of its own does that. It ends, or goes on, as where it was
         waiting for anything else. None if the host is to end, or it is no generator.
@@ -285,7 +295,7 @@ async def _close(iterator: AsyncIterator[Any]) -> None:
 def failures_of(group: BaseExceptionGroup[Any]) -> BaseExceptionGroup[Any] | None:
     """What of a group that comes out of a generator as it is closed is a failure.
 
-    A task group that a generator yields in takes the GeneratorExit for one of its own body (PEP
+    A task group that a generator yields in takes the GeneratorExit for example of its own body (PEP
     789). Out of a response body that would end the server's thread, or its process.
     """
     exits, rest = group.split(GeneratorExit)

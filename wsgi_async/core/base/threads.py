@@ -14,6 +14,8 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .primitives import start_thread
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
     from contextlib import AbstractContextManager
@@ -45,7 +47,8 @@ class Owned(Protocol):
 class ThreadNode:
     """One thread in its lineage. Lives as long as the thread, its managers or its children.
 
-    `parent`, `found` and `owned` are guarded by `lock`.
+    `lock` guards `parent` and `owned`. Not `found`: to look into it compares users' ids, which is
+    user code. Single operations on a dict are thread-safe.
     """
 
     def __init__(self, parent: ThreadNode | None, thread: threading.Thread | None) -> None:
@@ -186,7 +189,7 @@ def watch_end(thread: threading.Thread, node: ThreadNode) -> None:
         thread.join()
         node.end()
 
-    threading.Thread(target=join, name=f"wsgi_async join {thread.name}", daemon=True).start()
+    start_thread(join, f"wsgi_async join {thread.name}")
 
 
 def wrap_thread_start() -> None:

@@ -40,7 +40,7 @@ class Bridge(Protocol):
             RuntimeError: The context is entered.
         """
 
-    def value_back(self, value: Any, old: Any) -> Any:
+    def value_back(self, variable: contextvars.ContextVar[Any], value: Any, old: Any) -> Any:
         """What a caller is to see of a variable's value that its coroutine has set.
 
         Returns:

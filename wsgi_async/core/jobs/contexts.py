@@ -28,6 +28,6 @@ def copy_changes(source: contextvars.Context, before: contextvars.Context | None
         if value is old or variable is current_caller:
             continue
         if plugin is not None:
-            value = plugin.value_back(value, old)  # noqa: PLW2901 - the same, for this thread
+            value = plugin.value_back(variable, value, old)  # noqa: PLW2901 - the same, for this thread
         if value is not old:
             variable.set(value)

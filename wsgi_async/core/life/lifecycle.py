@@ -2,85 +2,106 @@
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import threading
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import lineage, thread_sensitive
-from .baton import Baton
-from .checks import inherited_error, refuse_in_event_loop
-from .driver import Driver
-from .forks import warn_of_silent_forks
-from .keeper import Keeper
-from .log import logger
-from .loops import BoundLoop, make_loop, may_change_thread
-from .pauses import PauseWatch
-from .shutdown import LoopExecutor, Shutdown
-from .timer import shared_timer
+from ..base.checks import inherited_error, refuse_in_event_loop
+from ..base.deadlines import Deadline
+from ..base.forks import warn_of_silent_forks
+from ..base.log import report
+from ..jobs import bridge
+from ..loops.guard import BoundLoop
+from ..loops.live_loop import LiveLoop
+from ..loops.making import make_loop
+from ..runners.keeper import Keeper
+from ..runners.resident import Resident, current_seat
+from .executor import LoopExecutor
+from .shutdown import Shutdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from .settings import Settings
+    from ..base.settings import Settings
+    from ..base.threads import ThreadNode
+    from ..loops.selector import WatchedSelector
+    from ..runners.runner import Runner
 
-__all__ = ["STOP_TIMEOUT", "Life"]
+__all__ = ["STOP_TIMEOUT", "Lifecycle"]
 
 STOP_TIMEOUT = 10.0
 """Seconds for a stop that nobody gave a timeout: at the end of the owner, or of the process."""
 
 
-class Life:
+class Lifecycle:
     """Starts and stops one manager, again and again. Lives as long as the manager.
+
+    `runner` is None whenever the manager cannot be used. It is written under the lock and read
+    without: a call that is overtaken by a stop() is refused by the live loop.
 
     Args:
         id: The manager's id.
         node: The manager's thread.
         settings: The manager's settings.
-        on_stopped: Called in the keeper's thread when the loop is closed.
+        on_stopped: Called in the loop's thread when the loop is closed.
     """
 
     def __init__(
         self,
         id: Hashable,
-        node: lineage.ThreadNode,
+        node: ThreadNode,
         settings: Settings,
         on_stopped: Callable[[], None],
     ) -> None:
         self.id = id
+        self.node = node
         self.task_type: Hashable = None
-        # None whenever the manager is not to be used. Written under the lock, and read without:
-        # a call that is overtaken by a stop() is refused by the baton.
-        self.driver: Driver | None = None
+        self.runner: Runner | None = None
+        self.lasting = False  # it is meant to run until its thread ends
         self.given_up = False  # a stop has waited as long as it was told, in vain
         # Called when the owner thread ends, by that thread, so it takes no lock: whether the
         # manager goes on without an owner. None: it does not.
         self.outlive: Callable[[], bool] | None = None
-        self._node = node
         self._settings = settings
-        self._seam = settings.seam
+        self._clock = settings.primitives.clock
         self._on_stopped = on_stopped
-        self._lock = threading.Lock()  # guards all below, and the writing of `driver`
+        self._lock = threading.Lock()  # guards the writing of all below, and of `runner`
         self._state = "new"
+        self._starter = 0  # the thread that is in start()
+        self._started = threading.Event()  # no thread is
         self._ended = threading.Event()  # one for each start
-        self._keeper: Keeper | None = None
-        self._deadline: float | None = None  # of the stop that was asked for first
+        self._deadline: Deadline | None = None  # of the stop that was asked for first
+        self._executor: LoopExecutor | None = None
 
     @property
     def state(self) -> str:
-        """new, running, stopping, stopped or inherited."""
-        driver = self.driver
-        if self._state == "running" and driver is not None and driver.baton.closing:
+        """new, starting, running, stopping, stopped or inherited."""
+        runner = self.runner
+        if self._state == "running" and runner is not None and runner.live.closing:
             return "stopping"
         return self._state
 
     @property
     def label(self) -> str:
         """What to call the manager in messages."""
-        thread = None if self._node.thread is None else self._node.thread()
-        owner = self._node.ident if thread is None else repr(thread.name)
-        return f"AsyncioLoopManager id={self.id!r} of thread {owner}"
+        thread = None if self.node.thread is None else self.node.thread()
+        owner = self.node.ident if thread is None else repr(thread.name)
+        id = "" if self.id is None else f" id={self.id!r}"
+        return f"AsyncioLoopManager{id} of thread {owner}"
+
+    @property
+    def resident(self) -> bool:
+        """Whether its loop lives on the thread that it belongs to."""
+        runner = self.runner
+        return runner is not None and runner.resident
+
+    @property
+    def usable_here(self) -> bool:
+        """Whether the current thread need not wait for another one that may be busy."""
+        runner = self.runner
+        return not isinstance(runner, Resident) or runner.is_owner
 
     def refusal(self) -> RuntimeError:
         """Why the manager cannot be used now, and what to do."""
@@ -89,169 +110,164 @@ class Life:
             return inherited_error(label)
         if state == "new":
             return RuntimeError(f"{label} is not started. Call its start() first.")
+        if state == "starting":
+            return RuntimeError(f"{label} is being started. Use it when start() has returned.")
         done = "is being stopped" if state == "stopping" else "was stopped"
         return RuntimeError(f"{label} {done}. Call its start() again when it has stopped.")
 
-    # -- start -------------------------------------------------------------------------------
+    # -- start ---------------------------------------------------------------------------------
 
-    def start(self, task_type: Hashable) -> None:
-        """Make loop, baton, driver and keeper; all or nothing."""
+    def start(self, task_type: Hashable, *, resident: bool = False) -> None:
+        """Make the loop and what runs it; all or nothing.
+
+        Args:
+            task_type: The label of the tasks that it takes.
+            resident: The loop lives on the current thread, which enters it whenever it waits.
+        """
         if self._state == "inherited":
             raise self.refusal()  # before the lock: another thread may have held it at the fork
-        with self._lock:
-            if self.state == "stopping":
-                raise self.refusal()
-            if self.driver is not None:
+        before = self._claim()
+        try:
+            runner = self._build(resident=resident)
+        except BaseException:
+            self._state = before
+            self._started.set()
+            raise
+        self.task_type = task_type
+        self._deadline = None
+        self._ended = threading.Event()
+        self.runner = runner
+        self._state = "running"
+        self._started.set()
+        warn_of_silent_forks(lambda: self.label)
+
+    def _claim(self) -> str:
+        """Say that it is being started, and by whom; what the state was before."""
+        me = threading.get_ident()
+        while True:
+            # User code makes the loop, so that is not done under the lock.
+            with self._lock:
+                state = self.state
+                if state in ("new", "stopped"):
+                    self._state, self._starter = "starting", me
+                    self._started.clear()
+                    return state
+            if state == "running":
                 raise RuntimeError(
                     f"{self.label} is already started. Use it as it is, or stop() it first."
                 )
-            self._deadline = None
-            self._ended = threading.Event()
-            self.driver = self._build()
-            self.task_type = task_type
-            self._state = "running"
-        warn_of_silent_forks(lambda: self.label)
+            if state != "starting" or self._starter == me:
+                raise self.refusal()
+            if not self._started.wait(STOP_TIMEOUT):
+                raise self.refusal()
 
-    def _build(self) -> Driver:
-        timer = shared_timer(self._seam)
+    def _build(self, *, resident: bool) -> Runner:
         with ExitStack() as undo:
             raw, selector = make_loop(self._settings.loop_factory)
             loop = BoundLoop(raw)
             undo.callback(loop.give_back)
-            executor = self._prepare(raw)
-            baton = self._make_baton(raw, keeper_rests=selector is None)
-            linger = self._settings.linger
-            keeper = Keeper(loop, selector, baton, self._seam, linger=linger)
-            clock = timer.open()
-            undo.callback(timer.close)
-            limit = self._settings.max_pause
-            pauses = PauseWatch(baton, keeper.wake, limit, lambda: self.label)
-            driver = Driver(
+            if self._settings.debug is not None:
+                raw.set_debug(self._settings.debug)
+            executor = self._executor = LoopExecutor()
+            raw.set_default_executor(executor)
+            live = LiveLoop(
                 loop,
-                selector,
-                baton,
-                self._seam,
-                wake_keeper=keeper.wake,
-                arm_timer=partial(clock.arm, keeper),
-                watch_pauses=partial(clock.arm, pauses),
+                self._settings.primitives,
                 grace=self._settings.grace,
-                label=self.label,
+                label=lambda: self.label,
+                beats=selector is None,
             )
-            loop.guard(lambda: driver.label, driver.poke)
-            self._keeper = keeper
-            close = partial(self._close, driver, executor)
-            keeper.start(driver, close, f"wsgi_async keeper {self.id!r}")
+            loop.guard(lambda: self.label)
+            _watch(selector, live)
+            runner = self._run(live, resident=resident)
             undo.pop_all()
-        return driver
+        return runner
 
-    def _prepare(self, loop: asyncio.AbstractEventLoop) -> LoopExecutor:
-        if self._settings.debug is not None:
-            loop.set_debug(self._settings.debug)
-        executor = LoopExecutor(thread_name_prefix="asyncio")
-        loop.set_default_executor(executor)
-        return executor
+    def _run(self, live: LiveLoop, *, resident: bool) -> Runner:
+        seat = current_seat()
+        if resident and seat is not None:
+            return Resident(live, seat, partial(self.close, live))
+        keeper = Keeper(live)
+        id = "" if self.id is None else f" {self.id!r}"
+        keeper.start(partial(self.close, live), f"wsgi_async keeper{id}")
+        return keeper
 
-    def _make_baton(self, loop: asyncio.AbstractEventLoop, *, keeper_rests: bool) -> Baton:
-        node, drive = self._node, self._settings.drive
-        main = threading.main_thread()
-        # In the main thread a signal handler could raise in the middle of somebody's task.
-        keeper_only = drive == "keeper" or (
-            drive == "auto" and (node.ident == main.ident or not may_change_thread(loop))
-        )
-        return Baton(
-            self._seam,
-            node.ident or 0,
-            every_waiter_drives=drive == "caller",
-            keeper_only=keeper_only,
-            keeper_rests=keeper_rests,
-        )
-
-    def adopt(self, node: lineage.ThreadNode) -> bool:
-        """Make the calling thread the owner of a manager that has outlived its own.
-
-        Returns:
-            False if it has an owner, or is being stopped.
-        """
-        driver = self.driver
-        if driver is None or not driver.baton.adopt(self._seam.current()):
-            return False
-        self._node = node
-        driver.rename(self.label)
-        return True
-
-    # -- stop --------------------------------------------------------------------------------
+    # -- stop ----------------------------------------------------------------------------------
 
     def owner_ended(self) -> None:
-        """The owner thread is ending: have the keeper stop everything, unless the manager is kept.
+        """The owner thread is ending: have everything stopped, unless the manager is kept.
 
         Takes no lock.
         """
         if self.outlive is None or not self.outlive():
             self.request_stop()
 
-    def request_stop(self, timeout: float = STOP_TIMEOUT) -> Driver | None:
-        """Have the keeper stop everything; returns at once. Takes no lock, from anywhere."""
-        driver = self.driver
-        if driver is None:
+    def request_stop(self, timeout: float = STOP_TIMEOUT) -> Runner | None:
+        """Have the loop's thread stop everything; returns at once. Takes no lock, from anywhere."""
+        runner = self.runner
+        if runner is None:
             return None
         if self._deadline is None:
-            self._deadline = self._seam.clock() + timeout
-        driver.baton.closing = True
-        driver.post(driver.end_visit)
-        # Read once: the keeper may end, and leave no trace, between any two of these lines.
-        keeper = self._keeper
-        if keeper is not None:
-            keeper.wake()
-        return driver
+            self._deadline = Deadline(timeout)
+        runner.live.closing = True
+        runner.leave()
+        return runner
 
     def stop(self, timeout: float) -> None:
         """Stop, and wait for the end, at most `timeout` seconds."""
-        driver = self.driver
-        if driver is None:
+        runner = self.runner
+        if runner is None:
             return
         refuse_in_event_loop("await asyncio.to_thread(manager.stop)")
-        if driver.baton.holder == self._seam.current():
-            raise RuntimeError(
-                f"{self.label} is driven by this thread right now. Stop it when its run() is over."
-            )
+        if isinstance(runner, Resident) and runner.is_owner:
+            self.request_stop(timeout)
+            self.close(runner.live)
+            return
+        if self._executor is not None and self._executor.is_current:
+            self._executor.waits_for_stop = True  # or the stop would wait for this thread
         self.ask_to_stop(timeout)()
 
     def ask_to_stop(self, timeout: float = STOP_TIMEOUT) -> Callable[[], None]:
         """Begin to stop; returns what waits for the end, at most `timeout` seconds from now."""
-        deadline = self._seam.clock() + timeout
-        ended, keeper = self._ended, self._keeper
-        driver = self.request_stop(timeout)
-        if driver is None or keeper is None:
-            return _nothing
-        return partial(self._wait_stopped, driver, ended, keeper, deadline)
+        deadline, ended = Deadline(timeout), self._ended
+        runner = self.request_stop(timeout)
+        return _nothing if runner is None else partial(self._wait_stopped, runner, ended, deadline)
 
-    def _wait_stopped(
-        self, driver: Driver, ended: threading.Event, keeper: Keeper, deadline: float
-    ) -> None:
-        left = max(0.0, deadline - self._seam.clock())
-        # The keeper keeps to the same deadline; a little more, so that it can say what it left.
-        if not ended.wait(min(left + 0.5, threading.TIMEOUT_MAX)):
-            names = ", ".join(job.name for job in driver.in_flight()) or "a callback on its loop"
-            logger.warning("%s did not stop in time: %s holds its loop", driver.label, names)
-            self.given_up = True
-            # Nobody can take the loop away from it, but nobody else has to wait for it either.
-            driver.fail_unfinished()
-        elif keeper.thread is not None:
-            keeper.thread.join(max(0.1, deadline - self._seam.clock()))
+    def _wait_stopped(self, runner: Runner, ended: threading.Event, deadline: Deadline) -> None:
+        left = deadline.left() or 0.0
+        # The loop's thread keeps to the same deadline; a little more, so that it can say what it
+        # left.
+        if ended.wait(min(left + 0.5, threading.TIMEOUT_MAX)):
+            if self._executor is None or not self._executor.is_current:
+                runner.join(max(0.1, deadline.left() or 0.0))
+            return
+        live = runner.live
+        names = ", ".join(job.name for job in live.in_flight()) or "a callback on its loop"
+        self.given_up = True
+        report(logging.WARNING, "%s did not stop in time: %s holds its loop", live.label, names)
+        # Nobody can take the loop away from it, but nobody else has to wait for it either.
+        live.fail_unfinished()
 
-    def _close(self, driver: Driver, executor: LoopExecutor) -> None:
-        """The keeper's last act: close the loop and leave every list."""
-        deadline = self._deadline or self._seam.clock() + STOP_TIMEOUT
-        budget = max(0.0, deadline - self._seam.clock())
-        Shutdown(driver, executor, budget=budget).run()
-        thread_sensitive.forget(driver.loop.raw)
-        self._on_stopped()
-        shared_timer(self._seam).close()
+    def close(self, live: LiveLoop) -> None:
+        """The last thing that the loop's thread does with the loop: close it, leave every list."""
+        budget = STOP_TIMEOUT if self._deadline is None else self._deadline.left() or 0.0
+        executor = self._executor
+        try:
+            if executor is not None:
+                Shutdown(live, executor, budget=budget).run()
+            if bridge.active is not None:
+                bridge.active.loop_closed(live.raw)
+            self._on_stopped()
+        finally:
+            self._finish()
+
+    def _finish(self) -> None:
         with self._lock:
-            self.driver = None
+            runner, self.runner = self.runner, None
             self.task_type = None
-            self._keeper = None
             self._state = "stopped"
+        if isinstance(runner, Resident):
+            runner.forget()
         self._ended.set()
 
     def inherit(self) -> object | None:
@@ -260,11 +276,33 @@ class Life:
         Closing the loop here would take its sockets out of the epoll set that is shared with
         the parent, whose loop would never wake again.
         """
-        driver, self.driver = self.driver, None
-        if driver is not None:
-            driver.inherited = True
+        runner, self.runner = self.runner, None
+        if runner is not None:
+            runner.live.inherited = True
         self._state = "inherited"
-        return driver
+        return runner
+
+
+def _watch(selector: WatchedSelector | None, live: LiveLoop) -> None:
+    """Have lost wake-ups noticed."""
+    reported: list[bool] = []
+
+    def lost() -> None:
+        if reported:
+            return
+        reported.append(True)
+        report(
+            logging.WARNING,
+            "%s: a wake-up from another thread was lost and came up to a second late. Some object "
+            "that belongs to one event loop, such as an HTTP client at module level, is used by "
+            "several threads. Give each loop its own with @loop_resource",
+            live.label,
+        )
+
+    if selector is None:
+        return
+    selector.busy = lambda: bool(live.jobs)
+    selector.lost = lost
 
 
 def _nothing() -> None:

@@ -16,6 +16,7 @@ from ..base.errors import Closing
 from ..base.log import report
 from ..jobs import bridge
 from ..jobs.job import ActorCall
+from .selector import LOOK
 
 if TYPE_CHECKING:
     import contextvars
@@ -25,18 +26,7 @@ if TYPE_CHECKING:
     from ..jobs.job import Job
     from .guard import BoundLoop
 
-__all__ = ["Followed", "LiveLoop", "Parked", "live_loop_of"]
-
-# Weak on both sides, as the live loop holds its loop.
-_live: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[LiveLoop]]
-_live = weakref.WeakKeyDictionary()
-
-
-def live_loop_of(loop: asyncio.AbstractEventLoop) -> LiveLoop | None:
-    """What runs on a loop that belongs to a manager; None for any other."""
-    reference = _live.get(loop)
-    return None if reference is None else reference()
-
+__all__ = ["Followed", "LiveLoop", "Parked"]
 
 class Followed(Protocol):
     """A future on the loop that a thread waits for past us."""
@@ -68,6 +58,8 @@ class LiveLoop:
         primitives: Locks, wake-ups, loop entry, clock.
         grace: How long a canceled coroutine may clean up, in seconds.
         label: Tells what to call the manager in the log.
+        beats: It wakes once a second as long as there is work in flight; see `WatchedSelector`,
+            which does this for loops of asyncio's own.
     """
 
     def __init__(
@@ -77,6 +69,7 @@ class LiveLoop:
         *,
         grace: float,
         label: Callable[[], str],
+        beats: bool,
     ) -> None:
         self.loop = loop
         self.raw = loop.raw
@@ -93,12 +86,12 @@ class LiveLoop:
         self._followed: weakref.WeakSet[Followed] = weakref.WeakSet()
         # The loop holds its tasks weakly: this keeps the parked ones.
         self.actors: set[Parked] = set()
+        self._may_beat = beats
         self.bridged: object = None  # the plug-in that has been told of the loop
         # Bound once: these are looked up in every call.
         self._post = loop.call_soon_threadsafe
         self._create_task = loop.create_task
         self._start_queued = self.start_queued
-        _live[loop.raw] = weakref.ref(self)
 
     @property
     def label(self) -> str:
@@ -249,6 +242,9 @@ class LiveLoop:
         if isinstance(job, ActorCall):
             job.actor.serve(job)
             return
+        if self._may_beat:
+            self._may_beat = False
+            self.raw.call_later(LOOK, self._beat)
         wrapped = self._follow(job)
         task = None
         try:
@@ -266,6 +262,12 @@ class LiveLoop:
             wrapped.close()
             job.discard()
             self.finish(job, exception=self._explained(error, task))
+
+    def _beat(self) -> None:
+        if self.jobs:
+            self.raw.call_later(LOOK, self._beat)
+        else:
+            self._may_beat = True
 
     def tell_bridge(self, plugin: bridge.Bridge, context: contextvars.Context) -> None:
         """Work in this context, which comes from another thread, begins on the loop."""

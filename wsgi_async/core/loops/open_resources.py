@@ -1,10 +1,10 @@
-"""Hosts: each is a task that opens something on a loop, keeps it open, and closes it itself.
+"""What is open on a loop: for each, a task that opens it, keeps it open, and closes it itself.
 
-What is open belongs to the loop: the loop itself holds its household, as an attribute. A table of
+What is open belongs to the loop: the loop itself holds its resources, as an attribute. A table of
 ours with the loop as its weak key would not do, since whatever is open holds its loop: nothing of
 a loop that was just dropped would ever be collected.
 
-Only the thread that runs the loop touches a household, so nothing here takes a lock.
+Only the thread that runs the loop touches a resources, so nothing here takes a lock.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import logging
 import sys
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from .checks import running_loop
-from .log import logger
-from .one_thread import submit_for
-from .sync_calls import current_calls
+from ..base.checks import running_loop
+from ..base.log import report
+from ..jobs import bridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable
@@ -28,36 +28,36 @@ if TYPE_CHECKING:
 
     Make = Callable[[], AbstractAsyncContextManager[Any]]
 
-__all__ = ["Household", "ResourceHost", "belongs_to_host", "household_of", "known_household"]
+__all__ = ["OpenResources", "ResourceTask", "belongs_to_resource", "resources_of", "known_resources"]
 
 OPENING, OPEN, CLOSING, ENDED = range(4)
 
-_ATTRIBUTE = "wsgi_async_household"
+_ATTRIBUTE = "wsgi_async_resources"
 _INSTANCES = "wsgi_async_instances"
 """Of a loop. `LoopResource.__call__` spells the second one out: what is open, in one look-up."""
 
 # For loops without room for an attribute (extension types): kept as long as something is open.
-_elsewhere: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Household]
+_elsewhere: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, OpenResources]
 _elsewhere = weakref.WeakKeyDictionary()
 
-# Whose code runs: set in a host's own context, so its child tasks and callbacks have it too. Weak,
+# Whose code runs: set in a resource's own context, so its child tasks and callbacks have it too. Weak,
 # as a context lives as long as its task.
-_owner: contextvars.ContextVar[weakref.ref[ResourceHost] | None]
-_owner = contextvars.ContextVar("wsgi_async host", default=None)
+_owner: contextvars.ContextVar[weakref.ref[ResourceTask] | None]
+_owner = contextvars.ContextVar("wsgi_async resource", default=None)
 
 
-class Household:
+class OpenResources:
     """What is open on one loop. Lives as long as the loop."""
 
     def __init__(self) -> None:
         self.instances: dict[Hashable, Any] = {}
         """What is open, by key. Read from other threads too, one look-up at a time."""
-        self.opening: dict[Hashable, ResourceHost] = {}
-        self.hosts: list[
-            ResourceHost
+        self.opening: dict[Hashable, ResourceTask] = {}
+        self.open: list[
+            ResourceTask
         ] = []  # not opening any more, in the order in which they opened
         # Whose opening or closing is held up by the opening of which key, of what name.
-        self.waits: list[tuple[ResourceHost, Hashable, str]] = []
+        self.waits: list[tuple[ResourceTask, Hashable, str]] = []
         self.ending = False  # the tasks have ended; what is closed now is not opened again
         self.closed = False  # nothing is opened any more
         self._gone: set[Hashable] = set()  # closed since `ending`
@@ -68,28 +68,28 @@ class Household:
         Args:
             key: What the instance is kept by.
             name: What to call it in messages.
-            make: Makes the async context manager to be entered; called in the host task.
+            make: Makes the async context manager to be entered; called in its task.
 
         Raises:
             RuntimeError: The loop is being closed, or the instance waits for itself.
             BaseException: What the opening raised.
         """
         while key not in self.instances:
-            # Again if the host was cancelled while it opened: that was not meant for us.
+            # Again if the owner was cancelled while it opened: that was not meant for us.
             with self._waiting_for(key, name):
-                await self._opening_host(key, name, make).opened()
+                await self._opening(key, name, make).opened()
         return self.instances[key]
 
-    def _opening_host(self, key: Hashable, name: str, make: Make) -> ResourceHost:
-        host = self.opening.get(key)
-        if host is None:
+    def _opening(self, key: Hashable, name: str, make: Make) -> ResourceTask:
+        owner = self.opening.get(key)
+        if owner is None:
             if self.closed or key in self._gone:
                 raise RuntimeError(
                     f"The event loop is being closed and does not open {name} any more. "
                     "Use it in a task, or in a resource that is opened after it."
                 )
-            host = self.opening[key] = ResourceHost(self, key, name, make)
-        return host
+            owner = self.opening[key] = ResourceTask(self, key, name, make)
+        return owner
 
     @contextmanager
     def _waiting_for(self, key: Hashable, name: str) -> Generator[None, None, None]:
@@ -113,7 +113,7 @@ class Household:
     def _way(self, key: Hashable, name: str, goal: Hashable) -> list[str]:
         """The names on the way from a key to another, over who waits for whom.
 
-        By key, not by host: one that closes must not open itself once more either. It ends, as
+        By key, not by owner: one that closes must not open itself once more either. It ends, as
         no cycle is ever let in.
         """
         if key == goal:
@@ -127,67 +127,64 @@ class Household:
                 return [name, *way]
         return []
 
-    def next_to_close(self) -> list[ResourceHost]:
+    def next_to_close(self) -> list[ResourceTask]:
         """All that are still opening, else the one that opened last, else none."""
-        return list(self.opening.values()) or self.hosts[-1:]
+        return list(self.opening.values()) or self.open[-1:]
 
-    def forget(self, host: ResourceHost) -> None:
-        """The host has ended, or nobody waits for its end any longer."""
-        host.state = ENDED
-        self.withdraw(host)
-        if host in self.hosts:
-            self.hosts.remove(host)
+    def forget(self, owner: ResourceTask) -> None:
+        """The owner has ended, or nobody waits for its end any longer."""
+        owner.state = ENDED
+        self.withdraw(owner)
+        if owner in self.open:
+            self.open.remove(owner)
 
-    def withdraw(self, host: ResourceHost) -> None:
+    def withdraw(self, owner: ResourceTask) -> None:
         """From now on the next use opens the instance anew."""
-        if self.opening.get(host.key) is host:
-            del self.opening[host.key]
-        elif host in self.hosts and not host.withdrawn:
-            del self.instances[host.key]
-        host.withdrawn = True
+        if self.opening.get(owner.key) is owner:
+            del self.opening[owner.key]
+        elif owner in self.open and not owner.withdrawn:
+            del self.instances[owner.key]
+        owner.withdrawn = True
         if self.ending:
-            self._gone.add(host.key)
+            self._gone.add(owner.key)
 
-    def leaving_before(self, host: ResourceHost) -> list[asyncio.Task[None]]:
-        """The tasks of hosts that may use this one's instance and are about to end."""
-        later = [*self.opening.values(), *self.hosts[self.hosts.index(host) + 1 :]]
+    def leaving_before(self, owner: ResourceTask) -> list[asyncio.Task[None]]:
+        """The tasks of resources' tasks that may use this one's instance and are about to end."""
+        later = [*self.opening.values(), *self.open[self.open.index(owner) + 1 :]]
         return [one.task for one in later if one.state is CLOSING or one.task.cancelling()]
 
 
-class ResourceHost:
+class ResourceTask:
     """A task that opens, keeps and closes one instance. Lives from its first use to its closing.
 
     The task runs in an empty context, since it outlives whoever used the instance first. It is
     made past the loop's task factory: that is user code, and may fail.
     """
 
-    def __init__(self, household: Household, key: Hashable, name: str, make: Make) -> None:
+    def __init__(self, resources: OpenResources, key: Hashable, name: str, make: Make) -> None:
         loop = asyncio.get_running_loop()
         self.key = key
         self.name = name
         self.state = OPENING
         self.withdrawn = False
-        self.household = household
+        self.resources = resources
         self._waiters: list[asyncio.Future[None]] = []
         self._told: asyncio.Future[None] = loop.create_future()  # to close
         context = contextvars.Context()
         context.run(_owner.set, weakref.ref(self))
-        # What the opening calls of sync code runs in asgiref's one thread. If that is the thread
-        # that asks, and waits, it has to be told.
-        calls = current_calls.get()
-        asks = submit_for.get() if calls is None else calls.background
-        context.run(submit_for.set, asks)
+        if bridge.active is not None:
+            bridge.active.submitted(context)
         self.task = asyncio.Task(
             self._live(make), loop=loop, name=f"loop resource {name}", context=context
         )
 
     @property
     def held_up(self) -> bool:
-        """Whether what its code and its child tasks wait for may hold up the host itself."""
+        """Whether what its code and its child tasks wait for may hold up the owner itself."""
         return self.state in (OPENING, CLOSING)
 
     async def opened(self) -> None:
-        """Wait for the end of the opening, whichever; being cancelled does not concern the host.
+        """Wait for the end of the opening, whichever; being cancelled does not concern the owner.
 
         Raises:
             BaseException: What the opening raised.
@@ -205,7 +202,7 @@ class ResourceHost:
         if self.state is OPENING:
             self.task.cancel()
         elif not self._told.done():
-            self.household.withdraw(self)
+            self.resources.withdraw(self)
             self._told.set_result(None)
 
     async def _live(self, make: Make) -> None:
@@ -214,10 +211,9 @@ class ResourceHost:
         except BaseException as error:
             if self._is_dropped():
                 raise  # the loop is gone, and with it whoever might want to know
-            self.household.forget(self)
+            self.resources.forget(self)
             self._say_failed(error)
             return
-        submit_for.set(None)
         if self.state is OPENING:  # else it resisted a stop, and is closed at once
             self._say_opened(value)
             await self._until_told()
@@ -227,15 +223,15 @@ class ResourceHost:
             if self._is_dropped():
                 raise
             if not self._was_cancelled(error):
-                logger.error("the loop resource %s failed to close", self.name, exc_info=error)
-        self.household.forget(self)
+                report(logging.ERROR, "the loop resource %s failed to close", self.name, error=error)
+        self.resources.forget(self)
 
     def _say_opened(self, value: object) -> None:
-        household = self.household
+        resources = self.resources
         self.state = OPEN
-        del household.opening[self.key]
-        household.hosts.append(self)
-        household.instances[self.key] = value
+        del resources.opening[self.key]
+        resources.open.append(self)
+        resources.instances[self.key] = value
         for waiter in self._waiting():
             waiter.set_result(None)
 
@@ -248,7 +244,7 @@ class ResourceHost:
         for waiter in waiters:
             waiter.set_exception(error)
         if not waiters:
-            logger.error("the loop resource %s failed to open", self.name, exc_info=error)
+            report(logging.ERROR, "the loop resource %s failed to open", self.name, error=error)
 
     def _waiting(self) -> list[asyncio.Future[None]]:
         return [waiter for waiter in self._waiters if not waiter.done()]
@@ -270,13 +266,13 @@ class ResourceHost:
         except asyncio.CancelledError:
             # Perhaps by asyncio.run(), which cancels all tasks at once and in no order.
             await self._let_others_end()
-            self.household.withdraw(self)
+            self.resources.withdraw(self)
             while self.task.cancelling():
                 self.task.uncancel()  # the closing itself is not cancelled
         self.state = CLOSING
 
     async def _let_others_end(self) -> None:
-        leaving = self.household.leaving_before(self)
+        leaving = self.resources.leaving_before(self)
         try:
             if leaving:
                 await asyncio.wait(leaving)
@@ -290,21 +286,21 @@ async def _enter(make: Make) -> tuple[AbstractAsyncContextManager[Any], Any]:
     return manager, await manager.__aenter__()
 
 
-def _held_up(household: Household) -> ResourceHost | None:
-    """The host in whose opening or closing the current code waits, if it does."""
+def _held_up(resources: OpenResources) -> ResourceTask | None:
+    """The owner in whose opening or closing the current code waits, if it does."""
     reference = _owner.get()
-    host = None if reference is None else reference()
-    if host is None or host.household is not household or not host.held_up:
+    owner = None if reference is None else reference()
+    if owner is None or owner.resources is not resources or not owner.held_up:
         return None
-    return host
+    return owner
 
 
-def belongs_to_host(task: asyncio.Task[Any]) -> bool:
-    """Whether a task is a host, or was started by what a host keeps open."""
+def belongs_to_resource(task: asyncio.Task[Any]) -> bool:
+    """Whether a task is a owner, or was started by what a owner keeps open."""
     context = _context_of(task)
     reference = None if context is None else context.get(_owner)
-    host = None if reference is None else reference()
-    return host is not None and host.state is not ENDED
+    owner = None if reference is None else reference()
+    return owner is not None and owner.state is not ENDED
 
 
 def _context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
@@ -315,20 +311,20 @@ def _context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
     return next(contexts, None)
 
 
-def household_of(loop: asyncio.AbstractEventLoop) -> Household:
-    """The household of a loop, made if it has none; in the thread that runs the loop."""
-    household = known_household(loop)
-    if household is None:
-        household = Household()
+def resources_of(loop: asyncio.AbstractEventLoop) -> OpenResources:
+    """The resources of a loop, made if it has none; in the thread that runs the loop."""
+    resources = known_resources(loop)
+    if resources is None:
+        resources = OpenResources()
         try:
-            setattr(loop, _ATTRIBUTE, household)
-            setattr(loop, _INSTANCES, household.instances)
+            setattr(loop, _ATTRIBUTE, resources)
+            setattr(loop, _INSTANCES, resources.instances)
         except AttributeError:
-            _elsewhere[loop] = household
-    return household
+            _elsewhere[loop] = resources
+    return resources
 
 
-def known_household(loop: asyncio.AbstractEventLoop) -> Household | None:
-    """The household of a loop, if it has one. From any thread."""
-    found: Household | None = getattr(loop, _ATTRIBUTE, None)
+def known_resources(loop: asyncio.AbstractEventLoop) -> OpenResources | None:
+    """The resources of a loop, if it has one. From any thread."""
+    found: OpenResources | None = getattr(loop, _ATTRIBUTE, None)
     return _elsewhere.get(loop) if found is None else found

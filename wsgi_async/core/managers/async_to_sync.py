@@ -1,13 +1,13 @@
 """`async_to_sync`: an async function as a sync one, on the thread's own living loop.
 
 Takes the place of asgiref's function of that name, whose calling conventions it has. asgiref makes
-a loop for each call; here it is the loop that the thread has anyway, which the waiting thread
-drives itself.
+a loop for each call; here it is the loop that the thread has anyway.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import sys
@@ -15,18 +15,19 @@ import warnings
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from .checks import refuse_in_event_loop
-from .driver import driver_of
-from .manager import AsyncioLoopManager
-from .moves import Closing
-from .own import own_manager
-from .running import close_unstarted, name_after, run_on
-from .thread_sensitive import AsCallingThread, call_asgiref, origin
+from ..base.checks import refuse_in_event_loop
+from ..base.coroutines import close_unstarted, name_after
+from ..base.errors import Closing
+from ..jobs import bridge
+from ..runners.run import look_for_bridges, run
+from ..runners.runner import runner_of
+from .current import current_manager
+from .manager import AsyncioLoopManager, lifecycle_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
-    from .driver import Driver
+    from ..runners.runner import Runner
 
 __all__ = ["AsyncToSync", "async_to_sync", "call_async"]
 
@@ -120,34 +121,38 @@ def call_async(
     call = functools.partial(function, *args, **kwargs)
     if force_new_loop:
         return _call_on_new_loop(call)
-    loop = origin()
-    if loop is not None:
-        driver = driver_of(loop)
-        if driver is None and loop.is_running():
-            return call_asgiref(call)  # somebody else's loop, an ASGI server's for one
-        if driver is not None and not (driver.baton.closing or driver.inherited):
-            return _call_on(driver, call, calls_back=True)
-    return _call_on(own_manager().driver(), call)
+    look_for_bridges()
+    plugin = bridge.active
+    loop = None if plugin is None else plugin.calling_loop()
+    if plugin is not None and loop is not None:
+        runner = runner_of(loop)
+        if runner is None and loop.is_running():
+            return plugin.call(call)  # somebody else's loop, for example an ASGI server's
+        if runner is not None and not (runner.live.closing or runner.live.inherited):
+            return _call_on(runner, call)
+    runner = lifecycle_of(current_manager()).runner
+    if runner is None:
+        raise RuntimeError("This thread's manager was stopped. Make the call again.")
+    return _call_on(runner, call)
 
 
 def _call_on_new_loop(call: Callable[[], Awaitable[T]]) -> T:
-    manager = AsyncioLoopManager(object())
-    manager.start()
-    try:
-        return _call_on(manager.driver(), call)
-    finally:
-        manager.stop()
+    with AsyncioLoopManager(object()) as manager:
+        runner = lifecycle_of(manager).runner
+        assert runner is not None, "it was started a line above"  # noqa: S101
+        return _call_on(runner, call)
 
 
-def _call_on(driver: Driver, call: Callable[[], Awaitable[T]], *, calls_back: bool = False) -> T:
-    with AsCallingThread():
+def _call_on(runner: Runner, call: Callable[[], Awaitable[T]]) -> T:
+    with contextlib.nullcontext() if bridge.active is None else bridge.active.calling():
         awaitable = call()
         coro = _coroutine(awaitable)
         try:
-            return run_on(driver, coro, calls_back=calls_back)
+            return run(runner, coro)
         except Closing:
-            raise driver.stopped_error(None) from None
+            raise runner.live.stopped_error(None) from None
         finally:
+            close_unstarted(coro)
             if coro is not awaitable:
                 close_unstarted(awaitable)  # it was refused
             del awaitable, coro

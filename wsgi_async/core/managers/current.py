@@ -2,104 +2,79 @@
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+import contextvars
+import weakref
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from . import lineage
-from .registry import get_or_create_loop_manager
+from .manager import lifecycle_of
+from .registry import find_manager, get_or_create_loop_manager
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
-    from contextvars import Context
+    from collections.abc import Coroutine, Hashable
 
     from .manager import AsyncioLoopManager
 
-__all__ = ["Interlude", "own_manager", "start_once", "use"]
+__all__ = ["current_manager", "request_manager", "run", "start_once"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
-
-class _Own(threading.local):
-    manager: AsyncioLoopManager | None = None
-
-
-_own = _Own()
+# Weak, as the contexts of a request live as long as a connection that it has opened.
+request_manager: contextvars.ContextVar[weakref.ref[AsyncioLoopManager] | None]
+request_manager = contextvars.ContextVar("wsgi_async manager", default=None)
+"""The manager of the present request."""
 
 
-def own_manager() -> AsyncioLoopManager:
-    """The manager of the current thread's requests, or else its own one; running.
+def current_manager() -> AsyncioLoopManager:
+    """The manager that the current code uses, running.
 
-    It is made if there is none, lives as long as the thread, and is never one that the thread
-    would only inherit. From any thread.
+    It is the first of these: the present request's; the thread's own; the nearest one of the
+    threads that led to this one; a new one, which lives as long as the thread. Except for the
+    request's these are managers without an id. From any thread.
 
     Raises:
         RuntimeError, OSError: A new one cannot be started.
     """
-    manager = _own.manager
-    # It may have been stopped by hand, or be the one of the process we were forked from.
-    if manager is None or not manager.running:
-        manager = _own.manager = start_once(_find() or get_or_create_loop_manager(None, True))
-    return manager
+    reference = request_manager.get()
+    manager = None if reference is None else reference()
+    if manager is not None and manager.running and lifecycle_of(manager).usable_here:
+        return manager
+    return start_once(find_manager(None) or get_or_create_loop_manager(None, True))
 
 
-def use(manager: AsyncioLoopManager, context: Context) -> Context | Interlude:
-    """Have `own_manager()` return this one in the current thread, as long as it runs.
+def run(coro: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
+    """Run a coroutine on the current manager's loop and return its result.
 
-    Returns:
-        What all of a request is to be run by: its context; or, where the thread uses another
-        manager, for a request around this one perhaps, what gives that back each time.
-    """
-    used = _own.manager
-    if used is not manager:
-        if used is not None and used.running:
-            return Interlude(manager, context)
-        _own.manager = manager
-    return context
-
-
-class Interlude:
-    """Runs what belongs to a request that another one, of another manager, may have made.
-
-    The outer request's code comes again between any two parts of this one. Lives as long as the
-    request; only for its thread.
+    Use it in place of `asyncio.run()`: the loop stays open after the call, so clients, connection
+    pools and background tasks stay usable. In a request it is the request's loop, elsewhere the
+    thread's. Blocks until the coroutine is done.
 
     Args:
-        manager: The request's.
-        context: The context that all of the request runs in.
+        coro: The coroutine. It is closed if it is not accepted.
+        timeout: Seconds until the coroutine is canceled.
+
+    Raises:
+        TimeoutError: The timeout or the request's deadline has passed.
+        RuntimeError: This thread is running an event loop, or a loop cannot be made.
+        BaseException: What the coroutine raised.
     """
-
-    __slots__ = ("_context", "_manager")
-
-    def __init__(self, manager: AsyncioLoopManager, context: Context) -> None:
-        self._manager = manager
-        self._context = context
-
-    def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """As `Context.run()`."""
-        used, _own.manager = _own.manager, self._manager
-        try:
-            return self._context.run(fn, *args, **kwargs)
-        finally:
-            _own.manager = used
-
-
-def _find() -> AsyncioLoopManager | None:
-    node = lineage.current_node()
-    with lineage.lock():
-        manager: AsyncioLoopManager | None = node.found.get(None)
-    return manager if manager is not None and manager.state in ("new", "running") else None
+    try:
+        manager = current_manager()
+    except BaseException:
+        close = getattr(coro, "close", None)
+        if close is not None:
+            close()
+        raise
+    return manager.run(coro, timeout=timeout, task_type=manager.task_type)
 
 
 def start_once(manager: AsyncioLoopManager, task_type: Hashable = None) -> AsyncioLoopManager:
     """Start a manager that is to last as long as its thread, unless it runs; return it."""
     if not manager.running:
-        manager.lasting = True
+        lifecycle_of(manager).lasting = True
         try:
             manager.start(task_type)
         except RuntimeError:
-            # A thread that shares it was faster: it has seen the same unstarted manager, and
-            # start() lets in one after the other.
+            # A thread that shares it was faster: start() lets in one after the other.
             if not manager.running:
                 raise
     return manager

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
+import os
+from multiprocessing import util
 from typing import Any
 
-from . import lineage, manager, timer
-from .forks import install_fork_hook, notice_fork
+from ..actors.leaving import open_streams
+from ..base import threads
+from ..base.deadlines import Deadline
+from ..base.forks import install_fork_hook, notice_fork
+from ..life.lifecycle import STOP_TIMEOUT
+from . import manager, thread_pool
 
-__all__ = ["install_hooks"]
+__all__ = ["install_hooks", "stop_with_process"]
 
 _inherited: list[Any] = []
-"""The parent process's drivers and loops, kept for ever: see `Life.inherit`."""
+"""The parent process's runners and loops, kept for ever: see `Lifecycle.inherit`."""
+
+_hooked: set[int] = set()
+"""The process whose exit `multiprocessing` tells us of, if it is one of its children."""
 
 
 def install_hooks() -> None:
@@ -20,18 +30,39 @@ def install_hooks() -> None:
     # still runs. gunicorn's worker_exit and threading._register_atexit do run under it.
     atexit.register(_stop_all)
     install_fork_hook(_forget_parent)
+    manager.on_start(stop_with_process)
+
+
+def stop_with_process() -> None:
+    """Have managers stopped at the end of a child of `multiprocessing`, which skips `atexit`.
+
+    Called at each start of a manager, as such a child drops what it finds registered.
+    """
+    pid = os.getpid()
+    if pid in _hooked or multiprocessing.parent_process() is None:
+        return
+    _hooked.clear()
+    _hooked.add(pid)
+    # After those with a higher priority, such as the child's own pools.
+    util.Finalize(None, _stop_all, exitpriority=0)
 
 
 def _stop_all() -> None:
     """Stop every manager at once, within one common budget."""
     notice_fork()  # a child that ends before its first request
-    lives = [one.life for one in manager.AsyncioLoopManager.all_instances()]
+    thread_pool.shut_down_pools(Deadline(STOP_TIMEOUT))
+    managers = manager.AsyncioLoopManager.all_instances()
+    lives = [manager.lifecycle_of(one) for one in managers]
     for wait in [life.ask_to_stop() for life in lives if not life.given_up]:
-        wait()
+        try:
+            wait()
+        except RuntimeError:
+            pass  # one that cannot be waited for; the others are
 
 
 def _forget_parent() -> None:
     # Other threads' locks may be held for ever here: none is taken, all are replaced.
     _inherited.extend(life.inherit() for life in manager.forget_all())
-    lineage.reset()
-    timer.reset()
+    threads.reset()
+    thread_pool.forget_pools()
+    open_streams.reset()

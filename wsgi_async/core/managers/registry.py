@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import lineage
-from .errors import ManagerNotFound
-from .forks import notice_fork
-from .manager import AsyncioLoopManager
+from ..base import threads
+from ..base.errors import ManagerNotFound
+from ..base.forks import notice_fork
+from .manager import AsyncioLoopManager, lifecycle_of
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-__all__ = ["get_or_create_loop_manager"]
+__all__ = ["find_manager", "get_or_create_loop_manager"]
 
 
 def get_or_create_loop_manager(
@@ -21,15 +21,16 @@ def get_or_create_loop_manager(
     strictly_get: bool = False,
     **options: Any,
 ) -> AsyncioLoopManager:
-    """Find the manager of an id, or make one for the current thread.
+    """Find the manager with an id, or make one for the current thread.
 
-    Looks in the current thread, then in the thread that started it, and so on to the root. From
-    any thread.
+    Looks in the current thread, then in the thread that started it, and so on to the root. A
+    manager whose loop lives on another thread of a `LoopThreadPoolExecutor` is passed over: that
+    thread may be busy, so this one gets a manager of its own. From any thread.
 
     Args:
         id: Any hashable.
-        force_create: Always make a new one for the current thread. One that it takes the place
-            of is still stopped with the thread.
+        force_create: Always make a new one for the current thread. The one that it takes the
+            place of is still stopped with the thread.
         strictly_get: Never make one.
         **options: For a manager that is made: what `AsyncioLoopManager` takes by keyword.
 
@@ -44,22 +45,28 @@ def get_or_create_loop_manager(
         raise TypeError("force_create and strictly_get exclude each other. Set one of them.")
     hash(id)
     notice_fork()
-    node = lineage.current_node()
-    # One lock for look-up and making: of two threads that share a lineage, only one makes it.
-    with lineage.lock():
-        found = None if force_create else _find(node, id)
-        if found is not None:
-            return found
-        if strictly_get:
-            raise ManagerNotFound(id)
-        manager = AsyncioLoopManager(id, **options)
-        node.found[id] = manager
-        return manager
+    found = None if force_create else find_manager(id)
+    if found is not None:
+        return found
+    if strictly_get:
+        raise ManagerNotFound(id)
+    manager = AsyncioLoopManager(id, **options)
+    threads.current_node().found[id] = manager
+    return manager
 
 
-def _find(node: lineage.ThreadNode, id: Hashable) -> AsyncioLoopManager | None:
-    for ancestor in node.line():
-        manager: AsyncioLoopManager | None = ancestor.found.get(id)
-        if manager is not None and not ancestor.ended and manager.state in ("new", "running"):
-            return manager
+def find_manager(id: Hashable) -> AsyncioLoopManager | None:
+    """The nearest manager with this id that the current thread can use."""
+    here = threads.current_node()
+    with threads.lock():
+        line = list(here.line())
+    # Not under the lock: users' ids are compared.
+    for node in line:
+        manager: AsyncioLoopManager | None = node.found.get(id)
+        if manager is not None and not node.ended and manager.state in _USABLE:
+            if node is here or not lifecycle_of(manager).resident:
+                return manager
     return None
+
+
+_USABLE = ("new", "starting", "running")

@@ -9,17 +9,14 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import sys
 import threading
 from asyncio import get_running_loop
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from sys import get_asyncgen_hooks
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from .checks import refuse_in_event_loop
-from .households import household_of, known_household
-from .own import start_once
-from .registry import get_or_create_loop_manager
+from ..base.checks import refuse_in_event_loop
+from ..loops.open_resources import known_resources, resources_of
+from .current import current_manager
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -103,27 +100,11 @@ class LoopResource(Generic[T]):
             pass  # not in here, or it would be the context of what the opening raises
         return await self._first_use()
 
-    if sys.version_info < (3, 12):
-        _documented = __call__
-
-        async def __call__(self) -> T:  # noqa: D102 - it follows
-            # There get_running_loop() asks the system for the process's id each time, which takes
-            # longer than all the rest. A loop that runs has set its thread's hooks to methods of
-            # its own (PEP 525); what else may be there has no instances, and takes the other way.
-            try:
-                return get_asyncgen_hooks().firstiter.__self__.wsgi_async_instances[self._key]  # type: ignore[union-attr,no-any-return]
-            except (AttributeError, KeyError):
-                pass
-            return await self._first_use()
-
-        __call__.__doc__ = _documented.__doc__
-        del _documented
-
     async def _first_use(self) -> T:
         for override in self._overrides[-1:]:
             return override.value  # type: ignore[no-any-return]
-        household = household_of(get_running_loop())
-        return await household.instance(self, self.name, self._make)  # type: ignore[no-any-return]
+        resources = resources_of(get_running_loop())
+        return await resources.instance(self, self.name, self._make)  # type: ignore[no-any-return]
 
     def get(self, manager: AsyncioLoopManager | None = None) -> T:
         """The instance of a manager's loop, for sync code; opened if this is its first use.
@@ -131,8 +112,7 @@ class LoopResource(Generic[T]):
         If it is open, the loop is not run. From any thread that runs no event loop.
 
         Args:
-            manager: With None, the one that `get_or_create_loop_manager()` finds or makes for
-                this thread; it is started if it is new.
+            manager: With None, the current one: the request's, or else the thread's.
 
         Raises:
             RuntimeError: This thread runs an event loop, or the manager is not started, or is
@@ -143,9 +123,9 @@ class LoopResource(Generic[T]):
         for override in self._overrides[-1:]:
             return override.value  # type: ignore[no-any-return]
         if manager is None:
-            manager = start_once(get_or_create_loop_manager())
-        household = known_household(manager.get_event_loop())
-        value = _MISSING if household is None else household.instances.get(self, _MISSING)
+            manager = current_manager()
+        resources = known_resources(manager.get_event_loop())
+        value = _MISSING if resources is None else resources.instances.get(self, _MISSING)
         if value is not _MISSING:
             return value  # type: ignore[return-value]
         return manager.run(self(), task_type=manager.task_type, copy_back=False)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..base.checks import running_loop
-from ..loops.live_loop import live_loop_of
+from ..runners.runner import runner_of
 from .sync_future import SyncFuture
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def async_to_sync_future(
     if future.done():
         wrapped.copy(future)
         return wrapped
-    live = live_loop_of(loop)
-    if live is not None:
-        live.follow(wrapped)  # a stop() of our manager must not leave its waiter hanging
+    runner = runner_of(loop)
+    if runner is not None:
+        runner.live.follow(wrapped)  # a stop() of our manager must not leave its waiter hanging
     # An asyncio future is not thread-safe: what touches it has to run on its loop.
     _call_on(loop, future.add_done_callback, wrapped.copy_late)
     return wrapped
@@ -94,9 +94,9 @@ class WrappedFuture(SyncFuture[T]):
 
         If a `stop()` of our manager has canceled it, they get the error that says so.
         """
-        live = live_loop_of(source.get_loop())
-        if source.cancelled() and live is not None and live.closing:
-            self.fail(live.stopped_error(asyncio.CancelledError()))
+        runner = runner_of(source.get_loop())
+        if source.cancelled() and runner is not None and runner.live.closing:
+            self.fail(runner.live.stopped_error(asyncio.CancelledError()))
         else:
             self.copy(source)
 

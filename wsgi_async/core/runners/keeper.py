@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..base.log import report
 from ..loops.entering import LoopEntry
 from . import resident
+from .runner import register
 
 if TYPE_CHECKING:
     import threading
@@ -34,6 +35,7 @@ class Keeper:
 
     def __init__(self, live: LiveLoop) -> None:
         self.live = live
+        register(self)
         self.begin: Callable[[Job], None] = live.submit
         self._primitives = live.primitives
         self.give_back = live.primitives.give_back

@@ -10,31 +10,57 @@ import threading
 from typing import TYPE_CHECKING
 
 from ..loops.entering import LoopEntry
+from .runner import register
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..base.primitives import Wakeup
     from ..jobs.job import Job
     from ..loops.live_loop import LiveLoop
 
-__all__ = ["PATIENCE", "Resident", "wakeup_here"]
+__all__ = ["PATIENCE", "Resident", "Seat", "current_seat", "has_free_seat", "take_seat", "wakeup_here"]
 
 PATIENCE = 5.0
 """Seconds that a thread waits for a loop whose own thread does not come to it."""
 
 
-class _Here(threading.local):
-    """The resident loop of a thread. Lives as long as the thread."""
+class Seat:
+    """The place for one resident loop on a thread that can wait in it. Lives as long as the thread.
+
+    For that thread only.
+    """
 
     runner: Resident | None = None
+
+
+class _Here(threading.local):
+    seat: Seat | None = None
 
 
 _here = _Here()
 
 
+def take_seat() -> Seat:
+    """From now on the first manager that the current thread starts lives on it."""
+    seat = _here.seat = Seat()
+    return seat
+
+
+def current_seat() -> Seat | None:
+    """The current thread's."""
+    return _here.seat
+
+
+def has_free_seat() -> bool:
+    """Whether a loop can live on the current thread."""
+    return _here.seat is not None and _here.seat.runner is None
+
+
 def wakeup_here() -> Wakeup | None:
     """What the current thread waits with if it has a resident loop, which goes on meanwhile."""
-    runner = _here.runner
-    return None if runner is None else LoopWakeup(runner)
+    seat = _here.seat
+    return None if seat is None or seat.runner is None else LoopWakeup(seat.runner)
 
 
 class Resident:
@@ -45,18 +71,23 @@ class Resident:
 
     Args:
         live: The live loop.
+        seat: The current thread's.
+        close: Closes the loop; for the owner's thread.
     """
 
     resident = True
 
-    def __init__(self, live: LiveLoop) -> None:
+    def __init__(self, live: LiveLoop, seat: Seat, close: Callable[[], None]) -> None:
         self.live = live
+        register(self)
+        self.close = close
+        self._seat = seat
         self._primitives = live.primitives
         self._owner = live.primitives.current()
         self._entry = LoopEntry(live)
         self._clock = live.primitives.clock
         self.left_at: float | None = self._clock()  # when the thread left the loop; None: inside
-        _here.runner = self
+        seat.runner = self
 
     # -- from any thread -----------------------------------------------------------------------
 
@@ -115,8 +146,8 @@ class Resident:
 
     def forget(self) -> None:
         """The loop is closed: the thread waits like any other from now on."""
-        if _here.runner is self:
-            _here.runner = None
+        if self._seat.runner is self:
+            self._seat.runner = None
 
 
 class LoopWakeup:

@@ -33,7 +33,6 @@ def run(
     timeout: float | None = None,
     context: contextvars.Context | None = None,
     copy_back: bool = True,
-    quiet: bool = False,
 ) -> T:
     """Run a coroutine to its end on a runner's loop; return its result or raise what it raised.
 
@@ -45,7 +44,6 @@ def run(
         timeout: Seconds; see `AsyncioLoopManager.run()`, as for the next two.
         context: The context that it runs in.
         copy_back: Whether the caller sees the context variables that it set.
-        quiet: Its task does not raise the CancelledError that the caller gets.
 
     Raises:
         Closing: The manager is being stopped.
@@ -58,9 +56,14 @@ def run(
         if request_deadline.get() is not None:
             seconds = time_left(seconds)
         before = None if context is None else context.copy()
+        quiet = _calls_back(runner)
+        if quiet:
+            coro = bridge.active.cancel_with_caller(coro)
         own = contextvars.copy_context() if context is None else context
         job = Job(coro, own, current_caller.get())
         own.run(current_caller.set, job)
+        if bridge.active is not None and bridge.active.thread_inbox() is not None:
+            bridge.active.submitted(own)  # what it leaves behind finds this thread too
     except BaseException:
         coro.close()
         raise
@@ -74,6 +77,12 @@ def run(
         if context is not None and job.done:
             context.run(current_caller.set, None)
     return _outcome(job, timeout, seconds)
+
+
+def _calls_back(runner: Runner) -> bool:
+    """Whether this thread runs sync code that a coroutine on the very same loop has called."""
+    plugin = bridge.active
+    return plugin is not None and plugin.calling_loop() is runner.live.raw
 
 
 def complete(runner: Runner, job: Job, seconds: float | None) -> None:

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import asyncio
+
     from ..base.primitives import Wakeup
     from ..jobs.job import Job
     from ..loops.live_loop import LiveLoop
 
-__all__ = ["Runner"]
+__all__ = ["Runner", "register", "runner_of"]
+
+# Weak on both sides, as a runner holds its loop.
+_runners: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Runner]]
+_runners = weakref.WeakKeyDictionary()
+
+
+def register(runner: Runner) -> None:
+    """Let `runner_of()` find a runner by its loop."""
+    _runners[runner.live.raw] = weakref.ref(runner)
+
+
+def runner_of(loop: asyncio.AbstractEventLoop) -> Runner | None:
+    """What runs a loop that belongs to a manager; None for any other. From any thread."""
+    reference = _runners.get(loop)
+    return None if reference is None else reference()
 
 
 class Runner(Protocol):

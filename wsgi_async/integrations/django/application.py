@@ -29,9 +29,7 @@ def get_wsgi_application(**middleware_options: Any) -> DjangoApplication:
     Takes the place of `django.core.wsgi.get_wsgi_application()`, and calls `install()`.
 
     Args:
-        **middleware_options: The options of `AsyncLoopMiddleware`. Here `reuse` is True where
-            `force_create` is: `runserver` starts a thread for each connection, and where threads
-            live long it changes nothing.
+        **middleware_options: The options of `AsyncLoopMiddleware`.
 
     Returns:
         The application. It is `AsyncLoopMiddleware` around Django's handler.
@@ -41,7 +39,6 @@ def get_wsgi_application(**middleware_options: Any) -> DjangoApplication:
     """
     django.setup(set_prefix=False)
     install()
-    middleware_options.setdefault("reuse", middleware_options.get("force_create", True))
     return DjangoApplication(cast("WSGIApplication", Handler()), **middleware_options)
 
 

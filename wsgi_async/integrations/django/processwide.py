@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import iscoroutinefunction
 from django.urls import URLResolver
 
-from wsgi_async.core.converting import async_to_sync
+from wsgi_async.core.managers.async_to_sync import async_to_sync
 from wsgi_async.integrations import asgiref
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What a process may run out of, or not have at all, and what to do about it."""
+"""What is known of servers: what they lack, what they run out of, and what to do about it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from .core.log import logger
+from ..core.base.log import logger
 
 try:
     # Here, not where it is used: a process without file descriptors cannot import it any more.
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "starts_thread_per_request",
     "refuse_greenlets",
     "refuse_uwsgi_without_threads",
     "warn_of_subinterpreter",
@@ -27,6 +28,15 @@ __all__ = [
 
 _warned: list[str] = []
 """The subinterpreter that a warning has been given of: the one that has imported this module."""
+
+
+_THREAD_PER_REQUEST = ("Werkzeug/", "WSGIServer/")
+"""How the development servers of Flask and Werkzeug, and of wsgiref and Django, name themselves."""
+
+
+def starts_thread_per_request(environ: Mapping[str, Any]) -> bool:
+    """Whether the server is known to start a thread for each request."""
+    return str(environ.get("SERVER_SOFTWARE", "")).startswith(_THREAD_PER_REQUEST)
 
 
 def refuse_greenlets() -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, cast
+
+from ..core.base.errors import TaskCancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sized
     from contextvars import Context
     from wsgiref.types import WSGIEnvironment
 
-    from .core.own import Interlude
-    from .scopes import RequestScope
+    from ..scopes import RequestScope
 
-__all__ = ["KEY", "SCOPE_KEY", "end_request", "hand_on"]
+__all__ = ["KEY", "SCOPE_KEY", "answerable", "end_request", "hand_on"]
 
 KEY = "async.loop"
 """Where the manager is in the environ while the request runs."""
@@ -30,18 +32,18 @@ class _Body:
     not reach the inner one.
     """
 
-    __slots__ = ("_body", "_closed", "_environ", "_next", "_runner", "_scope")
+    __slots__ = ("_body", "_closed", "_environ", "_next", "_context", "_scope")
 
     def __init__(
         self,
         body: Iterable[bytes],
         environ: WSGIEnvironment,
-        runner: Context | Interlude,
+        context: Context,
         scope: RequestScope,
     ) -> None:
         self._body = body
         self._environ = environ
-        self._runner = runner
+        self._context = context
         self._scope = scope
         self._next: Callable[[], bytes] | None = None
         self._closed = False
@@ -51,19 +53,16 @@ class _Body:
         return self
 
     def __next__(self) -> bytes:
-        manager = self._scope.manager
-        manager.at_rest = False
         try:
-            return self._runner.run(self._next or self._iterate())
-        finally:
-            # It may have been the last: a client that has that may come again at once.
-            manager.at_rest = True
+            return self._context.run(self._next or self._iterate())
+        except asyncio.CancelledError as error:
+            raise answerable(error) from error
 
     def _iterate(self) -> Callable[[], bytes]:
         # Not in the middleware's call: what the body's __iter__ raises reaches the server when
         # that has a body to close.
         if self._next is None:
-            self._next = self._runner.run(iter, self._body).__next__
+            self._next = self._context.run(iter, self._body).__next__
         return self._next
 
     def close(self) -> None:
@@ -77,7 +76,9 @@ class _Body:
                 # A generator's `finally` may have coroutines to run, also after the deadline,
                 # and may wait for the scope's tasks.
                 self._scope.lift()
-                self._runner.run(close)
+                self._context.run(close)
+        except asyncio.CancelledError as error:
+            raise answerable(error) from error
         finally:
             end_request(self._environ, self._scope)
 
@@ -88,7 +89,12 @@ class _SizedBody(_Body):
     __slots__ = ()
 
     def __len__(self) -> int:
-        return self._runner.run(len, cast("Sized", self._body))
+        return self._context.run(len, cast("Sized", self._body))
+
+
+def answerable(error: asyncio.CancelledError) -> Exception:
+    """The same for a server, which ends its thread or its process on what is no Exception."""
+    return error if isinstance(error, Exception) else TaskCancelledError(*error.args)
 
 
 def end_request(environ: WSGIEnvironment, scope: RequestScope) -> None:
@@ -103,7 +109,7 @@ def end_request(environ: WSGIEnvironment, scope: RequestScope) -> None:
 def hand_on(
     body: Iterable[bytes],
     environ: WSGIEnvironment,
-    runner: Context | Interlude,
+    context: Context,
     scope: RequestScope,
 ) -> Iterable[bytes]:
     """The body as the server gets it."""
@@ -117,7 +123,7 @@ def hand_on(
         scope.end()
         environ.pop(SCOPE_KEY, None)
         return body
-    return (_SizedBody if hasattr(kind, "__len__") else _Body)(body, environ, runner, scope)
+    return (_SizedBody if hasattr(kind, "__len__") else _Body)(body, environ, context, scope)
 
 
 def _is_file(body: object, wrapper: object) -> bool:

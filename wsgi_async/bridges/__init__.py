@@ -1,0 +1,1 @@
+"""Plug-ins for other bridges between sync and async code; loaded when those are imported."""

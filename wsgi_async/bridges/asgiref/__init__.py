@@ -1,0 +1,11 @@
+"""asgiref: `sync_to_async` runs on the thread that waits, and its `Local` goes along.
+
+Loaded by the core when somebody has imported `asgiref.sync`. It never imports asgiref itself.
+"""
+
+from __future__ import annotations
+
+from .plugin import Plugin
+from .present import ready, replaced_by_ours
+
+__all__ = ["Plugin", "ready", "replaced_by_ours"]

@@ -1,0 +1,83 @@
+"""What asgiref notes in the present thread."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+__all__ = [
+    "asgiref_sync",
+    "call_as_asgiref",
+    "calling_loop",
+    "forgetting_origin",
+    "inner_tasks",
+    "ready",
+    "replaced_by_ours",
+]
+
+T = TypeVar("T")
+
+
+def ready() -> bool:
+    """Whether `asgiref.sync` has been imported in full: another thread may be at it."""
+    # Of its two classes this one comes last.
+    return hasattr(sys.modules.get("asgiref.sync"), "SyncToAsync")
+
+
+def asgiref_sync() -> Any:
+    """The module `asgiref.sync`, which has been imported."""
+    return sys.modules["asgiref.sync"]
+
+
+def calling_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop whose `sync_to_async` has called the code that this thread runs, if any."""
+    # Not getattr(): of a thread-local that lacks the name it takes ten times as long.
+    notes = asgiref_sync().SyncToAsync.threadlocal.__dict__
+    loop: asyncio.AbstractEventLoop | None = notes.get("main_event_loop")
+    if loop is not None and notes.get("main_event_loop_pid") != os.getpid():
+        return None  # set before a fork: the loop is the parent's
+    return loop
+
+
+def inner_tasks() -> list[Any] | None:
+    """Where the coroutine that has called this thread's code looks for whom to cancel with it."""
+    return getattr(asgiref_sync().SyncToAsync.threadlocal, "task_context", None)
+
+
+def forgetting_origin(function: Callable[[], T]) -> T:
+    """Run a function for which asgiref notes in the thread where it comes from.
+
+    It leaves its notes there. Its own threads run nothing else; ours do.
+    """
+    local = asgiref_sync().SyncToAsync.threadlocal
+    notes = local.__dict__
+    before = notes.get("main_event_loop"), notes.get("task_context")
+    try:
+        return function()
+    finally:
+        local.main_event_loop, local.task_context = before
+
+
+# Written once, by who puts ours in its place, and before that.
+_replaced: list[Callable[..., Any]] = []
+
+
+def replaced_by_ours(method: Callable[..., Any]) -> None:
+    """This is asgiref's own `AsyncToSync.__call__`, and ours may be in its place from now on."""
+    _replaced.append(method)
+
+
+def call_as_asgiref(function: Callable[[], Awaitable[T]]) -> T:
+    """Call an async function the way asgiref does it."""
+    kind = asgiref_sync().AsyncToSync
+    call = _replaced[0] if _replaced else kind.__call__
+
+    async def awaited() -> T:
+        return await function()
+
+    return call(kind(awaited))  # type: ignore[no-any-return]

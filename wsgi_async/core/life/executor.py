@@ -1,0 +1,44 @@
+"""A loop's default executor, which its stop can give up."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+__all__ = ["LoopExecutor"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class LoopExecutor(ThreadPoolExecutor):
+    """Runs what `asyncio.to_thread()` and `run_in_executor(None, ...)` are asked for.
+
+    Our own, because up to Python 3.11 a `loop.shutdown_default_executor()` cannot be given up: it
+    joins. Lives as long as the loop.
+    """
+
+    def __init__(self) -> None:
+        self._here = threading.local()
+        super().__init__(thread_name_prefix="asyncio", initializer=self._mark)
+        self.used = False
+        self.waits_for_stop = False  # one of its threads is in stop(), so nobody can join it
+
+    def _mark(self) -> None:
+        self._here.inside = True
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the current thread is one of this executor's."""
+        return getattr(self._here, "inside", False)
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """As the base class. Its threads start in an empty context."""
+        self.used = True
+        return contextvars.Context().run(super().submit, fn, *args, **kwargs)

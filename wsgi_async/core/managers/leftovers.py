@@ -1,0 +1,38 @@
+"""Tasks that a `run()` leaves behind, in debug mode."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from ..base.log import report
+from ..loops.open_resources import belongs_to_resource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..runners.runner import Runner
+
+__all__ = ["warn_of_leftovers"]
+
+
+def warn_of_leftovers(runner: Runner) -> Callable[[], None]:
+    """Remember the loop's tasks; the returned function warns of those that have come since."""
+    live = runner.live
+    before = asyncio.all_tasks(live.raw)
+
+    def warn() -> None:
+        tracked = {job.task for job in live.in_flight()}
+        for task in asyncio.all_tasks(live.raw) - before - tracked:
+            if belongs_to_resource(task):
+                continue  # it is there to stay
+            report(
+                logging.WARNING,
+                "%s: run() left the task %s behind, %r; await it, or submit_task() it",
+                live.label,
+                task.get_name(),
+                task.get_coro(),
+            )
+
+    return warn

@@ -1,0 +1,80 @@
+"""The middleware's options, and the checks of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..core.base.checks import check_timeout
+from ..core.base.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from ..core.base.settings import LoopFactory
+
+__all__ = ["Options"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """One middleware's options; they never change. `AsyncLoopMiddleware` says what each means.
+
+    Raises:
+        TypeError, ValueError: One of them cannot be used, or two of them exclude each other.
+    """
+
+    id: Hashable = None
+    task_type: Hashable = None
+    force_create: bool = True
+    per: Literal["thread", "process"] = "thread"
+    timeout: float | None = None
+    reuse: bool | Literal["auto"] = "auto"
+    max_idle: int = 16
+    max_idle_time: float = 60.0
+    loop_factory: LoopFactory | None = None
+    debug: bool | None = None
+    grace: float = 5.0
+
+    def __post_init__(self) -> None:
+        _check_hashable("id", self.id)
+        _check_hashable("task_type", self.task_type)
+        Settings(**self.manager_settings())
+        check_timeout(self.timeout)
+        if self.per not in ("thread", "process"):
+            raise ValueError(f'per is {self.per!r}. It is "thread" or "process".')
+        if self.reuse is not True and self.reuse is not False and self.reuse != "auto":
+            raise ValueError(f'reuse is {self.reuse!r}. It is True, False or "auto".')
+        if self.reuse is True and not self.force_create:
+            raise TypeError(
+                "reuse and force_create=False exclude each other. Set one of them: the first gives "
+                "each thread a manager of its own, the second lets threads share one."
+            )
+        if self.per == "process" and (self.reuse is True or not self.force_create):
+            raise TypeError(
+                'per="process" excludes reuse and force_create=False. Leave them out: all threads '
+                "of the process share one manager."
+            )
+
+    @property
+    def key(self) -> Hashable:
+        """What middlewares have in common that share a thread's manager."""
+        settings = tuple(self.manager_settings().values())
+        return (self.per, self.id, self.task_type, settings, self.reuse, self.max_idle)
+
+    def manager_settings(self) -> dict[str, Any]:
+        """What `AsyncioLoopManager` takes by keyword."""
+        return {
+            "loop_factory": self.loop_factory,
+            "debug": self.debug,
+            "grace": self.grace,
+        }
+
+
+def _check_hashable(name: str, value: object) -> None:
+    try:
+        hash(value)
+    except TypeError:
+        raise TypeError(
+            f"{name} is {value!r}, which cannot be hashed. Use a string, or anything that can."
+        ) from None

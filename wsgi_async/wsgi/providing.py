@@ -1,0 +1,158 @@
+"""Which manager a request gets, and how it is made."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..core import AsyncioLoopManager, get_or_create_loop_manager
+from ..core.base import threads
+from ..core.managers.current import start_once
+from ..core.managers.manager import lifecycle_of
+from ..core.managers.pool import ManagerPool
+from .servers import starts_thread_per_request, what_ran_out
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+    from .options import Options
+
+__all__ = ["Provider"]
+
+
+class Provider:
+    """Finds or makes the manager of a request. Lives as long as the middleware.
+
+    Callable from any thread.
+
+    Args:
+        options: The middleware's.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._pool = ManagerPool(
+            max_idle=options.max_idle, max_idle_time=options.max_idle_time
+        )
+        self._new: Callable[..., AsyncioLoopManager] = partial(
+            AsyncioLoopManager,
+            options.id,
+            loop_factory=options.loop_factory,
+            debug=options.debug,
+            grace=options.grace,
+        )
+
+    def first_request(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
+        """The manager of the current thread's first request, running.
+
+        Raises:
+            RuntimeError: The process has no descriptor or no thread left for a loop.
+        """
+        try:
+            return self._find(environ)
+        except (OSError, RuntimeError) as error:
+            reason = what_ran_out(error)
+            if reason is None:
+                raise
+            # Not an OSError: servers take one for a broken connection, and send no answer.
+            raise RuntimeError(
+                f"This worker thread gets no event loop: {reason} The next request tries again."
+            ) from error
+
+    def _find(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
+        options = self._options
+        if options.per == "process":
+            return _processwide.get(options.key, self._new, options.task_type)
+        if not options.force_create:
+            settings = options.manager_settings()
+            manager = get_or_create_loop_manager(options.id, **settings)
+            return start_once(manager, options.task_type)
+        return _made.find(options.key) or _made.keep(options.key, self._make(environ))
+
+    def _make(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
+        """A manager of the thread's own, running; one that cannot start is not left registered."""
+        options = self._options
+        resident = _resident_of_pool(options)
+        if resident is not None:
+            return resident
+        reuse = options.reuse
+        if reuse == "auto":
+            reuse = starts_thread_per_request(environ)
+        waiting = self._pool.take() if reuse else None
+        if waiting is not None:
+            return waiting
+        settings = options.manager_settings()
+        manager = get_or_create_loop_manager(options.id, True, **settings)
+        try:
+            start_once(manager, options.task_type)
+        except BaseException:
+            manager.stop()
+            raise
+        if reuse:
+            self._pool.keep(manager)
+        return manager
+
+
+def _resident_of_pool(options: Options) -> AsyncioLoopManager | None:
+    """The manager that a pool of ours has made for the current thread, if it is such a one."""
+    node = threads.current_node()
+    manager: AsyncioLoopManager | None = node.found.get(options.id) or node.found.get(None)
+    if manager is None or not manager.running or manager.task_type != options.task_type:
+        return None
+    if not lifecycle_of(manager).resident:
+        return None
+    node.found[options.id] = manager
+    return manager
+
+
+class _Made(threading.local):
+    """The managers that the middlewares made, thread by thread. Lives as long as the process.
+
+    It lets middlewares with equal options share them: an application factory that a test suite
+    calls a thousand times does not leave a thousand loops behind in the main thread.
+    """
+
+    def __init__(self) -> None:
+        self._managers: list[tuple[object, AsyncioLoopManager]] = []
+
+    def find(self, key: object) -> AsyncioLoopManager | None:
+        """The current thread's running manager for these options."""
+        self._managers = [made for made in self._managers if made[1].running]
+        return next((manager for known, manager in self._managers if known == key), None)
+
+    def keep(self, key: object, manager: AsyncioLoopManager) -> AsyncioLoopManager:
+        """Let `find()` find it."""
+        self._managers.append((key, manager))
+        return manager
+
+
+_made = _Made()
+
+
+class _Processwide:
+    """The managers that all threads of the process share. Lives as long as the process.
+
+    A forked child finds those of its parent not running, and makes its own.
+    """
+
+    def __init__(self) -> None:
+        # Of those with equal keys the one that was put here first counts. Single operations on a
+        # dict are thread-safe, and no lock is held over a fork.
+        self._managers: dict[Hashable, AsyncioLoopManager] = {}
+
+    def get(
+        self, key: Hashable, make: Callable[..., AsyncioLoopManager], task_type: Hashable
+    ) -> AsyncioLoopManager:
+        """The process's running manager for these options."""
+        manager = self._managers.get(key)
+        if manager is not None and manager.state not in ("new", "starting", "running"):
+            self._managers.pop(key, None)
+            manager = None
+        if manager is None:
+            made = make(creator_thread=threading.main_thread())
+            manager = self._managers.setdefault(key, made)
+        return start_once(manager, task_type)
+
+
+_processwide = _Processwide()
