@@ -24,8 +24,8 @@ __all__ = [
     "loop_manager_options",
     "no_async_leaks",
     "pytest_addoption",
-    "pytest_collection_modifyitems",
     "pytest_configure",
+    "pytest_pycollect_makeitem",
     "wsgi_app",
     "wsgi_client",
 ]
@@ -177,6 +177,9 @@ def _webtest() -> Any:
 @pytest.fixture
 def no_async_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails the test if it leaves asyncio tasks, event loops or threads behind, and names them."""
+    if request.node.get_closest_marker("allow_async_leaks"):
+        yield
+        return
     check = LeakCheck(ignored_threads=request.config.getini(_IGNORE))
     request.node.stash[_CHECK] = check
     yield
@@ -188,15 +191,16 @@ def no_async_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: Any) -> None:
     """Turn `no_async_leaks` on for the tests that a marker or the configuration names.
 
-    Before the other fixtures of the test, so that the check comes after they have cleaned up.
-    Nothing happens to any other test.
+    It comes before the other fixtures of the test, so that the check comes after they have cleaned
+    up. Nothing happens to any other test.
     """
-    for item in items:
-        wanted = config.getini(_SWITCH) or item.get_closest_marker("no_async_leaks")
-        fixtures: list[str] | None = getattr(item, "fixturenames", None)
-        if wanted and fixtures is not None and not item.get_closest_marker("allow_async_leaks"):
-            if "no_async_leaks" not in fixtures:
-                fixtures.insert(0, "no_async_leaks")
+    if not collector.istestfunction(obj, name):
+        return
+    marks = [mark.name for mark in collector.iter_markers()]
+    own: Any = getattr(obj, "pytestmark", [])
+    marks += [mark.name for mark in own]
+    if collector.config.getini(_SWITCH) or "no_async_leaks" in marks:
+        pytest.mark.usefixtures("no_async_leaks")(obj)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,6 @@ from ..jobs.job import ActorCall, current_caller
 from ..runners.run import complete, look_for_bridges
 
 if TYPE_CHECKING:
-    import contextvars
     from collections.abc import Callable
 
     from ..jobs.job import Asked
@@ -51,13 +51,11 @@ class Actor:
         self.begun = False  # a thread that may wait has made a call, which a stop may refuse
         self.leaving = False  # it closes what it has open, or is about to
         self.ended = False
-        self.context = context
+        self._context: contextvars.Context | None = context  # until the task has it
         # Pending while it is parked, else done; None before it parks for the first time.
         self._turn: asyncio.Future[None] | None = None
         # Functions for the thread of the next call, of a subclass that works between two calls.
         self._asked: list[Callable[[], None]] = []
-        context.run(current_caller.set, self)
-
     ahead = False
     """Whether it works between its calls too."""
 
@@ -172,10 +170,13 @@ class Actor:
 
     def _begin(self, call: ActorCall) -> None:
         coro = self._run()
+        # Not kept: it leads to us, so that coroutines find whom to ask.
+        context, self._context = self._context or contextvars.Context(), None
         try:
+            context.run(current_caller.set, self)
             if bridge.active is not None:
-                self.live.tell_bridge(bridge.active, self.context)
-            task = self.live.loop.create_task(coro, context=self.context)
+                self.live.tell_bridge(bridge.active, context)
+            task = self.live.loop.create_task(coro, context=context)
             task.set_name(self.name)
             self.task = call.task = task
         except BaseException as error:

@@ -42,6 +42,10 @@ class Home(Protocol):
     def cancel(self, job: Job) -> None:
         """On the loop: cancel the job's task."""
 
+    def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+        """On the loop: call something in so many seconds."""
+        ...
+
     def cancel_unstarted(self, job: Job) -> None:
         """End a job whose coroutine has not had its first step."""
 
@@ -131,7 +135,7 @@ class Job:
         """From now on the loop counts the time: the thread may be busy when it is over."""
         left = None if self.deadline is None else self.deadline.left()
         if left is not None and self.timer is None:
-            self.timer = home.raw.call_later(left, self._expire, home)
+            self.timer = home.later(left, self._expire, home)
 
     def _expire(self, home: Home) -> None:
         if not self.done:

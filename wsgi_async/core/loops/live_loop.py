@@ -7,6 +7,7 @@ in; the loop's own thread begins it.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import weakref
 from collections import deque
@@ -19,7 +20,6 @@ from ..jobs.job import ActorCall
 from .selector import LOOK
 
 if TYPE_CHECKING:
-    import contextvars
     from collections.abc import Callable
 
     from ..base.primitives import Primitives
@@ -88,6 +88,9 @@ class LiveLoop:
         self.actors: set[Parked] = set()
         self._may_beat = beats
         self.bridged: object = None  # the plug-in that has been told of the loop
+        # What we put on the loop ourselves runs in this. It would keep the variables of a request
+        # otherwise. Only the loop's thread enters it.
+        self._context = contextvars.Context()
         # Bound once: these are looked up in every call.
         self._post = loop.call_soon_threadsafe
         self._create_task = loop.create_task
@@ -122,7 +125,7 @@ class LiveLoop:
     def post(self, callback: Callable[..., object], *args: object) -> None:
         """Call something on the loop, soon; nothing if the loop is closed by now."""
         try:
-            self._post(callback, *args)
+            self._post(callback, *args, context=self._context)
         except RuntimeError:
             if not self.raw.is_closed():  # else the shutdown has ended every job already
                 raise
@@ -244,7 +247,7 @@ class LiveLoop:
             return
         if self._may_beat:
             self._may_beat = False
-            self.raw.call_later(LOOK, self._beat)
+            self.later(LOOK, self._beat)
         wrapped = self._follow(job)
         task = None
         try:
@@ -265,9 +268,13 @@ class LiveLoop:
 
     def _beat(self) -> None:
         if self.jobs:
-            self.raw.call_later(LOOK, self._beat)
+            self.later(LOOK, self._beat)
         else:
             self._may_beat = True
+
+    def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+        """Call something on the loop in so many seconds. On the loop's thread."""
+        return self.raw.call_later(seconds, callback, *args, context=self._context)
 
     def tell_bridge(self, plugin: bridge.Bridge, context: contextvars.Context) -> None:
         """Work in this context, which comes from another thread, begins on the loop."""

@@ -182,7 +182,7 @@ class LoopWakeup:
         return not late
 
     def _wait_until(self, timeout: float) -> None:
-        timer = self._live.raw.call_later(timeout, self._time_over)
+        timer = self._live.later(timeout, self._time_over)
         try:
             self._runner.enter()
         finally:
