@@ -79,9 +79,10 @@ _lock = threading.Lock()
 
 def look() -> None:
     """Load the plug-in of a library that has been imported by now. Cheap where there is none."""
-    for library, plugin in list(plugins.items()):
+    for library in plugins:
         if library in sys.modules:
-            _load(library, plugin)
+            _load(library, plugins[library])
+            return
 
 
 def _load(library: str, plugin: str) -> None:

@@ -58,8 +58,7 @@ def _run_next(inbox: Inbox | None) -> bool:
     return inbox is not None and inbox.run_next()
 
 
-def finish_inbox(inbox: Inbox | None) -> None:
+def finish_inbox(inbox: Inbox) -> None:
     """The wait is over: run what has come until now, and take nothing more."""
-    if inbox is not None:
-        for call in inbox.close():
-            call()
+    for call in inbox.close():
+        call()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..base.coroutines import need_stack
 from ..base.log import report
 
 if TYPE_CHECKING:
@@ -22,8 +21,8 @@ class LoopEntry:
     """
 
     def __init__(self, live: LiveLoop) -> None:
-        self._live = live
-        self._enter = live.primitives.entry(live.loop.run_forever)
+        self.live = live
+        self._run_forever = live.primitives.entry(live.loop.run_forever)
 
     def enter(self) -> None:
         """Run the loop until its own `stop()` is called.
@@ -34,14 +33,13 @@ class LoopEntry:
         Raises:
             Exception: The loop itself is broken, or somebody has injected it into this thread.
         """
-        need_stack()
         try:
-            self._enter()
+            self._run_forever()
         except (SystemExit, KeyboardInterrupt) as error:
             report(
                 logging.ERROR,
                 "%s: %s escaped from a task that nobody waits for; the loop goes on",
-                self._live.label,
+                self.live.label,
                 type(error).__name__,
                 error=error,
             )

@@ -257,7 +257,7 @@ class LiveLoop:
                 self.tell_bridge(bridge.active, job.context)
             job.home = self
             task = self._create_task(wrapped, context=job.context)
-            task.set_name(job.name)
+            task.set_name(getattr(job.coro, "__qualname__", None) or job.name)
             job.task = task
             if not task.done():  # an eager task factory may have run it to its end already
                 task.add_done_callback(job.task_ended)

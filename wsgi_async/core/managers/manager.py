@@ -7,6 +7,7 @@ import contextvars
 import threading
 import weakref
 from collections.abc import Coroutine, Hashable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..actors.context_manager import (
@@ -251,13 +252,13 @@ class AsyncioLoopManager:
         runner = life.runner
         if runner is None or task_type != life.task_type or running_loop() is not None:
             raise self._refusal(coro, task_type, blocks=True)
-        if not is_coroutine(coro):
+        if type(coro) is not CoroutineType and not is_coroutine(coro):
             raise not_a_coroutine(coro)
         if bridge.plugins:
             bridge.look()
         leftovers = warn_of_leftovers(runner) if self._debug else None
         try:
-            return run(runner, coro, timeout=timeout, context=context, copy_back=copy_back)
+            return run(runner, coro, timeout, context, copy_back=copy_back)
         except Closing:
             coro.close()
             raise life.refusal() from None
