@@ -14,7 +14,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 _NAMED = re.compile(
-    r"^<!-- (?:file|named): \+?(?P<name>\S+) -->\n```(?P<language>\w+)$"
+    r"^<!-- (?:file|named): \+?(?P<name>\S+) -->\n(?P<others>(?:<!--.*-->\n)*)```(?P<language>\w+)$"
     r"|^<!-- pytest: \d+ (?P<test>\S+) -->\n```python$",
     re.MULTILINE,
 )
@@ -30,7 +30,8 @@ def prepare(_app: Sphinx, _name: str, source: list[str]) -> None:
 
 def _with_name(found: re.Match[str]) -> str:
     name, language = found["name"] or found["test"], found["language"] or "python"
-    return f"```{{code-block}} {language}\n:caption: {name}"
+    others = "\n" * (found["others"] or "").count("\n")
+    return f"{others}```{{code-block}} {language}\n:caption: {name}"
 
 
 def inline_drawings(app: Sphinx, doctree: nodes.document, _name: str) -> None:
