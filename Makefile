@@ -57,9 +57,10 @@ upstream: $(VENV)/.extra-test ## Run the own tests of asgiref, Flask and Django 
 	PYTHON=$(abspath $(PY)) .ci/upstream flask
 	PYTHON=$(abspath $(PY)) .ci/upstream django
 
-check: $(VENV)/.extra-check ## Lint, check the format and the types
+check: $(VENV)/.extra-check ## Lint, check the format, the layers and the types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+	$(VENV)/bin/lint-imports
 	$(PY) -m mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright --pythonpath $(PY)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from ..core.base.errors import TaskCancelledError
+from wsgi_async.core.base.errors import TaskCancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sized
     from contextvars import Context
     from wsgiref.types import WSGIEnvironment
 
-    from ..scopes import RequestScope
+    from wsgi_async.scopes import RequestScope
 
 __all__ = ["KEY", "SCOPE_KEY", "answerable", "end_request", "hand_on"]
 
@@ -32,7 +32,7 @@ class _Body:
     not reach the inner one.
     """
 
-    __slots__ = ("_body", "_closed", "_environ", "_next", "_context", "_scope")
+    __slots__ = ("_body", "_closed", "_context", "_environ", "_next", "_scope")
 
     def __init__(
         self,

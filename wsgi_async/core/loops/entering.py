@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..base.log import report
+from wsgi_async.core.base.log import report
 
 if TYPE_CHECKING:
     from .live_loop import LiveLoop

@@ -8,8 +8,9 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..base.checks import running_loop
-from ..runners.runner import runner_of
+from wsgi_async.core.base.checks import running_loop
+from wsgi_async.core.runners.runner import runner_of
+
 from .sync_future import SyncFuture
 
 if TYPE_CHECKING:
