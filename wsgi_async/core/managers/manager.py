@@ -258,7 +258,7 @@ class AsyncioLoopManager:
         runner = life.runner
         if runner is None or task_type != life.task_type or running_loop() is not None:
             raise self._refusal(coro, task_type, blocks=True)
-        if type(coro) is not CoroutineType and not is_coroutine(coro):
+        if not (type(coro) is CoroutineType or is_coroutine(coro)):
             raise not_a_coroutine(coro)
         if bridge.plugins:
             bridge.look()

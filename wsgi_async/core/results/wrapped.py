@@ -83,7 +83,7 @@ class WrappedFuture(SyncFuture[T]):
     def copy(self, source: asyncio.Future[T] | concurrent.futures.Future[T]) -> None:
         """Take over the outcome of a future that is done."""
         if source.cancelled():
-            if concurrent.futures.Future.cancel(self):
+            if super().cancel():  # there is no job to be asked
                 self.set_running_or_notify_cancel()
         elif (error := source.exception()) is not None:
             self._fill(error)
