@@ -36,7 +36,7 @@ class AdoptingContext:
 
     def __init__(self, context: Context, manager: AsyncioLoopManager) -> None:
         self._context = context
-        self._facade = _Facade(manager)
+        self._facade = _Facade(manager)  # type: ignore[abstract] # the rest is the real loop's
 
     def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """As `Context.run()`."""
@@ -70,7 +70,7 @@ class _Facade(asyncio.AbstractEventLoop):
         """False: what this thread runs is not on the loop."""
         return False
 
-    def run_until_complete(self, future: Awaitable[T]) -> T:
+    def run_until_complete(self, future: Any) -> Any:
         """As the manager's `run()`."""
         coro = future if asyncio.iscoroutine(future) else name_after(future, _wait(future))
         return self._manager.run(coro, task_type=self._manager.task_type)

@@ -258,7 +258,9 @@ class AsyncioLoopManager:
         runner = life.runner
         if runner is None or task_type != life.task_type or running_loop() is not None:
             raise self._refusal(coro, task_type, blocks=True)
-        if not (type(coro) is CoroutineType or is_coroutine(coro)):
+        # The type first, as it costs less.
+        accepted = type(coro) is CoroutineType or is_coroutine(coro)
+        if not accepted:
             raise not_a_coroutine(coro)
         if bridge.plugins:
             bridge.look()
