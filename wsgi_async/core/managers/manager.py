@@ -259,9 +259,9 @@ class AsyncioLoopManager:
         if runner is None or task_type != life.task_type or running_loop() is not None:
             raise self._refusal(coro, task_type, blocks=True)
         # The type first, as it costs less.
-        accepted = type(coro) is CoroutineType or is_coroutine(coro)
-        if not accepted:
-            raise not_a_coroutine(coro)
+        given: object = coro
+        if not (type(given) is CoroutineType or is_coroutine(given)):
+            raise not_a_coroutine(given)
         if bridge.plugins:
             bridge.look()
         leftovers = warn_of_leftovers(runner) if self._debug else None
