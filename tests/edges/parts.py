@@ -7,7 +7,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tests.core.support import Worker
+from tests.core.support import Worker, wait_until
 from wsgi_async import AsyncioLoopManager
 
 if TYPE_CHECKING:
@@ -56,6 +56,11 @@ def start(**options: Any) -> AsyncioLoopManager:
     manager = AsyncioLoopManager(**options)
     manager.start()
     return manager
+
+
+def await_stopped(manager: AsyncioLoopManager) -> None:
+    """Wait until a manager that is told to stop has stopped."""
+    wait_until(lambda: manager.state == "stopped", "the manager is stopped")
 
 
 def make_loop_factory(loop: str) -> Any:

@@ -24,7 +24,7 @@ from tests.core.support import (
     throw,
     wait_until,
 )
-from tests.edges.parts import PLACES, QUICK, calling_from, start
+from tests.edges.parts import PLACES, QUICK, await_stopped, calling_from, start
 from wsgi_async import AsyncioLoopManager, loop_resource
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def child_loop_fails(broken: str) -> None:
         say("told")
         with contextlib.suppress(Exception):  # it may be said to whoever asks
             manager.stop()
-        wait_until(lambda: manager.state == "stopped", "the manager is stopped")
+        await_stopped(manager)
         say("stopped")
 
 
@@ -239,7 +239,7 @@ def child_stops(how: str, broken: str) -> None:
     else:
         with contextlib.suppress(BrokenLoggingError):  # whoever logs may get it
             manager.stop(0.5 if how == "late" else 5)
-    wait_until(lambda: manager.state == "stopped", "the manager is stopped")
+    await_stopped(manager)
     say("stopped")
     if how != "thread end":
         manager.start()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.core.support import Endless, Worker, outcome, our_log, reached, wait_until
+from tests.core.support import Endless, Worker, outcome, our_log, reached
+from tests.edges.parts import await_stopped
 from wsgi_async import loop_resource
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def test_it_does_not_wait_for_itself(
             outcome(worker.begin(manager.run, stop()))
     else:
         worker.call(manager.submit_task, stop())
-    wait_until(lambda: manager.state == "stopped", "the manager is stopped")
+    await_stopped(manager)
     assert time.monotonic() - began < SOON
     assert endless.cleaned.is_set()
     assert closed == ["closed"]

@@ -12,7 +12,7 @@ import pytest
 
 from tests.core.conftest import needs_uvloop
 from tests.core.support import Endless, give, in_process, in_thread, reached, say, throw
-from tests.edges.parts import PLACES, calling_from, make_loop_factory, start
+from tests.edges.parts import PLACES, await_stopped, calling_from, make_loop_factory, start
 from tests.middleware.wsgi import answer_ok, serve
 from wsgi_async import (
     AsyncioLoopManager,
@@ -170,9 +170,7 @@ def child_thread_end() -> None:
         return manager
 
     manager = in_thread(work)
-    stopped = threading.Event()
-    while manager.state != "stopped":
-        stopped.wait(0.01)
+    await_stopped(manager)
     Id.looking = True
     say("done")
 
