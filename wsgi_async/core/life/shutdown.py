@@ -187,14 +187,14 @@ class Shutdown:
         over: list[bool] = []
         timer = self._loop.call_later(budget, _both(over, stop))
         while not (task.done() or over):
-            self._entry.enter()
+            self._entry.enter_again()
         timer.cancel()
         if task.done():
             task.result()
             return True
         task.cancel()
         stop()
-        self._entry.enter()  # so that the step itself leaves nothing pending
+        self._entry.enter_again()  # so that the step itself leaves nothing pending
         return False
 
     def _complain(self, what: str) -> None:

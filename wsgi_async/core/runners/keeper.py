@@ -83,7 +83,7 @@ class Keeper:
         entry = LoopEntry(live)
         try:
             while not live.closing:
-                entry.enter()
+                entry.enter_again()
         except BaseException as error:
             # Not from a task: the loop itself is broken, for example its selector.
             live.closing = True

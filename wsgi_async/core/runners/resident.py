@@ -145,7 +145,16 @@ class Resident(LoopEntry):
     def turn(self) -> None:
         """Give the loop one turn: what is ready on it runs."""
         self.live.loop.stop()
-        self.run_until_stopped()
+        self.rest()
+
+    def rest(self) -> None:
+        """Wait in the loop until somebody stops it, whatever comes out of it meanwhile."""
+        self.entries += 1
+        self.inside = True
+        try:
+            self.enter_again()
+        finally:
+            self.inside = False
 
     def run_until_stopped(self) -> None:
         """Run the loop until somebody stops it."""
