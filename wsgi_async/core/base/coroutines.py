@@ -69,11 +69,11 @@ def need_stack() -> None:
 
 def _is_deep(frames: int) -> bool:
     try:
-        sys._getframe(frames)
+        sys._getframe(frames)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no public way
     except ValueError:
         return False
     return True
 
 
-# Documented as private to CPython, as `sys._getframe()` is; it takes a tenth of the time.
+# From Python 3.12 on; it takes a tenth of the time.
 _is_deep = getattr(sys, "_getframemodulename", _is_deep)

@@ -9,17 +9,26 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from ..loops.entering import LoopEntry
+from wsgi_async.core.loops.entering import LoopEntry
+
 from .runner import register
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..base.primitives import Wakeup
-    from ..jobs.job import Job
-    from ..loops.live_loop import LiveLoop
+    from wsgi_async.core.base.primitives import Wakeup
+    from wsgi_async.core.jobs.job import Job
+    from wsgi_async.core.loops.live_loop import LiveLoop
 
-__all__ = ["PATIENCE", "Resident", "Seat", "current_seat", "has_free_seat", "take_seat", "wakeup_here"]
+__all__ = [
+    "PATIENCE",
+    "Resident",
+    "Seat",
+    "current_seat",
+    "has_free_seat",
+    "take_seat",
+    "wakeup_here",
+]
 
 PATIENCE = 5.0
 """Seconds that a thread waits for a loop whose own thread does not come to it."""
@@ -136,7 +145,16 @@ class Resident(LoopEntry):
     def turn(self) -> None:
         """Give the loop one turn: what is ready on it runs."""
         self.live.loop.stop()
-        self.run_until_stopped()
+        self.rest()
+
+    def rest(self) -> None:
+        """Wait in the loop until somebody stops it, whatever comes out of it meanwhile."""
+        self.entries += 1
+        self.inside = True
+        try:
+            self.enter_again()
+        finally:
+            self.inside = False
 
     def run_until_stopped(self) -> None:
         """Run the loop until somebody stops it."""

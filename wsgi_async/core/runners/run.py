@@ -6,19 +6,20 @@ import asyncio
 import contextvars
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..base.checks import check_timeout
-from ..base.coroutines import need_stack
-from ..base.deadlines import Deadline, request_deadline, time_left, within
-from ..base.errors import TaskCancelledError
-from ..jobs import bridge
-from ..jobs.contexts import copy_changes
-from ..jobs.job import Job, current_caller
-from ..jobs.wait import finish_inbox, wait_for
+from wsgi_async.core.base.checks import check_timeout
+from wsgi_async.core.base.coroutines import need_stack
+from wsgi_async.core.base.deadlines import Deadline, request_deadline, time_left, within
+from wsgi_async.core.base.errors import TaskCancelledError
+from wsgi_async.core.jobs import bridge
+from wsgi_async.core.jobs.contexts import copy_changes
+from wsgi_async.core.jobs.job import Job, current_caller
+from wsgi_async.core.jobs.wait import finish_inbox, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from ..base.primitives import Wakeup
+    from wsgi_async.core.base.primitives import Wakeup
+
     from .runner import Runner
 
 __all__ = ["complete", "run"]
@@ -75,7 +76,7 @@ def run(
             context.run(current_caller.set, None)
     if job.exception is None and not job.expired:
         return job.result  # type: ignore[no-any-return]
-    return _outcome(job, timeout, seconds)
+    return _outcome(job, timeout, seconds)  # type: ignore[no-any-return]
 
 
 def _tell(plugin: bridge.Bridge, runner: Runner, job: Job) -> None:
