@@ -215,7 +215,7 @@ def child_sharing() -> None:
             for _ in range(CALLS):
                 try:
                     managers[number].run(client.get(url))
-                except Exception:  # noqa: S112 - most fail, as loops cannot share a client
+                except Exception:
                     continue
 
         asked = [worker.begin(ask, number) for number, worker in enumerate(workers)]

@@ -21,7 +21,7 @@ from wsgi_async.core.jobs.job import ActorCall
 from .selector import LOOK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from wsgi_async.core.base.primitives import Primitives
     from wsgi_async.core.jobs.job import Job
@@ -252,22 +252,22 @@ class LiveLoop:
             self._may_beat = False
             self.later(LOOK, self._beat)
         wrapped = self._follow(job)
-        task = None
         try:
             if job.foreign_context:
                 job.context.run(_nothing)  # raises if entered: asyncio would never step the task
             if bridge.active is not None:
                 self.tell_bridge(bridge.active, job.context)
             job.home = self
-            task = self._create_task(wrapped, context=job.context)
-            task.set_name(getattr(job.coro, "__qualname__", None) or job.name)
+            task = self.make_task(
+                wrapped, job.context, getattr(job.coro, "__qualname__", None) or job.name
+            )
             job.task = task
             if not task.done():  # an eager task factory may have run it to its end already
                 task.add_done_callback(job.task_ended)
         except BaseException as error:
             wrapped.close()
             job.discard()
-            self.finish(job, exception=self._explained(error, task))
+            self.finish(job, exception=error)
 
     def _beat(self) -> None:
         if self.jobs:
@@ -288,12 +288,23 @@ class LiveLoop:
             plugin.loop_opened(self.raw)
         plugin.context_moved(context)
 
-    def _explained(self, error: BaseException, task: object) -> BaseException:
-        if isinstance(error, AttributeError) and not asyncio.isfuture(task):
-            return TypeError(
+    def make_task(
+        self, coro: Coroutine[Any, Any, None], context: contextvars.Context, name: str
+    ) -> asyncio.Task[None]:
+        """Make a task by the loop's factory, which may be the user's.
+
+        Raises:
+            TypeError: The factory has returned something else.
+            BaseException: What the factory raised.
+        """
+        task: Any = self._create_task(coro, context=context)
+        try:
+            task.set_name(name)
+        except AttributeError:
+            raise TypeError(
                 f"The task factory of {self.label} returned {task!r}. Have it return a task."
-            )
-        return error
+            ) from None
+        return task  # type: ignore[no-any-return]
 
     async def _follow(self, job: Job) -> None:
         """Carry the coroutine's outcome to its job; nothing of it goes through the loop."""

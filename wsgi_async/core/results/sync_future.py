@@ -185,6 +185,12 @@ class SyncFuture(concurrent.futures.Future[T]):
                 self.set_exception(job.exception)
         except concurrent.futures.InvalidStateError:
             self._unretrieved = None  # somebody has filled it by hand
+        except Exception as error:
+            # Where the user's logging raises while a callback's failure is logged.
+            report(logging.ERROR, "A done callback of %r failed", self, error=error)
+        finally:
+            if "_blocked" in self.__dict__:
+                _wake_blocked(self)  # it may have been one of the callbacks after that
 
 
 class _Outcome:

@@ -53,7 +53,6 @@ def run(
     """
     seconds = before = None
     try:
-        need_stack()
         if timeout is not None or request_deadline.get() is not None:
             seconds = time_left(check_timeout(timeout))
         if context is not None:
@@ -100,6 +99,7 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
         Closing: The manager is being stopped; the job was not taken.
         BaseException: What a signal handler raised in the waiting main thread.
     """
+    need_stack()
     job.wakeup = wakeup = runner.borrow()
     if seconds is not None:
         job.deadline = Deadline(seconds)
