@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 
-# CPython 3.13t keeps a table of each loop a method of which was replaced in a thread that has ended.
+# CPython 3.13t keeps a table of each loop with a replaced method whose thread has ended.
 KEPT = 1.5 if sysconfig.get_config_var("Py_GIL_DISABLED") else 0.5
 
 
