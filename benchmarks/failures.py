@@ -45,7 +45,7 @@ async def _wait(over: asyncio.Event) -> None:
 
 @on_a_worker_thread
 def beside_idle_tasks(effort: Effort) -> Scenario:
-    """Calls back to back of a coroutine that returns and of one that raises: microseconds a call."""
+    """Calls of a coroutine that returns, and of one that raises: microseconds a call."""
     with manager() as ours, idle_tasks(ours, TASKS):
 
         def returns() -> None:

@@ -61,7 +61,8 @@ def begin(target: Callable[[], None]) -> threading.Thread:
 
 
 def begin_with_copy(target: Callable[[], None]) -> threading.Thread:
-    return begin(lambda context=contextvars.copy_context(): context.run(target))  # type: ignore[misc]
+    context = contextvars.copy_context()
+    return begin(lambda: context.run(target))
 
 
 def child_deadline(how: str) -> None:
@@ -139,10 +140,15 @@ def submit(manager: AsyncioLoopManager) -> None:
     manager.submit_task(give(1), True).result(LIMIT)
 
 
+def in_vain(manager: AsyncioLoopManager) -> None:
+    with pytest.raises(TimeoutError):
+        manager.run(Endless().wait(), timeout=QUICK)
+
+
 USES: dict[str, Callable[[AsyncioLoopManager], Any]] = {
     "nothing": lambda _: None,
     "run": lambda manager: manager.run(give(1)),
-    "time out": lambda manager: in_vain(manager),
+    "time out": in_vain,
     "submit": submit,
     "stream": end_a_stream,
     "resource": resource.get,
@@ -152,11 +158,6 @@ USES: dict[str, Callable[[AsyncioLoopManager], Any]] = {
     "get_event_loop": lambda manager: manager.get_event_loop(),
 }
 """What a worker thread's first request does with its manager."""
-
-
-def in_vain(manager: AsyncioLoopManager) -> None:
-    with pytest.raises(TimeoutError):
-        manager.run(Endless().wait(), timeout=QUICK)
 
 
 def child_keeps(use: str, reuse: bool) -> None:

@@ -149,14 +149,11 @@ def returned(manager: AsyncioLoopManager, refs: Refs) -> None:
     assert isinstance(manager.run(returns(), timeout=60), Local)
 
 
-ENDS = {
-    one.__name__: one for one in (run, argument, sync_future, failed, returned)
-}
+ENDS = {one.__name__: one for one in (run, argument, sync_future, failed, returned)}
 """How a call with a limit may end."""
 
 ENDS_OF_REQUESTS = {
-    one.__name__: one
-    for one in (run_in_scope, iterate_in_scope, prefetch_in_scope, leave_in_scope)
+    one.__name__: one for one in (run_in_scope, iterate_in_scope, prefetch_in_scope, leave_in_scope)
 }
 """The same for the deadline of a request."""
 

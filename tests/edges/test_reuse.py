@@ -143,7 +143,7 @@ def first_requests_on_waitress(reuse: str) -> list[float]:
 
 
 def test_first_requests_on_waitress() -> None:
-    """With Flask's extension as it comes, no thread of waitress is slow to give its first answer."""
+    """With Flask's extension no thread of waitress is slow to give its first answer."""
     pytest.importorskip("waitress")
     without, with_it = first_requests_on_waitress(""), first_requests_on_waitress("yes")
     assert len(with_it) > THREADS // 2

@@ -310,9 +310,16 @@ class Client:
         return name()
 
 
+def streamed_name(manager: AsyncioLoopManager, prefetch: int) -> str:
+    (found,) = manager.iterate(read_lines(), prefetch=prefetch)
+    return found
+
+
 def entered_name(manager: AsyncioLoopManager) -> str:
-    with manager.wrap_async_context_manager(hold_lock()) as found:
-        return found
+    found: list[str] = []
+    with manager.wrap_async_context_manager(hold_lock()) as entered:
+        found.append(entered)
+    return found[0]
 
 
 def name_in_request(_: AsyncioLoopManager) -> str:
@@ -336,8 +343,8 @@ NAMES: dict[str, tuple[str, Callable[[AsyncioLoopManager], str]]] = {
         "fetch_page",
         lambda manager: manager.submit_task(fetch_page(), True).result(),
     ),
-    "iterate": ("read_lines", lambda manager: list(manager.iterate(read_lines()))[0]),
-    "prefetch": ("read_lines", lambda manager: list(manager.iterate(read_lines(), prefetch=2))[0]),
+    "iterate": ("read_lines", lambda manager: streamed_name(manager, 0)),
+    "prefetch": ("read_lines", lambda manager: streamed_name(manager, 2)),
     "context manager": ("hold_lock", entered_name),
     "resource": ("open_client", open_client.get),
     "request": ("fetch_page", name_in_request),
