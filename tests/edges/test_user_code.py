@@ -222,7 +222,6 @@ async def entered() -> AsyncIterator[int]:
     yield 1
 
 
-@loop_resource
 async def opened() -> AsyncIterator[int]:
     yield 1
 
@@ -239,7 +238,7 @@ USES: dict[str, Touch] = {
     "iterate": lambda manager: list(manager.iterate(numbers())),
     "prefetch": lambda manager: list(manager.iterate(numbers(), prefetch=2)),
     "context manager": enter,
-    "resource": opened.get,
+    "resource": lambda manager: loop_resource(opened).get(manager),
 }
 """What makes a task on the loop, and waits for it."""
 
