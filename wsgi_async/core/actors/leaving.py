@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
+import time
 import weakref
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from wsgi_async.core.base.primitives import Primitives, start_thread
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from wsgi_async.core.base.primitives import Primitives
 
 __all__ = ["end_streams", "open_streams", "time_to_end"]
 
@@ -25,9 +24,10 @@ class _Streams:
     """The streams of the process. Lives as long as the process; callable from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards the streams
+        # Guards the streams. Its thread can take it again: a signal handler may end them.
+        self._lock = threading.RLock()
         self._streams: weakref.WeakSet[_Stream] = weakref.WeakSet()
-        # When all streams are to end. Written once; a reader that comes too early looks again.
+        # When all streams are to end; it only comes nearer. A reader looks again and again.
         self.leave_at: float | None = None
 
     def add(self, stream: _Stream) -> None:
@@ -57,21 +57,30 @@ def end_streams(after: float = 0.0) -> None:
 
     A stream without an end would keep its thread, and so the server, from stopping in order. A
     stream that has an end can reach it until then. Streams end as if they were exhausted; their
-    `finally` blocks run. From any thread, also in a signal handler.
+    `finally` blocks run. A second call can only make it sooner. From any thread, also in a signal
+    handler.
 
     Args:
         after: Seconds from now.
     """
-    open_streams.leave_at = Primitives.clock() + after
-    start_thread(_cutter(after), "wsgi_async end of streams")
+    leave_at = Primitives.clock() + after
+    if open_streams.leave_at is not None and open_streams.leave_at <= leave_at:
+        return
+    open_streams.leave_at = leave_at
+    try:
+        # Not threading's: a signal handler may have interrupted one that holds its locks.
+        _thread.start_new_thread(_cut_in, (after,))
+    except RuntimeError:
+        _cut()  # there is no room for another thread: too early is better than never
 
 
-def _cutter(after: float) -> Callable[[], None]:
-    def cut() -> None:
-        threading.Event().wait(after)
-        # Those that wait for an item; the others see it when they are asked for the next one.
-        for stream in open_streams.all():
-            if not stream.live.inherited:
-                stream.live.post(stream.cut)
+def _cut_in(seconds: float) -> None:
+    time.sleep(max(0.0, seconds))
+    _cut()
 
-    return cut
+
+def _cut() -> None:
+    """End those that wait for an item; the others see it when they are asked for the next one."""
+    for stream in open_streams.all():
+        if not stream.live.inherited:
+            stream.live.post(stream.cut)
