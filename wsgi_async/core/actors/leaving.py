@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import threading
 import time
 import weakref
 from typing import Any, Protocol
@@ -24,19 +23,18 @@ class _Streams:
     """The streams of the process. Lives as long as the process; callable from any thread."""
 
     def __init__(self) -> None:
-        # Guards the streams. Its thread can take it again: a signal handler may end them.
-        self._lock = threading.RLock()
-        self._streams: weakref.WeakSet[_Stream] = weakref.WeakSet()
+        # By their id. Single operations on it are thread-safe, and need no lock.
+        self._streams: weakref.WeakValueDictionary[int, _Stream] = weakref.WeakValueDictionary()
         # When all streams are to end; it only comes nearer. A reader looks again and again.
         self.leave_at: float | None = None
 
     def add(self, stream: _Stream) -> None:
-        with self._lock:
-            self._streams.add(stream)
+        self._streams[id(stream)] = stream
 
     def all(self) -> list[_Stream]:
-        with self._lock:
-            return list(self._streams)
+        # Not values(): streams that are collected meanwhile would break its iteration.
+        streams = [reference() for reference in self._streams.valuerefs()]
+        return [stream for stream in streams if stream is not None]
 
     def reset(self) -> None:
         """In a forked child: the streams are the parent's, and so was its end."""
