@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from wsgi_async.core.base.errors import Closing
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
-from wsgi_async.core.jobs.job import ActorCall
+from wsgi_async.core.jobs.job import EMPTY, ActorCall
 
 from .selector import LOOK
 
@@ -252,17 +252,18 @@ class LiveLoop:
             self._may_beat = False
             self.later(LOOK, self._beat)
         wrapped = self._follow(job)
+        context, job.context = job.context, EMPTY
         task = None
         try:
             if job.foreign_context:
-                job.context.run(_nothing)  # raises if entered: asyncio would never step the task
+                context.run(_nothing)  # raises if entered: asyncio would never step the task
             if bridge.active is not None:
-                self.tell_bridge(bridge.active, job.context)
+                self.tell_bridge(bridge.active, context)
             job.home = self
-            task = self._create_task(wrapped, context=job.context)
+            task = self._create_task(wrapped, context=context)
             task.set_name(getattr(job.coro, "__qualname__", None) or job.name)
-            job.task = task
             if not task.done():  # an eager task factory may have run it to its end already
+                job.task = task
                 task.add_done_callback(job.task_ended)
         except BaseException as error:
             wrapped.close()
@@ -308,10 +309,10 @@ class LiveLoop:
         else:
             self.finish(job, result)
         finally:
-            if job.task is not None:
-                # It would cost the loop one more turn.
-                job.task.remove_done_callback(job.task_ended)
-            del job  # the exception's traceback holds this frame: no cycle
+            task, job.task = job.task, None  # whose context leads to the job: no cycle
+            if task is not None:
+                task.remove_done_callback(job.task_ended)  # it would cost the loop one more turn
+            del job, task  # the exception's traceback holds this frame: no cycle
 
     def cancel(self, job: Job) -> None:
         """Cancel a job's task, unless the job was done before this came here.

@@ -75,7 +75,8 @@ def run(
         if context is not None and job.done:
             context.run(current_caller.set, None)
     if job.exception is None and not job.expired:
-        return job.result  # type: ignore[no-any-return]
+        result, job.result = job.result, None  # what the coroutine left behind leads to the job
+        return result  # type: ignore[no-any-return]
     return _outcome(job, timeout, seconds)  # type: ignore[no-any-return]
 
 
