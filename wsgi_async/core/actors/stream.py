@@ -208,6 +208,8 @@ class StreamActor(Actor):
             # Where it was canceled meanwhile, the closing thread gets no CancelledError.
             self._cut_short = self._turn is None or self._turn.done()
             super().serve(call)
+            if self._cut_short and self.ahead:
+                task.cancel()  # it is at an item, and may wait for something
         else:
             self._cut_short = True
             self.present, call.home, call.task = call, self.live, task
