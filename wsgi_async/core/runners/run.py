@@ -72,8 +72,6 @@ def run(
     finally:
         if copy_back and len(own) > 1:  # with nothing in it but ours there is nothing to copy
             copy_changes(own, before)
-        if context is not None and job.done:
-            context.run(current_caller.set, None)
     if job.exception is None and not job.expired:
         return job.result  # type: ignore[no-any-return]
     return _outcome(job, timeout, seconds)  # type: ignore[no-any-return]
