@@ -30,6 +30,7 @@ class Options:
     per: Literal["thread", "process"] = "thread"
     timeout: float | None = None
     reuse: bool | Literal["auto"] = "auto"
+    adopt: bool = False
     max_idle: int = 16
     max_idle_time: float = 60.0
     loop_factory: LoopFactory | None = None

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from contextvars import Context, ContextVar
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .inbox import Inbox
 
 if TYPE_CHECKING:
     import asyncio
+    import contextvars
     from collections.abc import Callable, Coroutine
 
     from wsgi_async.core.base.deadlines import Deadline
     from wsgi_async.core.base.primitives import Mutex, Wakeup
 
-__all__ = ["EMPTY", "ActorCall", "Asked", "Home", "Job", "JobFuture", "Served", "current_caller"]
-
-EMPTY = Context()
-"""In the place of a job's own, which leads to the job, once the task has it: no cycle."""
+__all__ = ["ActorCall", "Asked", "Home", "Job", "JobFuture", "Served", "current_caller"]
 
 
 class Asked(Protocol):
@@ -97,7 +95,7 @@ class Job:
     def __init__(
         self,
         coro: Coroutine[Any, Any, Any],
-        context: Context,
+        context: contextvars.Context,
         outer: Asked | None = None,
     ) -> None:
         self.coro = coro
@@ -111,7 +109,6 @@ class Job:
 
     def discard(self) -> None:
         """Nobody will ever run it: leave no coroutine behind that was never awaited."""
-        self.context = EMPTY
         self.coro.close()
 
     def task_ended(self, _: object) -> None:

@@ -72,10 +72,8 @@ def run(
     finally:
         if copy_back and len(own) > 1:  # with nothing in it but ours there is nothing to copy
             copy_changes(own, before)
-        if context is not None and job.done:
-            context.run(current_caller.set, None)
     if job.exception is None and not job.expired:
-        result, job.result = job.result, None  # what the coroutine left behind leads to the job
+        result, job.result = job.result, None  # the loop may hold the job a little longer
         return result  # type: ignore[no-any-return]
     return _outcome(job, timeout, seconds)  # type: ignore[no-any-return]
 
