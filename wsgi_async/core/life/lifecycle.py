@@ -206,11 +206,14 @@ class Lifecycle:
         runner = self.runner
         if runner is None:
             return None
+        self._refuse_work(runner, timeout)
+        runner.leave()
+        return runner
+
+    def _refuse_work(self, runner: Runner, timeout: float) -> None:
         if self._deadline is None:
             self._deadline = Deadline(timeout)
         runner.live.closing = True
-        runner.leave()
-        return runner
 
     def stop(self, timeout: float) -> None:
         """Stop, and wait for the end, at most `timeout` seconds."""
@@ -219,7 +222,7 @@ class Lifecycle:
             return
         refuse_in_event_loop("await asyncio.to_thread(manager.stop)")
         if isinstance(runner, Resident) and runner.is_owner:
-            self.request_stop(timeout)
+            self._refuse_work(runner, timeout)
             self.close(runner.live)
             return
         if self._executor is not None and self._executor.is_current:

@@ -11,12 +11,13 @@ import contextvars
 import logging
 import weakref
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wsgi_async.core.base.errors import Closing
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
-from wsgi_async.core.jobs.job import ActorCall
+from wsgi_async.core.jobs.job import ActorCall, current_caller
 
 from .selector import LOOK
 
@@ -308,21 +309,28 @@ class LiveLoop:
 
     async def _follow(self, job: Job) -> None:
         """Carry the coroutine's outcome to its job; nothing of it goes through the loop."""
+        finish = self._finish_later if job.foreign_context else self.finish
         try:
             result = await job.coro
         except asyncio.CancelledError as error:
-            self.finish(job, exception=error, cancelled=True)
+            finish(job, exception=error, cancelled=True)
             if not job.quiet:
                 raise
         except BaseException as error:
-            self.finish(job, exception=error)
+            finish(job, exception=error)
         else:
-            self.finish(job, result)
+            finish(job, result)
         finally:
+            if current_caller.get() is job:
+                current_caller.set(None)  # the job leads to this context: no cycle
             if job.task is not None:
                 # It would cost the loop one more turn.
                 job.task.remove_done_callback(job.task_ended)
             del job  # the exception's traceback holds this frame: no cycle
+
+    def _finish_later(self, job: Job, result: Any = None, **outcome: Any) -> None:
+        """As `finish()`, when the loop has left the job's context, which is the caller's again."""
+        self.raw.call_soon(partial(self.finish, job, result, **outcome), context=self._context)
 
     def cancel(self, job: Job) -> None:
         """Cancel a job's task, unless the job was done before this came here.

@@ -15,6 +15,8 @@ from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.jobs.wait import wait_for
 from wsgi_async.core.runners.resident import wakeup_here
 
+from .waiters import Waiters
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -62,6 +64,12 @@ class SyncFuture(concurrent.futures.Future[T]):
         """Have it carry this job's outcome. For the manager; once, before the job is handed in."""
         self._runner, self._job, self._name = runner, job, job.name
         job.future = self
+        self.wait_in(runner)
+
+    def wait_in(self, runner: Runner) -> None:
+        """Have all who wait on the thread of a resident loop run it, as they do in `wait()`."""
+        if runner.resident:
+            self._waiters = Waiters()
 
     def __del__(self) -> None:
         if (error := self._unretrieved) is not None:

@@ -133,8 +133,11 @@ class Resident(LoopEntry):
         self.live.post(self._wind_up)
 
     def _wind_up(self) -> None:
+        # What an actor has begun to close is not cut short, as little as any other cleanup.
+        leaving = {actor.task for actor in self.live.actors if actor.leaving}
         for job in self.live.in_flight():
-            self.live.cancel(job)
+            if job.task not in leaving:
+                self.live.cancel(job)
         self.live.loop.stop()
 
     def join(self, timeout: float) -> None:
