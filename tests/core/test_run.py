@@ -115,7 +115,7 @@ def test_the_thread_is_as_it_was(make_manager: MakeManager) -> None:
     with pytest.raises(RuntimeError, match="no running event loop"):
         asyncio.get_running_loop()
     with pytest.raises(RuntimeError, match="no current event loop"):
-        asyncio.get_event_loop_policy().get_event_loop()
+        asyncio.get_event_loop()
     assert asyncio.run(give("other loops run")) == "other loops run"
 
 
@@ -199,18 +199,21 @@ def test_a_call_that_another_thread_ran_keeps_nothing(make_manager: MakeManager)
 
 
 @on_worker
-def test_a_loop_of_the_users_choice() -> None:
-    """`loop_factory` decides about the loop, and no event loop policy is asked or set."""
+def test_a_loop_of_the_users_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`loop_factory` decides about the loop, and asyncio's own choice is not asked."""
 
     class Loop(asyncio.SelectorEventLoop):
         pass
 
-    policy = asyncio.get_event_loop_policy()
+    def ask() -> asyncio.AbstractEventLoop:
+        pytest.fail("asyncio was asked for a loop")
+
+    for module in (asyncio, asyncio.events):
+        monkeypatch.setattr(module, "new_event_loop", ask)
     manager = AsyncioLoopManager(loop_factory=Loop)
     manager.start()
     assert type(manager.get_event_loop()) is Loop
     assert manager.run(give("page")) == "page"
-    assert asyncio.get_event_loop_policy() is policy
     manager.stop()
 
 

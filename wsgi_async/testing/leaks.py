@@ -125,7 +125,8 @@ class LeakCheck:
             f"{manager!r}, started in the test and not stopped. Call its stop(), or use the "
             "fixture `loop_manager`."
             for manager in managers
-            if manager not in self._managers and not (lifecycle_of(manager).lasting and manager.running)
+            if manager not in self._managers
+            and not (lifecycle_of(manager).lasting and manager.running)
         ]
 
 

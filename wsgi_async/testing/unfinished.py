@@ -7,8 +7,8 @@ import concurrent.futures
 import time
 from typing import TYPE_CHECKING, Any
 
-from wsgi_async.core.loops.open_resources import belongs_to_resource
 from wsgi_async.core.jobs.job import ActorCall
+from wsgi_async.core.loops.open_resources import belongs_to_resource
 from wsgi_async.core.managers.manager import lifecycle_of
 
 from .found import describe
@@ -124,8 +124,8 @@ def _name(work: Job | asyncio.Task[Any], manager: AsyncioLoopManager) -> str:
     actor = next((one for one in _actors(manager) if one.task is _task_of(work)), None)
     if actor is not None:
         return (
-            f"{actor.name}, iterated over or entered and still open on {owner}. Use the iterator or "
-            "the context manager in a with statement."
+            f"{actor.name}, iterated over or entered and still open on {owner}. Use the iterator "
+            "or the context manager in a with statement."
         )
     if isinstance(work, asyncio.Task):
         return _name_task(work, f"the loop of {owner}")

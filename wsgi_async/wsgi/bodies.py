@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from ..core.base.errors import TaskCancelledError
+from wsgi_async.core.base.errors import TaskCancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sized
     from contextvars import Context
     from wsgiref.types import WSGIEnvironment
 
-    from ..scopes import RequestScope
+    from wsgi_async.scopes import RequestScope
+
+    from .adopting import AdoptingContext
 
 __all__ = ["KEY", "SCOPE_KEY", "answerable", "end_request", "hand_on"]
 
@@ -32,13 +34,13 @@ class _Body:
     not reach the inner one.
     """
 
-    __slots__ = ("_body", "_closed", "_environ", "_next", "_context", "_scope")
+    __slots__ = ("_body", "_closed", "_context", "_environ", "_next", "_scope")
 
     def __init__(
         self,
         body: Iterable[bytes],
         environ: WSGIEnvironment,
-        context: Context,
+        context: Context | AdoptingContext,
         scope: RequestScope,
     ) -> None:
         self._body = body
@@ -109,7 +111,7 @@ def end_request(environ: WSGIEnvironment, scope: RequestScope) -> None:
 def hand_on(
     body: Iterable[bytes],
     environ: WSGIEnvironment,
-    context: Context,
+    context: Context | AdoptingContext,
     scope: RequestScope,
 ) -> Iterable[bytes]:
     """The body as the server gets it."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..core.base.checks import check_timeout
-from ..core.base.settings import Settings
+from wsgi_async.core.base.checks import check_timeout
+from wsgi_async.core.base.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from ..core.base.settings import LoopFactory
+    from wsgi_async.core.base.settings import LoopFactory
 
 __all__ = ["Options"]
 
@@ -30,6 +30,7 @@ class Options:
     per: Literal["thread", "process"] = "thread"
     timeout: float | None = None
     reuse: bool | Literal["auto"] = "auto"
+    adopt: bool = False
     max_idle: int = 16
     max_idle_time: float = 60.0
     loop_factory: LoopFactory | None = None

@@ -6,11 +6,12 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..core import AsyncioLoopManager, get_or_create_loop_manager
-from ..core.base import threads
-from ..core.managers.current import start_once
-from ..core.managers.manager import lifecycle_of
-from ..core.managers.pool import ManagerPool
+from wsgi_async.core import AsyncioLoopManager, get_or_create_loop_manager
+from wsgi_async.core.base import threads
+from wsgi_async.core.managers.current import start_once
+from wsgi_async.core.managers.manager import lifecycle_of
+from wsgi_async.core.managers.pool import ManagerPool
+
 from .servers import starts_thread_per_request, what_ran_out
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ class Provider:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._pool = ManagerPool(
-            max_idle=options.max_idle, max_idle_time=options.max_idle_time
-        )
+        self._pool = ManagerPool(max_idle=options.max_idle, max_idle_time=options.max_idle_time)
         self._new: Callable[..., AsyncioLoopManager] = partial(
             AsyncioLoopManager,
             options.id,

@@ -7,7 +7,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ..core.base.log import logger
+from wsgi_async.core.base.log import logger
 
 try:
     # Here, not where it is used: a process without file descriptors cannot import it any more.
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    "starts_thread_per_request",
     "refuse_greenlets",
     "refuse_uwsgi_without_threads",
+    "starts_thread_per_request",
     "warn_of_subinterpreter",
     "what_ran_out",
 ]

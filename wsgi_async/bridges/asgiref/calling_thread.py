@@ -14,8 +14,9 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from ...core.jobs.calling_thread import ask_caller
-from ...core.jobs.job import current_caller
+from wsgi_async.core.jobs.calling_thread import ask_caller
+from wsgi_async.core.jobs.job import current_caller
+
 from .one_thread import submit_to
 from .present import asgiref_sync, forgetting_origin
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...core.base.coroutines import name_after
+from wsgi_async.core.base.coroutines import name_after
+
 from .present import inner_tasks
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ...core.jobs.inbox import Inbox
+from wsgi_async.core.jobs.inbox import Inbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
     from contextlib import AbstractContextManager
 
-    from ...core.jobs.inbox import Inbox
+    from wsgi_async.core.jobs.inbox import Inbox
 
 __all__ = ["Plugin"]
 

@@ -1,0 +1,1 @@
+"""Tasks that serve many calls: streams, and context managers."""

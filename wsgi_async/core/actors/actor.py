@@ -12,18 +12,18 @@ import contextvars
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ..base.checks import inherited_error, refuse_in_event_loop, running_loop
-from ..base.errors import Closing, TaskCancelledError
-from ..base.log import report
-from ..jobs import bridge
-from ..jobs.job import ActorCall, current_caller
-from ..runners.run import complete, look_for_bridges
+from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop, running_loop
+from wsgi_async.core.base.errors import Closing, TaskCancelledError
+from wsgi_async.core.base.log import report
+from wsgi_async.core.jobs import bridge
+from wsgi_async.core.jobs.job import ActorCall, current_caller
+from wsgi_async.core.runners.run import complete, look_for_bridges
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..jobs.job import Asked
-    from ..runners.runner import Runner
+    from wsgi_async.core.jobs.job import Asked
+    from wsgi_async.core.runners.runner import Runner
 
 __all__ = ["Actor"]
 
@@ -56,6 +56,7 @@ class Actor:
         self._turn: asyncio.Future[None] | None = None
         # Functions for the thread of the next call, of a subclass that works between two calls.
         self._asked: list[Callable[[], None]] = []
+
     ahead = False
     """Whether it works between its calls too."""
 

@@ -9,11 +9,12 @@ import warnings
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from ..base.checks import refuse_in_event_loop
-from ..base.coroutines import close_unstarted, name_of
-from ..base.deadlines import bounded, time_left
-from ..base.log import report
-from ..jobs.job import ActorCall
+from wsgi_async.core.base.checks import refuse_in_event_loop
+from wsgi_async.core.base.coroutines import close_unstarted, name_of
+from wsgi_async.core.base.deadlines import bounded, time_left
+from wsgi_async.core.base.log import report
+from wsgi_async.core.jobs.job import ActorCall
+
 from .actor import Actor
 from .stream import failures_of
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from ..runners.runner import Runner
+    from wsgi_async.core.runners.runner import Runner
 
     Details = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
 
@@ -239,5 +240,6 @@ def is_async_context_manager(value: object) -> bool:
 def not_async_context_manager(value: object) -> TypeError:
     """What whoever gives something else gets."""
     return TypeError(
-        f"{value!r} is not an async context manager. Give an object with __aenter__() and __aexit__()."
+        f"{value!r} is not an async context manager. "
+        "Give an object with __aenter__() and __aexit__()."
     )

@@ -6,7 +6,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..base.primitives import Primitives, start_thread
+from wsgi_async.core.base.primitives import Primitives, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,8 +11,8 @@ from .stream import END, StreamActor
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
 
-    from ..jobs.job import ActorCall
-    from ..runners.runner import Runner
+    from wsgi_async.core.jobs.job import ActorCall
+    from wsgi_async.core.runners.runner import Runner
 
 __all__ = ["PrefetchingActor"]
 

@@ -9,11 +9,12 @@ import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ..base.checks import refuse_in_event_loop
-from ..base.coroutines import name_of
-from ..base.deadlines import request_deadline, time_left
-from ..base.log import report
-from ..jobs.job import ActorCall
+from wsgi_async.core.base.checks import refuse_in_event_loop
+from wsgi_async.core.base.coroutines import name_of
+from wsgi_async.core.base.deadlines import request_deadline, time_left
+from wsgi_async.core.base.log import report
+from wsgi_async.core.jobs.job import ActorCall
+
 from .actor import Actor
 from .leaving import open_streams, time_to_end
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from ..runners.runner import Runner
+    from wsgi_async.core.runners.runner import Runner
 
 __all__ = ["END", "INSTEAD", "StreamActor", "SyncIterator", "failures_of"]
 

@@ -1,0 +1,1 @@
+"""Threads, time, checks and errors: what everything else stands on."""

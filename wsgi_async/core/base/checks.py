@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from numbers import Real
+
 __all__ = [
     "check_count",
     "check_timeout",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextvars
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,19 +53,18 @@ class Wakeup(Protocol):
 class ThreadWakeup:
     """A wake-up for a thread that blocks in the operating system."""
 
-    __slots__ = ("_lock", "set")
+    __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        lock = self._lock = threading.Lock()
-        lock.acquire()
+        self._lock = threading.Lock()
+        self._lock.acquire()
 
-        def set() -> None:
-            try:
-                lock.release()
-            except RuntimeError:
-                pass  # it was set already: one wake-up serves both
-
-        self.set = set
+    def set(self) -> None:
+        """As the protocol says."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # it was set already: one wake-up serves both
 
     def wait(self, timeout: float | None = None) -> bool:
         """As the protocol says."""
@@ -103,9 +102,9 @@ class Primitives:
     """The real locks, wake-ups, loop entry and clock. One instance serves the whole process."""
 
     # Taken here once, so that who freezes the clocks of a program's modules does not freeze waits.
-    current: Callable[[], int] = staticmethod(threading.get_ident)
+    current: ClassVar[staticmethod[[], int]] = staticmethod(threading.get_ident)
     """A name for the calling thread, unique among the threads that are alive."""
-    clock: Callable[[], float] = staticmethod(time.monotonic)
+    clock: ClassVar[staticmethod[[], float]] = staticmethod(time.monotonic)
     """Monotonic time in seconds."""
 
     def __init__(self) -> None:

@@ -58,6 +58,7 @@ class Bridge(Protocol):
 
     def calling(self) -> AbstractContextManager[None]:
         """Around a call of an async function, with the arguments, from sync code."""
+        ...
 
     def call(self, function: Callable[[], Awaitable[T]]) -> T:
         """Call an async function as the library does, on the loop of `calling_loop()`."""
@@ -79,9 +80,10 @@ _lock = threading.Lock()
 
 def look() -> None:
     """Load the plug-in of a library that has been imported by now. Cheap where there is none."""
-    for library, plugin in list(plugins.items()):
+    for library, plugin in plugins.items():
         if library in sys.modules:
             _load(library, plugin)
+            return  # the table has changed
 
 
 def _load(library: str, plugin: str) -> None:

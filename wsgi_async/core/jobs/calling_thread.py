@@ -82,7 +82,8 @@ class _Call:
         # A canceled one is not begun. One that is canceled from now on is not interrupted.
         if self.future.cancelled():
             return
-        result, error = None, None
+        result: Any = None
+        error: BaseException | None = None
         try:
             result = self._function()
         except StopIteration as stop:

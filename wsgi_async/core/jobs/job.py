@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import contextvars
     from collections.abc import Callable, Coroutine
 
-    from ..base.deadlines import Deadline
-    from ..base.primitives import Mutex, Wakeup
+    from wsgi_async.core.base.deadlines import Deadline
+    from wsgi_async.core.base.primitives import Mutex, Wakeup
 
 __all__ = ["ActorCall", "Asked", "Home", "Job", "JobFuture", "Served", "current_caller"]
 
@@ -42,7 +42,9 @@ class Home(Protocol):
     def cancel(self, job: Job) -> None:
         """On the loop: cancel the job's task."""
 
-    def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+    def later(
+        self, seconds: float, callback: Callable[..., object], *args: Any
+    ) -> asyncio.TimerHandle:
         """On the loop: call something in so many seconds."""
         ...
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Protocol
 from . import bridge
 
 if TYPE_CHECKING:
-    from ..base.deadlines import Deadline
-    from ..base.primitives import Wakeup
+    from wsgi_async.core.base.deadlines import Deadline
+    from wsgi_async.core.base.primitives import Wakeup
+
     from .inbox import Inbox
 
 __all__ = ["Waited", "finish_inbox", "wait_for"]
@@ -20,6 +21,7 @@ class Waited(Protocol):
     @property
     def done(self) -> bool:
         """Whether the wait is over. True only after what the waiting thread reads then."""
+        ...
 
     @property
     def inbox(self) -> Inbox | None:
@@ -58,8 +60,7 @@ def _run_next(inbox: Inbox | None) -> bool:
     return inbox is not None and inbox.run_next()
 
 
-def finish_inbox(inbox: Inbox | None) -> None:
+def finish_inbox(inbox: Inbox) -> None:
     """The wait is over: run what has come until now, and take nothing more."""
-    if inbox is not None:
-        for call in inbox.close():
-            call()
+    for call in inbox.close():
+        call()

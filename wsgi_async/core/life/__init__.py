@@ -1,0 +1,1 @@
+"""A manager's life, from its start to its closed loop."""

@@ -8,26 +8,27 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..base.checks import inherited_error, refuse_in_event_loop
-from ..base.deadlines import Deadline
-from ..base.forks import warn_of_silent_forks
-from ..base.log import report
-from ..jobs import bridge
-from ..loops.guard import BoundLoop
-from ..loops.live_loop import LiveLoop
-from ..loops.making import make_loop
-from ..runners.keeper import Keeper
-from ..runners.resident import Resident, current_seat
+from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop
+from wsgi_async.core.base.deadlines import Deadline
+from wsgi_async.core.base.forks import warn_of_silent_forks
+from wsgi_async.core.base.log import report
+from wsgi_async.core.jobs import bridge
+from wsgi_async.core.loops.guard import BoundLoop
+from wsgi_async.core.loops.live_loop import LiveLoop
+from wsgi_async.core.loops.making import make_loop
+from wsgi_async.core.runners.keeper import Keeper
+from wsgi_async.core.runners.resident import Resident, current_seat
+
 from .executor import LoopExecutor
 from .shutdown import Shutdown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from ..base.settings import Settings
-    from ..base.threads import ThreadNode
-    from ..loops.selector import WatchedSelector
-    from ..runners.runner import Runner
+    from wsgi_async.core.base.settings import Settings
+    from wsgi_async.core.base.threads import ThreadNode
+    from wsgi_async.core.loops.selector import WatchedSelector
+    from wsgi_async.core.runners.runner import Runner
 
 __all__ = ["STOP_TIMEOUT", "Lifecycle"]
 
@@ -88,8 +89,8 @@ class Lifecycle:
         """What to call the manager in messages."""
         thread = None if self.node.thread is None else self.node.thread()
         owner = self.node.ident if thread is None else repr(thread.name)
-        id = "" if self.id is None else f" id={self.id!r}"
-        return f"AsyncioLoopManager{id} of thread {owner}"
+        named = "" if self.id is None else f" id={self.id!r}"
+        return f"AsyncioLoopManager{named} of thread {owner}"
 
     @property
     def resident(self) -> bool:
@@ -188,8 +189,8 @@ class Lifecycle:
         if resident and seat is not None:
             return Resident(live, seat, partial(self.close, live))
         keeper = Keeper(live)
-        id = "" if self.id is None else f" {self.id!r}"
-        keeper.start(partial(self.close, live), f"wsgi_async keeper{id}")
+        named = "" if self.id is None else f" {self.id!r}"
+        keeper.start(partial(self.close, live), f"wsgi_async keeper{named}")
         return keeper
 
     # -- stop ----------------------------------------------------------------------------------

@@ -12,17 +12,18 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from ..base.deadlines import Deadline
-from ..base.log import report
-from ..base.primitives import start_thread
-from ..loops.entering import LoopEntry
-from ..loops.open_resources import belongs_to_resource, resources_of
+from wsgi_async.core.base.deadlines import Deadline
+from wsgi_async.core.base.log import report
+from wsgi_async.core.base.primitives import start_thread
+from wsgi_async.core.loops.entering import LoopEntry
+from wsgi_async.core.loops.open_resources import belongs_to_resource, resources_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
-    from ..loops.live_loop import LiveLoop
-    from ..loops.open_resources import ResourceTask
+    from wsgi_async.core.loops.live_loop import LiveLoop
+    from wsgi_async.core.loops.open_resources import ResourceTask
+
     from .executor import LoopExecutor
 
 __all__ = ["Shutdown"]
@@ -186,14 +187,14 @@ class Shutdown:
         over: list[bool] = []
         timer = self._loop.call_later(budget, _both(over, stop))
         while not (task.done() or over):
-            self._entry.enter()
+            self._entry.enter_again()
         timer.cancel()
         if task.done():
             task.result()
             return True
         task.cancel()
         stop()
-        self._entry.enter()  # so that the step itself leaves nothing pending
+        self._entry.enter_again()  # so that the step itself leaves nothing pending
         return False
 
     def _complain(self, what: str) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..base.coroutines import need_stack
-from ..base.log import report
+from wsgi_async.core.base.log import report
 
 if TYPE_CHECKING:
     from .live_loop import LiveLoop
 
 __all__ = ["LoopEntry"]
+
+
+_TOO_OFTEN = 3
 
 
 class LoopEntry:
@@ -22,8 +24,9 @@ class LoopEntry:
     """
 
     def __init__(self, live: LiveLoop) -> None:
-        self._live = live
-        self._enter = live.primitives.entry(live.loop.run_forever)
+        self.live = live
+        self._failures = 0  # entries in a row that have failed before any callback
+        self._run_forever = live.primitives.entry(live.loop.run_forever)
 
     def enter(self) -> None:
         """Run the loop until its own `stop()` is called.
@@ -34,14 +37,34 @@ class LoopEntry:
         Raises:
             Exception: The loop itself is broken, or somebody has injected it into this thread.
         """
-        need_stack()
         try:
-            self._enter()
+            self._run_forever()
         except (SystemExit, KeyboardInterrupt) as error:
             report(
                 logging.ERROR,
                 "%s: %s escaped from a task that nobody waits for; the loop goes on",
-                self._live.label,
+                self.live.label,
                 type(error).__name__,
                 error=error,
             )
+
+    def enter_again(self) -> None:
+        """As `enter()`, for a thread that is to go on whatever comes out of the loop.
+
+        Where the user's logging raises, asyncio lets that through. A loop that is broken fails
+        each time, before it has called anything.
+
+        Raises:
+            Exception: The loop itself is broken.
+        """
+        self.live.raw.call_soon(self._called)
+        try:
+            self.enter()
+        except Exception as error:
+            self._failures += 1
+            if self._failures > _TOO_OFTEN:
+                raise
+            report(logging.ERROR, "%s: the event loop was left", self.live.label, error=error)
+
+    def _called(self) -> None:
+        self._failures = 0

@@ -7,7 +7,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
-from ..base.log import report
+from wsgi_async.core.base.log import report
 
 if TYPE_CHECKING:
     from collections.abc import Callable

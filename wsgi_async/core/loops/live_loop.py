@@ -13,20 +13,23 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..base.errors import Closing
-from ..base.log import report
-from ..jobs import bridge
-from ..jobs.job import ActorCall
+from wsgi_async.core.base.errors import Closing
+from wsgi_async.core.base.log import report
+from wsgi_async.core.jobs import bridge
+from wsgi_async.core.jobs.job import ActorCall
+
 from .selector import LOOK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..base.primitives import Primitives
-    from ..jobs.job import Job
+    from wsgi_async.core.base.primitives import Primitives
+    from wsgi_async.core.jobs.job import Job
+
     from .guard import BoundLoop
 
 __all__ = ["Followed", "LiveLoop", "Parked"]
+
 
 class Followed(Protocol):
     """A future on the loop that a thread waits for past us."""
@@ -257,7 +260,7 @@ class LiveLoop:
                 self.tell_bridge(bridge.active, job.context)
             job.home = self
             task = self._create_task(wrapped, context=job.context)
-            task.set_name(job.name)
+            task.set_name(getattr(job.coro, "__qualname__", None) or job.name)
             job.task = task
             if not task.done():  # an eager task factory may have run it to its end already
                 task.add_done_callback(job.task_ended)
@@ -272,7 +275,9 @@ class LiveLoop:
         else:
             self._may_beat = True
 
-    def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+    def later(
+        self, seconds: float, callback: Callable[..., object], *args: Any
+    ) -> asyncio.TimerHandle:
         """Call something on the loop in so many seconds. On the loop's thread."""
         return self.raw.call_later(seconds, callback, *args, context=self._context)
 

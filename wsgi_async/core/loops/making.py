@@ -8,7 +8,8 @@ import selectors
 import socket
 from typing import TYPE_CHECKING
 
-from ..base.primitives import Primitives
+from wsgi_async.core.base.primitives import Primitives
+
 from .selector import WatchedSelector
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..base.checks import running_loop
-from ..base.log import report
-from ..jobs import bridge
+from wsgi_async.core.base.checks import running_loop
+from wsgi_async.core.base.log import report
+from wsgi_async.core.jobs import bridge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable
@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 
     Make = Callable[[], AbstractAsyncContextManager[Any]]
 
-__all__ = ["OpenResources", "ResourceTask", "belongs_to_resource", "resources_of", "known_resources"]
+__all__ = [
+    "OpenResources",
+    "ResourceTask",
+    "belongs_to_resource",
+    "known_resources",
+    "resources_of",
+]
 
 OPENING, OPEN, CLOSING, ENDED = range(4)
 
@@ -40,8 +46,8 @@ _INSTANCES = "wsgi_async_instances"
 _elsewhere: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, OpenResources]
 _elsewhere = weakref.WeakKeyDictionary()
 
-# Whose code runs: set in a resource's own context, so its child tasks and callbacks have it too. Weak,
-# as a context lives as long as its task.
+# Whose code runs: set in a resource's own context, so its child tasks and callbacks have it too.
+# Weak, as a context lives as long as its task.
 _owner: contextvars.ContextVar[weakref.ref[ResourceTask] | None]
 _owner = contextvars.ContextVar("wsgi_async resource", default=None)
 
@@ -223,7 +229,9 @@ class ResourceTask:
             if self._is_dropped():
                 raise
             if not self._was_cancelled(error):
-                report(logging.ERROR, "the loop resource %s failed to close", self.name, error=error)
+                report(
+                    logging.ERROR, "the loop resource %s failed to close", self.name, error=error
+                )
         self.resources.forget(self)
 
     def _say_opened(self, value: object) -> None:

@@ -29,19 +29,25 @@ class WatchedSelector(selectors.DefaultSelector):
     """Called when a look has found a wake-up that was lost."""
     _looked = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._select = super().select  # bound once: every turn of the loop comes by
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As the base class."""
         if timeout == 0:
-            events = super().select(0)
+            events = self._select(0)
+            if not self._looked:
+                return events
             # The loop slept, we cut that short, and now it has something to do without any event:
             # the callback was there all the time.
-            if self._looked and not events and self.lost is not None:
+            if not events and self.lost is not None:
                 self.lost()
             self._looked = False
             return events
         if (timeout is None or timeout > LOOK) and self.busy is not None and self.busy():
-            events = super().select(LOOK)
+            events = self._select(LOOK)
             self._looked = not events
             return events
         self._looked = False
-        return super().select(timeout)
+        return self._select(timeout)

@@ -15,19 +15,20 @@ import warnings
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
-from ..base.checks import refuse_in_event_loop
-from ..base.coroutines import close_unstarted, name_after
-from ..base.errors import Closing
-from ..jobs import bridge
-from ..runners.run import look_for_bridges, run
-from ..runners.runner import runner_of
+from wsgi_async.core.base.checks import refuse_in_event_loop
+from wsgi_async.core.base.coroutines import close_unstarted, name_after
+from wsgi_async.core.base.errors import Closing
+from wsgi_async.core.jobs import bridge
+from wsgi_async.core.runners.run import look_for_bridges, run
+from wsgi_async.core.runners.runner import runner_of
+
 from .current import current_manager
 from .manager import AsyncioLoopManager, lifecycle_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
-    from ..runners.runner import Runner
+    from wsgi_async.core.runners.runner import Runner
 
 __all__ = ["AsyncToSync", "async_to_sync", "call_async"]
 

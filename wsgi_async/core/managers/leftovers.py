@@ -6,13 +6,13 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from ..base.log import report
-from ..loops.open_resources import belongs_to_resource
+from wsgi_async.core.base.log import report
+from wsgi_async.core.loops.open_resources import belongs_to_resource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..runners.runner import Runner
+    from wsgi_async.core.runners.runner import Runner
 
 __all__ = ["warn_of_leftovers"]
 

@@ -7,30 +7,37 @@ import contextvars
 import threading
 import weakref
 from collections.abc import Coroutine, Hashable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from ..actors.context_manager import (
+from wsgi_async.core.actors.context_manager import (
     ContextManagerActor,
     SyncContextManager,
     is_async_context_manager,
     not_async_context_manager,
 )
-from ..actors.prefetch import PrefetchingActor
-from ..actors.stream import StreamActor, SyncIterator
-from ..base import threads
-from ..base.checks import check_count, check_timeout, refuse_in_event_loop, running_loop
-from ..base.coroutines import is_coroutine, need_stack
-from ..base.deadlines import request_deadline
-from ..base.errors import Closing, UnknownAsyncTaskError
-from ..base.forks import notice_fork
-from ..base.settings import LoopFactory, Settings
-from ..jobs import bridge
-from ..jobs.job import Job, current_caller
-from ..life.lifecycle import Lifecycle
-from ..results.groups import Ended
-from ..results.sync_future import SyncFuture
-from ..runners.run import look_for_bridges, run
-from ..runners.resident import has_free_seat
+from wsgi_async.core.actors.prefetch import PrefetchingActor
+from wsgi_async.core.actors.stream import StreamActor, SyncIterator
+from wsgi_async.core.base import threads
+from wsgi_async.core.base.checks import (
+    check_count,
+    check_timeout,
+    refuse_in_event_loop,
+    running_loop,
+)
+from wsgi_async.core.base.coroutines import is_coroutine, need_stack
+from wsgi_async.core.base.deadlines import request_deadline
+from wsgi_async.core.base.errors import Closing, UnknownAsyncTaskError
+from wsgi_async.core.base.forks import notice_fork
+from wsgi_async.core.base.settings import LoopFactory, Settings
+from wsgi_async.core.jobs import bridge
+from wsgi_async.core.jobs.job import Job, current_caller
+from wsgi_async.core.life.lifecycle import Lifecycle
+from wsgi_async.core.results.groups import Ended
+from wsgi_async.core.results.sync_future import SyncFuture
+from wsgi_async.core.runners.resident import has_free_seat
+from wsgi_async.core.runners.run import look_for_bridges, run
+
 from .leftovers import warn_of_leftovers
 
 if TYPE_CHECKING:
@@ -38,8 +45,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
 
-    from ..results.groups import JobGroup
-    from ..runners.runner import Runner
+    from wsgi_async.core.results.groups import JobGroup
+    from wsgi_async.core.runners.runner import Runner
 
 __all__ = ["AsyncioLoopManager", "forget_all", "lifecycle_of", "on_start", "submit_to_group"]
 
@@ -251,13 +258,15 @@ class AsyncioLoopManager:
         runner = life.runner
         if runner is None or task_type != life.task_type or running_loop() is not None:
             raise self._refusal(coro, task_type, blocks=True)
-        if not is_coroutine(coro):
-            raise not_a_coroutine(coro)
+        # The type first, as it costs less.
+        given: object = coro
+        if not (type(given) is CoroutineType or is_coroutine(given)):
+            raise not_a_coroutine(given)
         if bridge.plugins:
             bridge.look()
         leftovers = warn_of_leftovers(runner) if self._debug else None
         try:
-            return run(runner, coro, timeout=timeout, context=context, copy_back=copy_back)
+            return run(runner, coro, timeout, context, copy_back=copy_back)
         except Closing:
             coro.close()
             raise life.refusal() from None
@@ -422,7 +431,7 @@ def on_start(hook: Callable[[], None]) -> None:
 
 def lifecycle_of(manager: AsyncioLoopManager) -> Lifecycle:
     """The life of a manager, for the library's own parts."""
-    return manager._life  # noqa: SLF001
+    return manager._life  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def submit_to_group(
@@ -442,7 +451,7 @@ def submit_to_group(
     Raises:
         RuntimeError: The group has ended; the others are those of `submit_task()`.
     """
-    return manager._submit(coro, task_type, group)  # noqa: SLF001
+    return manager._submit(coro, task_type, group)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def not_a_coroutine(value: object) -> TypeError:

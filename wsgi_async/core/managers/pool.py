@@ -20,12 +20,14 @@ from collections import deque
 from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
-from ..base import threads
-from ..base.primitives import Primitives, start_thread
+from wsgi_async.core.base import threads
+from wsgi_async.core.base.primitives import Primitives, start_thread
+
 from .manager import lifecycle_of
 
 if TYPE_CHECKING:
-    from ..loops.live_loop import LiveLoop
+    from wsgi_async.core.loops.live_loop import LiveLoop
+
     from .manager import AsyncioLoopManager
 
 __all__ = ["ManagerPool"]

@@ -8,11 +8,12 @@ import os
 from multiprocessing import util
 from typing import Any
 
-from ..actors.leaving import open_streams
-from ..base import threads
-from ..base.deadlines import Deadline
-from ..base.forks import install_fork_hook, notice_fork
-from ..life.lifecycle import STOP_TIMEOUT
+from wsgi_async.core.actors.leaving import open_streams
+from wsgi_async.core.base import threads
+from wsgi_async.core.base.deadlines import Deadline
+from wsgi_async.core.base.forks import install_fork_hook, notice_fork
+from wsgi_async.core.life.lifecycle import STOP_TIMEOUT
+
 from . import manager, thread_pool
 
 __all__ = ["install_hooks", "stop_with_process"]

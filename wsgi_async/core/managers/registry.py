@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..base import threads
-from ..base.errors import ManagerNotFound
-from ..base.forks import notice_fork
+from wsgi_async.core.base import threads
+from wsgi_async.core.base.errors import ManagerNotFound
+from wsgi_async.core.base.forks import notice_fork
+
 from .manager import AsyncioLoopManager, lifecycle_of
 
 if TYPE_CHECKING:
@@ -63,9 +64,10 @@ def find_manager(id: Hashable) -> AsyncioLoopManager | None:
     # Not under the lock: users' ids are compared.
     for node in line:
         manager: AsyncioLoopManager | None = node.found.get(id)
-        if manager is not None and not node.ended and manager.state in _USABLE:
-            if node is here or not lifecycle_of(manager).resident:
-                return manager
+        if manager is None or node.ended or manager.state not in _USABLE:
+            continue
+        if node is here or not lifecycle_of(manager).resident:
+            return manager
     return None
 
 

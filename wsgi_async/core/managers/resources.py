@@ -14,8 +14,9 @@ from asyncio import get_running_loop
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from ..base.checks import refuse_in_event_loop
-from ..loops.open_resources import known_resources, resources_of
+from wsgi_async.core.base.checks import refuse_in_event_loop
+from wsgi_async.core.loops.open_resources import known_resources, resources_of
+
 from .current import current_manager
 
 if TYPE_CHECKING:

@@ -10,18 +10,19 @@ from collections import deque
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from ..base.checks import check_count
-from ..base.log import report
-from ..base.primitives import ThreadWakeup, start_thread
-from ..runners.resident import Seat, take_seat, wakeup_here
+from wsgi_async.core.base.checks import check_count
+from wsgi_async.core.base.log import report
+from wsgi_async.core.base.primitives import ThreadWakeup, start_thread
+from wsgi_async.core.runners.resident import Seat, take_seat, wakeup_here
+
 from .current import start_once
 from .registry import get_or_create_loop_manager
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..base.deadlines import Deadline
-    from ..base.primitives import Wakeup
+    from wsgi_async.core.base.deadlines import Deadline
+    from wsgi_async.core.base.primitives import Wakeup
 
 __all__ = ["LoopThreadPoolExecutor", "forget_pools", "shut_down_pools"]
 

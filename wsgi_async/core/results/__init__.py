@@ -1,0 +1,1 @@
+"""What a thread waits on: futures, and groups of tasks."""

@@ -5,16 +5,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..base.checks import running_loop
-from ..base.deadlines import Deadline
-from ..base.errors import Closing
-from ..base.log import report
-from ..jobs.wait import wait_for
+from wsgi_async.core.base.checks import running_loop
+from wsgi_async.core.base.deadlines import Deadline
+from wsgi_async.core.base.errors import Closing
+from wsgi_async.core.base.log import report
+from wsgi_async.core.jobs.wait import wait_for
 
 if TYPE_CHECKING:
-    from ..base.primitives import Wakeup
-    from ..jobs.job import Job, JobFuture
-    from ..runners.runner import Runner
+    from wsgi_async.core.base.primitives import Wakeup
+    from wsgi_async.core.jobs.job import Job, JobFuture
+    from wsgi_async.core.runners.runner import Runner
 
 __all__ = ["Ended", "JobGroup"]
 

@@ -7,21 +7,21 @@ import concurrent.futures
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..base.checks import check_timeout, inherited_error, refuse_in_event_loop
-from ..base.coroutines import need_stack
-from ..base.deadlines import Deadline, bounded, within
-from ..base.log import report
-from ..base.settings import primitives
-from ..jobs.wait import wait_for
-from ..runners.resident import wakeup_here
+from wsgi_async.core.base.checks import check_timeout, inherited_error, refuse_in_event_loop
+from wsgi_async.core.base.coroutines import need_stack
+from wsgi_async.core.base.deadlines import Deadline, bounded, within
+from wsgi_async.core.base.log import report
+from wsgi_async.core.base.settings import primitives
+from wsgi_async.core.jobs.wait import wait_for
+from wsgi_async.core.runners.resident import wakeup_here
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from ..base.primitives import Wakeup
-    from ..jobs.inbox import Inbox
-    from ..jobs.job import Job
-    from ..runners.runner import Runner
+    from wsgi_async.core.base.primitives import Wakeup
+    from wsgi_async.core.jobs.inbox import Inbox
+    from wsgi_async.core.jobs.job import Job
+    from wsgi_async.core.runners.runner import Runner
 
 __all__ = ["SyncFuture"]
 

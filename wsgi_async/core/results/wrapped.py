@@ -8,8 +8,9 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..base.checks import running_loop
-from ..runners.runner import runner_of
+from wsgi_async.core.base.checks import running_loop
+from wsgi_async.core.runners.runner import runner_of
+
 from .sync_future import SyncFuture
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class WrappedFuture(SyncFuture[T]):
     def copy(self, source: asyncio.Future[T] | concurrent.futures.Future[T]) -> None:
         """Take over the outcome of a future that is done."""
         if source.cancelled():
-            if concurrent.futures.Future.cancel(self):
+            if super().cancel():  # there is no job to be asked
                 self.set_running_or_notify_cancel()
         elif (error := source.exception()) is not None:
             self._fill(error)

@@ -1,0 +1,1 @@
+"""What runs a loop: a thread of its own, or the worker thread that it is for."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ..base.log import report
-from ..loops.entering import LoopEntry
+from wsgi_async.core.base.log import report
+from wsgi_async.core.loops.entering import LoopEntry
+
 from . import resident
 from .runner import register
 
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import Callable
 
-    from ..base.primitives import Wakeup
-    from ..jobs.job import Job
-    from ..loops.live_loop import LiveLoop
+    from wsgi_async.core.base.primitives import Wakeup
+    from wsgi_async.core.jobs.job import Job
+    from wsgi_async.core.loops.live_loop import LiveLoop
 
 __all__ = ["Keeper"]
 
@@ -36,7 +37,6 @@ class Keeper:
     def __init__(self, live: LiveLoop) -> None:
         self.live = live
         register(self)
-        self.begin: Callable[[Job], None] = live.submit
         self._primitives = live.primitives
         self.give_back = live.primitives.give_back
         self._thread: threading.Thread | None = None
@@ -59,6 +59,10 @@ class Keeper:
 
     # -- from any thread -----------------------------------------------------------------------
 
+    def begin(self, job: Job) -> None:
+        """Hand in a job that this thread waits for next."""
+        self.live.submit(job)
+
     def borrow(self) -> Wakeup:
         """A wake-up for one wait of the current thread."""
         return resident.wakeup_here() or self._primitives.borrow()
@@ -79,7 +83,7 @@ class Keeper:
         entry = LoopEntry(live)
         try:
             while not live.closing:
-                entry.enter()
+                entry.enter_again()
         except BaseException as error:
             # Not from a task: the loop itself is broken, for example its selector.
             live.closing = True

@@ -9,20 +9,32 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from ..loops.entering import LoopEntry
+from wsgi_async.core.loops.entering import LoopEntry
+
 from .runner import register
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..base.primitives import Wakeup
-    from ..jobs.job import Job
-    from ..loops.live_loop import LiveLoop
+    from wsgi_async.core.base.primitives import Wakeup
+    from wsgi_async.core.jobs.job import Job
+    from wsgi_async.core.loops.live_loop import LiveLoop
 
-__all__ = ["PATIENCE", "Resident", "Seat", "current_seat", "has_free_seat", "take_seat", "wakeup_here"]
+__all__ = [
+    "PATIENCE",
+    "Resident",
+    "Seat",
+    "current_seat",
+    "has_free_seat",
+    "take_seat",
+    "wakeup_here",
+]
 
 PATIENCE = 5.0
 """Seconds that a thread waits for a loop whose own thread does not come to it."""
+
+_SLICE = 0.5
+"""Seconds between two looks at that."""
 
 
 class Seat:
@@ -63,11 +75,11 @@ def wakeup_here() -> Wakeup | None:
     return None if seat is None or seat.runner is None else LoopWakeup(seat.runner)
 
 
-class Resident:
+class Resident(LoopEntry):
     """Runs one loop on the thread that it is made on, whenever that thread waits.
 
-    Lives from a manager's `start()` to its `stop()`. `left_at` is written by the owner's thread
-    only; for the others it is a hint.
+    Lives from a manager's `start()` to its `stop()`. `inside` and `entries` are written by the
+    owner's thread only; for the others they are a hint.
 
     Args:
         live: The live loop.
@@ -78,15 +90,16 @@ class Resident:
     resident = True
 
     def __init__(self, live: LiveLoop, seat: Seat, close: Callable[[], None]) -> None:
-        self.live = live
+        super().__init__(live)
         register(self)
         self.close = close
         self._seat = seat
         self._primitives = live.primitives
-        self._owner = live.primitives.current()
-        self._entry = LoopEntry(live)
-        self._clock = live.primitives.clock
-        self.left_at: float | None = self._clock()  # when the thread left the loop; None: inside
+        self._current = live.primitives.current
+        self._owner = self._current()
+        self._spare: LoopWakeup | None = None  # the owner's, between its waits
+        self.inside = False  # the owner's thread is in the loop
+        self.entries = 0  # how often it has been
         seat.runner = self
 
     # -- from any thread -----------------------------------------------------------------------
@@ -94,23 +107,26 @@ class Resident:
     @property
     def is_owner(self) -> bool:
         """Whether the current thread is the one that the loop lives on."""
-        return self._primitives.current() == self._owner
+        return self._current() == self._owner
 
     def begin(self, job: Job) -> None:
         """Hand in a job that this thread waits for next."""
-        if self.is_owner:
+        if self._current() == self._owner:
             self.live.begin_now(job)
         else:
             self.live.submit(job)
 
     def borrow(self) -> Wakeup:
         """A wake-up for one wait of the current thread."""
-        if self.is_owner:
-            return LoopWakeup(self)
-        return _PatientWakeup(wakeup_here() or self._primitives.wakeup(), self)
+        if self._current() != self._owner:
+            return _PatientWakeup(wakeup_here() or self._primitives.wakeup(), self)
+        spare, self._spare = self._spare, None
+        return spare or LoopWakeup(self)
 
     def give_back(self, wakeup: Wakeup) -> None:
-        """Nothing: each wait has one of its own."""
+        """The owner keeps one for its next wait."""
+        if isinstance(wakeup, LoopWakeup) and wakeup.runner is self:
+            self._spare = wakeup
 
     def leave(self) -> None:
         """End what the owner's thread waits for in its loop. Takes no lock."""
@@ -124,25 +140,30 @@ class Resident:
     def join(self, timeout: float) -> None:
         """Nothing: the thread lives on without its loop."""
 
-    def stands_still(self) -> bool:
-        """Whether the owner's thread has stayed away from its loop for too long."""
-        left_at = self.left_at
-        return left_at is not None and self._clock() - left_at > PATIENCE
-
     # -- in the owner's thread -----------------------------------------------------------------
-
-    def enter(self) -> None:
-        """Run the loop until somebody stops it."""
-        self.left_at = None
-        try:
-            self._entry.enter()
-        finally:
-            self.left_at = self._clock()
 
     def turn(self) -> None:
         """Give the loop one turn: what is ready on it runs."""
         self.live.loop.stop()
-        self.enter()
+        self.rest()
+
+    def rest(self) -> None:
+        """Wait in the loop until somebody stops it, whatever comes out of it meanwhile."""
+        self.entries += 1
+        self.inside = True
+        try:
+            self.enter_again()
+        finally:
+            self.inside = False
+
+    def run_until_stopped(self) -> None:
+        """Run the loop until somebody stops it."""
+        self.entries += 1
+        self.inside = True
+        try:
+            self.enter()
+        finally:
+            self.inside = False
 
     def forget(self) -> None:
         """The loop is closed: the thread waits like any other from now on."""
@@ -151,13 +172,15 @@ class Resident:
 
 
 class LoopWakeup:
-    """A wake-up for a resident thread, which runs its loop while it waits. For one wait."""
+    """A wake-up for a resident thread, which runs its loop while it waits."""
 
-    __slots__ = ("_late", "_live", "_runner", "_set")
+    __slots__ = ("_current", "_late", "_live", "_owner", "_set", "runner")
 
     def __init__(self, runner: Resident) -> None:
-        self._runner = runner
+        self.runner = runner
         self._live = runner.live
+        self._current = runner.live.primitives.current
+        self._owner = self._current()
         self._set = False
         self._late = False
 
@@ -166,27 +189,29 @@ class LoopWakeup:
         # The flag first. A thread that looks at it before enters the loop after that, where the
         # stop then ends the next turn.
         self._set = True
-        if self._runner.is_owner:
+        if self._current() == self._owner:
             self._live.loop.stop()
         else:
             self._live.post(self._live.loop.stop)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Run the loop until set; False after `timeout` seconds. It may return too early."""
+        if timeout is not None and not self._set:
+            return self._wait_until(timeout)
         if not self._set:
-            if timeout is None:
-                self._runner.enter()
-            else:
-                self._wait_until(timeout)
-        late, self._late, self._set = self._late and not self._set, False, False
-        return not late
+            self.runner.run_until_stopped()
+        self._set = False
+        return True
 
-    def _wait_until(self, timeout: float) -> None:
+    def _wait_until(self, timeout: float) -> bool:
+        self._late = False
         timer = self._live.later(timeout, self._time_over)
         try:
-            self._runner.enter()
+            self.runner.run_until_stopped()
         finally:
             timer.cancel()
+        done, self._set = self._set, False
+        return done or not self._late
 
     def _time_over(self) -> None:
         self._late = True
@@ -199,6 +224,8 @@ class _PatientWakeup:
     def __init__(self, wakeup: Wakeup, runner: Resident) -> None:
         self._wakeup = wakeup
         self._runner = runner
+        self._entries = runner.entries  # when it was last seen to come to its loop
+        self._still = 0.0  # seconds since then, about
         self.set = wakeup.set
 
     def wait(self, timeout: float | None = None) -> bool:
@@ -207,12 +234,21 @@ class _PatientWakeup:
         Raises:
             RuntimeError: The loop stands still.
         """
-        if timeout is not None and timeout <= 1.0:
+        if timeout is not None and timeout <= _SLICE:
             return self._wakeup.wait(timeout)
-        if not self._wakeup.wait(1.0) and self._runner.stands_still():
-            raise RuntimeError(
-                f"The loop of {self._runner.live.label} has been standing still for {PATIENCE} s: "
-                "its thread does something else, or waits for this one. Use a manager with a "
-                'keeper (per="process", or one that you make and start yourself).'
-            )
+        if not self._wakeup.wait(_SLICE):
+            self._look()
         return True
+
+    def _look(self) -> None:
+        runner = self._runner
+        if runner.inside or runner.entries != self._entries:
+            self._entries, self._still = runner.entries, 0.0
+            return
+        self._still += _SLICE
+        if self._still >= PATIENCE:
+            raise RuntimeError(
+                f"The loop of {runner.live.label} has been standing still for {PATIENCE} s: its "
+                "thread does something else, or waits for this one. Use a manager with a thread "
+                'of its own (per="process", or one that you make and start yourself).'
+            )

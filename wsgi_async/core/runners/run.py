@@ -6,19 +6,20 @@ import asyncio
 import contextvars
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..base.checks import check_timeout
-from ..base.coroutines import need_stack
-from ..base.deadlines import Deadline, request_deadline, time_left, within
-from ..base.errors import TaskCancelledError
-from ..jobs import bridge
-from ..jobs.contexts import copy_changes
-from ..jobs.job import Job, current_caller
-from ..jobs.wait import finish_inbox, wait_for
+from wsgi_async.core.base.checks import check_timeout
+from wsgi_async.core.base.coroutines import need_stack
+from wsgi_async.core.base.deadlines import Deadline, request_deadline, time_left, within
+from wsgi_async.core.base.errors import TaskCancelledError
+from wsgi_async.core.jobs import bridge
+from wsgi_async.core.jobs.contexts import copy_changes
+from wsgi_async.core.jobs.job import Job, current_caller
+from wsgi_async.core.jobs.wait import finish_inbox, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from ..base.primitives import Wakeup
+    from wsgi_async.core.base.primitives import Wakeup
+
     from .runner import Runner
 
 __all__ = ["complete", "run"]
@@ -29,9 +30,9 @@ T = TypeVar("T")
 def run(
     runner: Runner,
     coro: Coroutine[Any, Any, T],
-    *,
     timeout: float | None = None,
     context: contextvars.Context | None = None,
+    *,
     copy_back: bool = True,
 ) -> T:
     """Run a coroutine to its end on a runner's loop; return its result or raise what it raised.
@@ -50,39 +51,41 @@ def run(
         TimeoutError: The time has passed.
         BaseException: What the coroutine raised.
     """
+    seconds = before = None
     try:
         need_stack()
-        seconds = None if timeout is None else check_timeout(timeout)
-        if request_deadline.get() is not None:
-            seconds = time_left(seconds)
-        before = None if context is None else context.copy()
-        quiet = _calls_back(runner)
-        if quiet:
-            coro = bridge.active.cancel_with_caller(coro)
+        if timeout is not None or request_deadline.get() is not None:
+            seconds = time_left(check_timeout(timeout))
+        if context is not None:
+            before = context.copy()
         own = contextvars.copy_context() if context is None else context
         job = Job(coro, own, current_caller.get())
         own.run(current_caller.set, job)
-        if bridge.active is not None and bridge.active.thread_inbox() is not None:
-            bridge.active.submitted(own)  # what it leaves behind finds this thread too
+        if bridge.active is not None:
+            _tell(bridge.active, runner, job)
     except BaseException:
         coro.close()
         raise
     job.foreign_context = context is not None
-    job.quiet = quiet
     try:
         complete(runner, job, seconds)
     finally:
-        if copy_back:
+        if copy_back and len(own) > 1:  # with nothing in it but ours there is nothing to copy
             copy_changes(own, before)
         if context is not None and job.done:
             context.run(current_caller.set, None)
-    return _outcome(job, timeout, seconds)
+    if job.exception is None and not job.expired:
+        return job.result  # type: ignore[no-any-return]
+    return _outcome(job, timeout, seconds)  # type: ignore[no-any-return]
 
 
-def _calls_back(runner: Runner) -> bool:
-    """Whether this thread runs sync code that a coroutine on the very same loop has called."""
-    plugin = bridge.active
-    return plugin is not None and plugin.calling_loop() is runner.live.raw
+def _tell(plugin: bridge.Bridge, runner: Runner, job: Job) -> None:
+    if plugin.calling_loop() is runner.live.raw:
+        # This thread runs sync code that a coroutine on the very same loop has called.
+        job.quiet = True
+        job.coro = plugin.cancel_with_caller(job.coro)
+    if plugin.thread_inbox() is not None:
+        plugin.submitted(job.context)  # what it leaves behind finds this thread too
 
 
 def complete(runner: Runner, job: Job, seconds: float | None) -> None:
@@ -109,7 +112,8 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
             _give_up(runner, job, wakeup)
         raise
     finally:
-        finish_inbox(job.inbox)
+        if job.inbox is not None:
+            finish_inbox(job.inbox)
         runner.give_back(wakeup)
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import asyncio
 
-    from ..base.primitives import Wakeup
-    from ..jobs.job import Job
-    from ..loops.live_loop import LiveLoop
+    from wsgi_async.core.base.primitives import Wakeup
+    from wsgi_async.core.jobs.job import Job
+    from wsgi_async.core.loops.live_loop import LiveLoop
 
 __all__ = ["Runner", "register", "runner_of"]
 
