@@ -77,15 +77,15 @@ def test_background_task_survives(worker: AnyWorker) -> None:
     assert worker.call(async_to_sync(end), task) == 5
 
 
-def test_not_inherited() -> None:
-    """A thread does not use the loop of the thread that has started it."""
+def test_inherited(mode: str) -> None:
+    """A thread uses the loop of the thread that has started it, unless that lives on it."""
 
     def parent() -> tuple[object, object]:
         loop = async_to_sync(own_loop)()
         return loop, in_thread(async_to_sync(own_loop))
 
-    mine, childs = in_thread(parent)
-    assert mine is not childs
+    mine, childs = on_thread(mode, parent)
+    assert (mine is childs) == (mode == "keeper")
 
 
 def test_the_threads_own_manager(worker: AnyWorker, start: Start) -> None:
