@@ -129,7 +129,7 @@ class Job:
                 return False
             inbox = self.inbox
             if inbox is None:
-                inbox = self.inbox = Inbox(self.wakeup.set)
+                inbox = self.inbox = Inbox(self.wakeup.nudge)
         self._limit(home)
         return inbox.put(call)
 

@@ -91,6 +91,9 @@ class LiveLoop:
         self.actors: set[Parked] = set()
         self._may_beat = beats
         self.bridged: object = None  # the plug-in that has been told of the loop
+        # On the loop: ends its run when nothing is ready on it any more. A loop that cannot tell
+        # ends it after the present turn.
+        self.leave_soon: Callable[[], None] = loop.stop
         # What we put on the loop ourselves runs in this. It would keep the variables of a request
         # otherwise. Only the loop's thread enters it.
         self._context = contextvars.Context()
