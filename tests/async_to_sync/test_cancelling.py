@@ -15,7 +15,7 @@ from asgiref.sync import sync_to_async
 
 from tests.async_to_sync.parts import called_on, ident, keeper_only, stepped_by
 from tests.core.support import LIMIT, Endless, Stubborn, our_log, wait_until
-from wsgi_async import async_to_sync
+from wsgi_async import TaskCancelledError, async_to_sync
 from wsgi_async.core.base.deadlines import Deadline, request_deadline
 from wsgi_async.core.managers.manager import lifecycle_of
 
@@ -140,7 +140,7 @@ def test_run_ends_with_the_coroutine(worker: AnyWorker, start: Start, mode: str)
     with pytest.raises(TimeoutError):
         worker.call(manager.run, call(2), timeout=0.05)
     assert endless.cleaned.is_set()
-    assert ended == [asyncio.CancelledError] * 3
+    assert ended == [TaskCancelledError] * 3
     assert worker.call(manager.run, called_on()) == worker.thread.ident
 
 
@@ -161,7 +161,7 @@ def test_a_timeout_after_sync_functions(
 
     worker.call(run)
     assert stubborn.refused.is_set()
-    assert caplog.text.count("call did not end within 0.05 s after it was cancelled") == 1
+    assert caplog.text.count("call did not end within 0.05 s after it was canceled") == 1
     stubborn.release()
 
 

@@ -320,11 +320,13 @@ class LiveLoop:
         """Cancel a job's task, unless the job was done before this came here.
 
         The task of an actor lives on, and is not canceled for a call that it has answered, but
-        where the answer came too late for the caller.
+        where the answer came too late for the caller. Where sync code of another coroutine waits
+        for it, that one may have canceled it already, by the same deadline.
         """
         if job.task is not None and (job.released or not job.done):
             job.cut_off = True
-            job.task.cancel()
+            if not (job.quiet and job.task.cancelling()):
+                job.task.cancel()
 
 
 def _nothing() -> None:
