@@ -81,12 +81,19 @@ class Actor:
         if self.live.inherited:
             raise inherited_error(self.live.label)
         look_for_bridges()
-        self.begun = True
+        if not self.begun:
+            self._first_call()
         try:
             complete(self.runner, call, timeout)
         except Closing:
             raise self.live.stopped_error(None) from None
         return self._outcome(call)
+
+    def _first_call(self) -> None:
+        self.begun = True
+        context = self._context
+        if bridge.active is not None and context is not None:
+            bridge.active.submitted(context)  # what it leaves behind finds this thread too
 
     def _outcome(self, call: ActorCall) -> Any:
         # First, as the outcome comes before it. Where the call was done in the same moment as its

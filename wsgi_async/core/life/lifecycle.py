@@ -286,7 +286,7 @@ class Lifecycle:
 
 
 def _watch(selector: WatchedSelector | None, live: LiveLoop) -> None:
-    """Have lost wake-ups noticed."""
+    """Have lost wake-ups noticed, and let the loop come to rest before it is left."""
     reported: list[bool] = []
 
     def lost() -> None:
@@ -305,6 +305,7 @@ def _watch(selector: WatchedSelector | None, live: LiveLoop) -> None:
         return
     selector.busy = lambda: bool(live.jobs)
     selector.lost = lost
+    live.leave_soon = partial(selector.leave_soon, live.loop.stop)
 
 
 def _nothing() -> None:

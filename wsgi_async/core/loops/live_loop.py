@@ -92,6 +92,9 @@ class LiveLoop:
         self.actors: set[Parked] = set()
         self._may_beat = beats
         self.bridged: object = None  # the plug-in that has been told of the loop
+        # On the loop: ends its run when nothing is ready on it any more. A loop that cannot tell
+        # ends it after the present turn.
+        self.leave_soon: Callable[[], None] = loop.stop
         # What we put on the loop ourselves runs in this. It would keep the variables of a request
         # otherwise. Only the loop's thread enters it.
         self._context = contextvars.Context()
@@ -336,11 +339,13 @@ class LiveLoop:
         """Cancel a job's task, unless the job was done before this came here.
 
         The task of an actor lives on, and is not canceled for a call that it has answered, but
-        where the answer came too late for the caller.
+        where the answer came too late for the caller. Where sync code of another coroutine waits
+        for it, that one may have canceled it already, by the same deadline.
         """
         if job.task is not None and (job.released or not job.done):
             job.cut_off = True
-            job.task.cancel()
+            if not (job.quiet and job.task.cancelling()):
+                job.task.cancel()
 
 
 def _nothing() -> None:

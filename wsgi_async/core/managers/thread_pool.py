@@ -253,11 +253,13 @@ class _Worker:
     def _look_after_loop(self) -> None:
         """Between two pieces of work: give the loop a turn, or close it if it was stopped."""
         runner = None if self._seat is None else self._seat.runner
-        if runner is not None:
-            if runner.live.closing:
-                runner.close()
-            else:
-                runner.turn()
+        if runner is None:
+            return
+        if not runner.live.closing:
+            runner.turn()
+        # Looked at after the turn: that may have been the one that ends what the thread waits for.
+        if runner.live.closing:
+            runner.close()
 
     def _close_loop(self) -> None:
         runner = None if self._seat is None else self._seat.runner

@@ -197,6 +197,16 @@ class LoopWakeup:
         else:
             self._live.post(self._live.loop.stop)
 
+    def nudge(self) -> None:
+        """As `set()`, but from the loop itself: other branches first come to where they wait.
+
+        The request that one of them sends is then under way while the thread does something else.
+        """
+        if self._current() == self._owner:
+            self._live.leave_soon()
+        else:
+            self.set()
+
     def wait(self, timeout: float | None = None) -> bool:
         """Run the loop until set; False after `timeout` seconds. It may return too early."""
         if timeout is not None and not self._set:
@@ -230,6 +240,7 @@ class _PatientWakeup:
         self._entries = runner.entries  # when it was last seen to come to its loop
         self._still = 0.0  # seconds since then, about
         self.set = wakeup.set
+        self.nudge = wakeup.nudge
 
     def wait(self, timeout: float | None = None) -> bool:
         """As the wake-up within, in parts, between which it looks at the loop.

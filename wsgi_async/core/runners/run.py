@@ -105,12 +105,12 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
     try:
         runner.begin(job)
         if not wait_for(job, wakeup, job.deadline):
-            _give_up(runner, job, wakeup, cancelled=job.expired)
+            _give_up(runner, job, wakeup)
     except Closing:
         raise  # it was not taken, so there is nothing to wait for
     except BaseException:
         if not job.done:
-            _give_up(runner, job, wakeup)
+            _give_up(runner, job, wakeup, interrupted=True)
         raise
     finally:
         if job.inbox is not None:
@@ -118,18 +118,20 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
         runner.give_back(wakeup)
 
 
-def _give_up(runner: Runner, job: Job, wakeup: Wakeup, *, cancelled: bool = False) -> None:
+def _give_up(runner: Runner, job: Job, wakeup: Wakeup, *, interrupted: bool = False) -> None:
     """Cancel a job whose thread cannot wait any longer, and wait for its cleanup, bounded.
 
     Args:
         runner: Runs the loop.
         job: The job.
         wakeup: The thread's.
-        cancelled: The loop has canceled it already. Twice would interrupt its cleanup.
+        interrupted: By an exception. Else the time has passed, and the loop may have canceled it
+            for that already: once more would interrupt its cleanup.
     """
     live = runner.live
-    job.expired = True
-    if not cancelled:
+    with live.mutex:
+        expired, job.expired = job.expired, True
+    if interrupted or not expired:
         live.request_cancel(job)
     if not wait_for(job, wakeup, Deadline(live.grace)):
         live.release(job)
