@@ -51,14 +51,14 @@ class SyncFuture(concurrent.futures.Future[T]):
     _runner: Runner | None = None
     _job: Job | None = None
     _unretrieved: BaseException | None = None
-    _name = "a future"
+    _name = ""
     _blocked: list[Wakeup]
     """Of the threads that wait. Appended to before a thread looks whether the future is done, and
     read after it is: one of the two sees the other."""
 
     def __repr__(self) -> str:
-        state = "cancelled" if self.cancelled() else "finished" if self.done() else "pending"
-        return f"<{type(self).__name__} of {self._name}, {state}, at {id(self):#x}>"
+        text = super().__repr__()
+        return f"{text[:-1]} of {self._name}>" if self._name else text
 
     def attach(self, runner: Runner, job: Job) -> None:
         """Have it carry this job's outcome. For the manager; once, before the job is handed in."""
