@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wsgi_async.core.base.deadlines import Deadline
     from wsgi_async.core.base.primitives import Wakeup
 
-__all__ = ["LoopThreadPoolExecutor", "forget_pools", "shut_down_pools"]
+__all__ = ["LoopThreadPoolExecutor", "forget_pools", "shut_down_pools", "threads_of_pool"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -275,6 +275,13 @@ class _Worker:
 
 
 _pools: weakref.WeakSet[LoopThreadPoolExecutor] = weakref.WeakSet()
+
+
+def threads_of_pool(pool: LoopThreadPoolExecutor) -> list[threading.Thread]:
+    """The threads of a pool, for the library's own parts; none once it is shut down."""
+    with pool._lock:  # noqa: SLF001
+        workers = [] if pool._shut_down else list(pool._workers)  # noqa: SLF001
+    return [worker.thread for worker in workers if worker.thread is not None]
 
 
 def shut_down_pools(deadline: Deadline) -> None:
