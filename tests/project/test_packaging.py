@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -107,6 +108,7 @@ def test_has_the_promised_extras(metadata: Message) -> None:
         "testing",
         "example",
         "test",
+        "test-free-threaded",
         "bench",
         "docs",
     }
@@ -126,13 +128,19 @@ def test_pytest_finds_the_plugin(wheel: dict[str, bytes]) -> None:
     assert content.decode().split() == ["[pytest11]", "wsgi_async", "=", "wsgi_async.testing"]
 
 
-def test_has_known_classifiers(project: dict[str, Any]) -> None:
+def test_has_known_classifiers(project: dict[str, Any], checkout: Path) -> None:
     """A package index accepts the classifiers, and they name the Pythons that are tested."""
     from trove_classifiers import classifiers
 
     assert set(project["classifiers"]) <= classifiers
     minors = {line.rpartition(" ")[2] for line in project["classifiers"] if ":: 3." in line}
-    assert minors == {"3.11", "3.12", "3.13"}
+    assert minors == {"3.11", "3.12", "3.13", "3.14", "3.15"}
+    (tested,) = re.findall(
+        r'^supported="(.*)"$', (checkout / ".ci/pythons").read_text(), re.MULTILINE
+    )
+    assert minors == {version.rstrip("t") for version in tested.split()}
+    free_threading = [line for line in project["classifiers"] if ":: Free Threading" in line]
+    assert bool(free_threading) == ("t" in tested)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +160,7 @@ def test_has_known_classifiers(project: dict[str, Any]) -> None:
         "Makefile",
         "Dockerfile",
         ".ci/run",
+        ".ci/pythons",
         "README.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+from tests.core.forking import fork
 from tests.core.support import (
     LIMIT,
     Endless,
@@ -719,7 +720,7 @@ def fork_while_streaming() -> None:
         for iterator in iterators:
             next(iterator)
         wait_until(lambda: ahead.made >= 9, "it does not run ahead")
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             for iterator in iterators:
                 try:

@@ -53,7 +53,6 @@ def run(
     """
     seconds = before = None
     try:
-        need_stack()
         if timeout is not None or request_deadline.get() is not None:
             seconds = time_left(check_timeout(timeout))
         if context is not None:
@@ -99,18 +98,19 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
         Closing: The manager is being stopped; the job was not taken.
         BaseException: What a signal handler raised in the waiting main thread.
     """
+    need_stack()
     job.wakeup = wakeup = runner.borrow()
     if seconds is not None:
         job.deadline = Deadline(seconds)
     try:
         runner.begin(job)
         if not wait_for(job, wakeup, job.deadline):
-            _give_up(runner, job, wakeup, cancelled=job.expired)
+            _give_up(runner, job, wakeup)
     except Closing:
         raise  # it was not taken, so there is nothing to wait for
     except BaseException:
         if not job.done:
-            _give_up(runner, job, wakeup)
+            _give_up(runner, job, wakeup, interrupted=True)
         raise
     finally:
         if job.inbox is not None:
@@ -118,18 +118,20 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
         runner.give_back(wakeup)
 
 
-def _give_up(runner: Runner, job: Job, wakeup: Wakeup, *, cancelled: bool = False) -> None:
+def _give_up(runner: Runner, job: Job, wakeup: Wakeup, *, interrupted: bool = False) -> None:
     """Cancel a job whose thread cannot wait any longer, and wait for its cleanup, bounded.
 
     Args:
         runner: Runs the loop.
         job: The job.
         wakeup: The thread's.
-        cancelled: The loop has canceled it already. Twice would interrupt its cleanup.
+        interrupted: By an exception. Else the time has passed, and the loop may have canceled it
+            for that already: once more would interrupt its cleanup.
     """
     live = runner.live
-    job.expired = True
-    if not cancelled:
+    with live.mutex:
+        expired, job.expired = job.expired, True
+    if interrupted or not expired:
         live.request_cancel(job)
     if not wait_for(job, wakeup, Deadline(live.grace)):
         live.release(job)
