@@ -16,6 +16,7 @@ from wsgi_async.core.base.primitives import ThreadWakeup, start_thread
 from wsgi_async.core.runners.resident import Seat, take_seat, wakeup_here
 
 from .current import start_once
+from .manager import lifecycle_of
 from .registry import get_or_create_loop_manager
 
 if TYPE_CHECKING:
@@ -153,7 +154,8 @@ class LoopThreadPoolExecutor(Executor):
     def enter_thread(self) -> None:
         """At the start of a thread: make its manager, and call the initializer."""
         if self._own_managers:
-            start_once(get_or_create_loop_manager(None, True, **self._options))
+            manager = start_once(get_or_create_loop_manager(None, True, **self._options))
+            lifecycle_of(manager).of_pool = True
         if self._initializer is not None:
             self._initializer(*self._initargs)
 
