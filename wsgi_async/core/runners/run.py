@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wsgi_async.core.base.checks import check_timeout
 from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, request_deadline, time_left, within
-from wsgi_async.core.base.errors import TaskCancelledError
+from wsgi_async.core.base.errors import Closing, TaskCancelledError
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.contexts import copy_changes
 from wsgi_async.core.jobs.job import Job, current_caller
@@ -69,6 +69,9 @@ def run(
     job.foreign_context = context is not None
     try:
         complete(runner, job, seconds)
+    except Closing:
+        job.discard()  # what is around the caller's own
+        raise
     finally:
         if copy_back and len(own) > 1:  # with nothing in it but ours there is nothing to copy
             copy_changes(own, before)
@@ -107,6 +110,8 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
         runner.begin(job)
         if not wait_for(job, wakeup, job.deadline):
             _give_up(runner, job, wakeup)
+    except Closing:
+        raise  # it was not taken, so there is nothing to wait for
     except BaseException:
         if not job.done:
             _give_up(runner, job, wakeup, interrupted=True)
