@@ -48,9 +48,11 @@ class Plugin:
         """Have all `Local`s of a context show here what they hold."""
         move_here(context)
 
-    def value_back(self, variable: contextvars.ContextVar[Any], value: Any, old: Any) -> Any:
+    def value_back(
+        self, variable: contextvars.ContextVar[Any], value: Any, old: Any, *, inner: bool
+    ) -> Any:
         """What of a `Local` the caller is to see."""
-        return value_back(variable, value, old)
+        return value_back(variable, value, old, inner=inner)
 
     def submitted(self, context: contextvars.Context) -> None:
         """Have work in this context find the function on asgiref's thread that submits it."""

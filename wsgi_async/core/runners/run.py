@@ -74,7 +74,7 @@ def run(
         raise
     finally:
         if copy_back and len(own) > 1:  # with nothing in it but ours there is nothing to copy
-            copy_changes(own, before)
+            copy_changes(own, before, inner=job.quiet)
         if context is not None and job.done:
             context.run(current_caller.set, None)
     if job.exception is None and not job.expired:
