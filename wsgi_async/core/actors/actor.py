@@ -184,9 +184,7 @@ class Actor:
             context.run(current_caller.set, self)
             if bridge.active is not None:
                 self.live.tell_bridge(bridge.active, context)
-            task = self.live.loop.create_task(coro, context=context)
-            task.set_name(self.name)
-            self.task = call.task = task
+            self.task = call.task = task = self.live.make_task(coro, context, self.name)
         except BaseException as error:
             # For example a task factory's. Whatever it is, it is the caller's.
             coro.close()

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Shutdown"]
 
+_LEAST = 0.1
+"""Seconds for those who have put themselves in the place of `loop.close()`, come what may."""
+
 
 class Shutdown:
     """One run of the closing steps. Lives until the loop is closed; on the loop's thread only.
@@ -68,7 +71,7 @@ class Shutdown:
                 self._report_failure("a step of its stop failed", error)
         self._live.fail_unfinished()
         try:
-            self._live.loop.give_back()
+            self._live.loop.give_back(max(_LEAST, self._share(1)))
         except Exception as error:
             self._report_failure("its event loop could not be closed in order", error)
 

@@ -53,7 +53,6 @@ def run(
     """
     seconds = before = None
     try:
-        need_stack()
         if timeout is not None or request_deadline.get() is not None:
             seconds = time_left(check_timeout(timeout))
         if context is not None:
@@ -75,10 +74,9 @@ def run(
     finally:
         if copy_back and len(own) > 1:  # with nothing in it but ours there is nothing to copy
             copy_changes(own, before, inner=job.quiet)
-        if context is not None and job.done:
-            context.run(current_caller.set, None)
     if job.exception is None and not job.expired:
-        return job.result  # type: ignore[no-any-return]
+        result, job.result = job.result, None  # the loop may hold the job a little longer
+        return result  # type: ignore[no-any-return]
     return _outcome(job, timeout, seconds)  # type: ignore[no-any-return]
 
 
@@ -103,6 +101,7 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
         Closing: The manager is being stopped; the job was not taken.
         BaseException: What a signal handler raised in the waiting main thread.
     """
+    need_stack()
     job.wakeup = wakeup = runner.borrow()
     if seconds is not None:
         job.deadline = Deadline(seconds)
