@@ -40,15 +40,14 @@ class Call:
 @contextmanager
 def calling_from(place: str, **options: Any) -> Iterator[Call]:
     """A started manager, called from one of the `PLACES`; stopped at the end."""
-    if place == "main thread":
-        manager = start(**options)
-        yield Call(manager, None)
-        manager.stop()
-        return
-    with Worker() as worker:
-        manager = start(**options) if place == "other thread" else worker.call(start, **options)
+    worker = None if place == "main thread" else Worker()
+    manager = worker.call(start, **options) if worker and place == "worker" else start(**options)
+    try:
         yield Call(manager, worker)
-        manager.stop()
+    finally:
+        manager.stop(5)
+        if worker is not None:
+            worker.end()
 
 
 def start(**options: Any) -> AsyncioLoopManager:

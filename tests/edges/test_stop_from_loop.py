@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.core.support import Endless, Worker, outcome, our_log, reached
+from tests.core.support import Endless, Worker, our_log, outcome, reached
 from tests.edges.parts import await_stopped
 from wsgi_async import loop_resource
 

@@ -222,7 +222,6 @@ async def entered() -> AsyncIterator[int]:
     yield 1
 
 
-@loop_resource
 async def opened() -> AsyncIterator[int]:
     yield 1
 
@@ -239,7 +238,7 @@ USES: dict[str, Touch] = {
     "iterate": lambda manager: list(manager.iterate(numbers())),
     "prefetch": lambda manager: list(manager.iterate(numbers(), prefetch=2)),
     "context manager": enter,
-    "resource": opened.get,
+    "resource": lambda manager: loop_resource(opened).get(manager),
 }
 """What makes a task on the loop, and waits for it."""
 
@@ -255,19 +254,22 @@ def set_factory(manager: AsyncioLoopManager, factory: Any) -> None:
     reached(done)
 
 
-def child_task_factory(use: str, place: str, loop: str) -> None:
-    """Use a manager whose loop makes no tasks, and then one that does."""
-
+def returns(nonsense: Any) -> Callable[..., Any]:
     def factory(made: object, coro: Any, **_: object) -> Any:
         coro.close()
         return nonsense
 
+    return factory
+
+
+def child_task_factory(use: str, place: str, loop: str) -> None:
+    """Use a manager whose loop makes no tasks, and then one that does."""
     with calling_from(place, loop_factory=make_loop_factory(loop)) as call:
         manager, endless = call.manager, Endless()
         background = manager.submit_task(endless.wait())
         reached(endless.began)
         for name, nonsense in NONSENSE.items():
-            set_factory(manager, factory)
+            set_factory(manager, returns(nonsense))
             with pytest.raises(TypeError):
                 call(USES[use], manager)
             say(name)

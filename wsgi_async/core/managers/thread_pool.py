@@ -16,6 +16,7 @@ from wsgi_async.core.base.primitives import ThreadWakeup, start_thread
 from wsgi_async.core.runners.resident import Seat, take_seat, wakeup_here
 
 from .current import start_once
+from .manager import lifecycle_of
 from .registry import get_or_create_loop_manager
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from wsgi_async.core.base.deadlines import Deadline
     from wsgi_async.core.base.primitives import Wakeup
 
-__all__ = ["LoopThreadPoolExecutor", "forget_pools", "shut_down_pools"]
+__all__ = ["LoopThreadPoolExecutor", "forget_pools", "shut_down_pools", "threads_of_pool"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -75,10 +76,13 @@ class LoopThreadPoolExecutor(Executor):
         self._initargs = initargs
         self._own_managers = own_managers
         self._options = options
-        self._lock = threading.Lock()  # guards all below
+        # Guards all below. Its thread can take it again: a signal handler may shut the pool down.
+        self._lock = threading.RLock()
         self._work: deque[_Work] = deque()  # what no thread has taken yet
         self._idle: list[_Worker] = []  # the one that came last is the next to be woken
         self._workers: set[_Worker] = set()
+        # Those that have not ended, also where the worker has left and closes its loop.
+        self._threads: list[threading.Thread] = []
         self._shut_down = False
         _pools.add(self)
 
@@ -94,29 +98,23 @@ class LoopThreadPoolExecutor(Executor):
                 raise RuntimeError("This pool is shut down. Make a new one.")
             self._work.append(work)
             worker = self._idle.pop() if self._idle else None
-            missing = worker is None and len(self._workers) < self._max_workers
-            started = self._add_worker() if missing else None
+            if worker is None and len(self._workers) < self._max_workers:
+                self._add_worker(work)
         if worker is not None:
             worker.wake()
-        elif started is not None:
-            self._start(started, work)
         return work.future
 
-    def _add_worker(self) -> _Worker:
+    def _add_worker(self, work: _Work) -> None:
+        """Start a thread. The caller holds the lock."""
         worker = _Worker(self, f"{self._prefix}_{len(self._workers)}")
         self._workers.add(worker)
-        return worker
-
-    def _start(self, worker: _Worker, work: _Work) -> None:
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
         try:
-            worker.thread = start_thread(worker.run, worker.name)
+            self._threads.append(start_thread(worker.run, worker.name))
         except RuntimeError:
-            with self._lock:
-                self._workers.discard(worker)
-                alone = not self._workers and work in self._work
-                if alone:
-                    self._work.remove(work)
-            if alone:
+            self._workers.discard(worker)
+            if not self._workers:
+                self._work.remove(work)
                 raise  # else another thread will come to it
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -126,36 +124,38 @@ class LoopThreadPoolExecutor(Executor):
             wait: Whether to wait for that.
             cancel_futures: Cancel what no thread has taken yet.
         """
-        workers = self._close(cancel_futures=cancel_futures)
+        threads = self._close(cancel_futures=cancel_futures)
         if wait:
-            for worker in workers:
-                worker.join(None)
+            for thread in threads:
+                thread.join()
 
     def shutdown_within(self, deadline: Deadline) -> None:
         """At the process's exit: shut down, and wait no longer than that."""
-        for worker in self._close(cancel_futures=False):
-            worker.join(deadline.left())
+        for thread in self._close(cancel_futures=False):
+            thread.join(deadline.left())
 
-    def _close(self, *, cancel_futures: bool) -> list[_Worker]:
+    def _close(self, *, cancel_futures: bool) -> list[threading.Thread]:
+        """Begin to shut down; returns the threads to wait for."""
         with self._lock:
             self._shut_down = True
             dropped = list(self._work) if cancel_futures else []
             if cancel_futures:
                 self._work.clear()
-            workers = list(self._workers)
+            threads = list(self._threads)
             idle, self._idle = self._idle, []
         for work in dropped:
             work.future.cancel()
         for worker in idle:
             worker.wake()
-        return workers
+        return [thread for thread in threads if thread is not threading.current_thread()]
 
     # -- for the workers -----------------------------------------------------------------------
 
     def enter_thread(self) -> None:
         """At the start of a thread: make its manager, and call the initializer."""
         if self._own_managers:
-            start_once(get_or_create_loop_manager(None, True, **self._options))
+            manager = start_once(get_or_create_loop_manager(None, True, **self._options))
+            lifecycle_of(manager).of_pool = True
         if self._initializer is not None:
             self._initializer(*self._initargs)
 
@@ -218,7 +218,6 @@ class _Worker:
     def __init__(self, pool: LoopThreadPoolExecutor, name: str) -> None:
         self._pool = pool
         self.name = name
-        self.thread: threading.Thread | None = None
         self._seat: Seat | None = None
         # While the thread is on the idle list, what wakes it; written before it goes on it.
         self._wakeup: Wakeup = ThreadWakeup()
@@ -226,11 +225,6 @@ class _Worker:
     def wake(self) -> None:
         """There is something to do. From any thread."""
         self._wakeup.set()
-
-    def join(self, timeout: float | None) -> None:
-        """Wait for the thread's end, at most `timeout` seconds."""
-        if self.thread is not None and self.thread is not threading.current_thread():
-            self.thread.join(timeout)
 
     # -- in the thread -------------------------------------------------------------------------
 
@@ -261,11 +255,13 @@ class _Worker:
     def _look_after_loop(self) -> None:
         """Between two pieces of work: give the loop a turn, or close it if it was stopped."""
         runner = None if self._seat is None else self._seat.runner
-        if runner is not None:
-            if runner.live.closing:
-                runner.close()
-            else:
-                runner.turn()
+        if runner is None:
+            return
+        if not runner.live.closing:
+            runner.turn()
+        # Looked at after the turn: that may have been the one that ends what the thread waits for.
+        if runner.live.closing:
+            runner.close()
 
     def _close_loop(self) -> None:
         runner = None if self._seat is None else self._seat.runner
@@ -275,6 +271,13 @@ class _Worker:
 
 
 _pools: weakref.WeakSet[LoopThreadPoolExecutor] = weakref.WeakSet()
+
+
+def threads_of_pool(pool: LoopThreadPoolExecutor) -> list[threading.Thread]:
+    """The threads of a pool, for the library's own parts; none once it is shut down."""
+    with pool._lock:  # noqa: SLF001
+        workers = [] if pool._shut_down else list(pool._workers)  # noqa: SLF001
+    return [worker.thread for worker in workers if worker.thread is not None]
 
 
 def shut_down_pools(deadline: Deadline) -> None:
