@@ -119,9 +119,7 @@ def test_threads_that_find_an_unstarted_manager_at_once_all_get_it(attempt: int)
 
 
 @pytest.mark.parametrize("force_create", [True, False])
-def test_a_manager_that_somebody_stopped_is_replaced(
-    worker: Executor, force_create: bool
-) -> None:
+def test_a_manager_that_somebody_stopped_is_replaced(worker: Executor, force_create: bool) -> None:
     """The request after a stop() works."""
     app = Seen()
     middleware = AsyncLoopMiddleware(app, id="stopped", force_create=force_create)
