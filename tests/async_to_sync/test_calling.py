@@ -15,8 +15,9 @@ from wsgi_async import async_to_sync
 from wsgi_async.integrations import asgiref as integration
 
 if TYPE_CHECKING:
-    from tests.async_to_sync.parts import AnyWorker
     from collections.abc import Callable, Generator, Iterator
+
+    from tests.async_to_sync.parts import AnyWorker
 
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import time
 import traceback
 import warnings
 from functools import partial
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.async_to_sync.parts import make, on_thread, stepped_by
+from tests.async_to_sync.parts import keeper_only, make, on_thread, stepped_by
 from tests.core.support import LIMIT, Stubborn, in_process, our_log, throw
 from wsgi_async import TaskCancelledError, async_to_sync
 from wsgi_async.core.base.deadlines import Deadline, request_deadline
@@ -189,6 +188,7 @@ def test_new_error_in_an_except_block(worker: AnyWorker, start: Start, mode: str
     assert raised.value.__context__ is error
 
 
+@keeper_only  # a loop that is run in an `except` block has that around all of its tasks
 def test_handled_exception_does_not_leak(worker: AnyWorker, start: Start, mode: str) -> None:
     """The loop's other tasks do not get what the caller is handling as their context."""
     manager = start()

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import asgiref.sync
 import pytest
 
-from tests.async_to_sync.parts import called_on, ident, own_loop, stepped_by
+from tests.async_to_sync.parts import called_on, ident, own_loop
 from tests.core.support import LIMIT, Worker, throw
 from wsgi_async import async_to_sync
 from wsgi_async.integrations import asgiref as integration
 
 if TYPE_CHECKING:
-    from tests.async_to_sync.parts import AnyWorker
     from collections.abc import Callable, Iterator
+
+    from tests.async_to_sync.parts import AnyWorker
 
 made_before = asgiref.sync.async_to_sync(own_loop)
 
@@ -200,4 +201,4 @@ def test_original_outside(worker: AnyWorker) -> None:
         return found is loop and caller == worker.thread.ident
 
     assert worker.call(asgiref.sync.async_to_sync(outer))
-    assert worker.call(async_to_sync(stepped_by)) == worker.thread.ident
+    assert worker.call(async_to_sync(called_on)) == worker.thread.ident

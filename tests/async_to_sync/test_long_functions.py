@@ -236,7 +236,7 @@ def test_asgirefs_own_inside(worker: AnyWorker, start: Start) -> None:
         )
 
     stepper, caller = worker.call(async_to_sync(call))
-    assert stepper != worker.thread.ident
+    assert stepper == worker.call(async_to_sync(stepped_by))
     assert caller == worker.thread.ident
 
 
