@@ -164,7 +164,7 @@ def test_streams_that_take_turns_have_their_own() -> None:
             yield b"ok"
 
     bodies: list[Any] = [
-        app_of(view, adopt=True, id=id)(make_environ(), ignore_start) for id in ("one", "two")
+        app_of(view, adopt=True, id=name)(make_environ(), ignore_start) for name in ("one", "two")
     ]
     for body in bodies * 2:
         assert next(body) == b"ok"

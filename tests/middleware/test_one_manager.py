@@ -135,7 +135,7 @@ def test_outside_of_requests_it_is_the_threads() -> None:
         assert current_manager().id == "request's"
         yield b"ok"
 
-    own = get_or_create_loop_manager()
+    own = get_or_create_loop_manager(force_create=True)
     own.start()
     middleware = AsyncLoopMiddleware(app, id="request's")
     assert serve(middleware) == b"ok"
