@@ -48,7 +48,7 @@ def test_loop_from_tells_how_to_wrap_the_application() -> None:
 
 def requests(environ: WSGIEnvironment) -> list[Any]:
     """This environ as request objects of several makes have it."""
-    from webob import Request as OfWebOb
+    from webob import Request as OfWebOb  # type: ignore[import-untyped]
     from werkzeug.wrappers import Request as OfWerkzeug
 
     class OfSomebody:

@@ -276,7 +276,7 @@ def test_results_and_refusals_are_the_managers() -> None:
         with pytest.raises(UnknownAsyncTaskError):
             scope.submit_task(give("page"))
         with pytest.raises(TypeError, match="is not a coroutine"):
-            scope.submit_task(give, task_type="pages")  # type: ignore[call-overload]
+            scope.submit_task(give, task_type="pages")  # type: ignore[arg-type]
         return []
 
     serve(app_of(view, id="typed", task_type="pages"))
