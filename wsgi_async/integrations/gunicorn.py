@@ -52,12 +52,12 @@ class LoopThreadWorker(ThreadWorker):
     _alive = True
 
     @property
-    def alive(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def alive(self) -> bool:
         """Whether the worker goes on; gunicorn sets it in all ways to end one in order."""
         return self._alive
 
     @alive.setter
-    def alive(self, alive: bool) -> None:
+    def alive(self, alive: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self._alive = alive
         if not alive:
             end_streams(_time_of_streams(self))
@@ -82,17 +82,12 @@ class LoopThreadWorker(ThreadWorker):
         finally:
             del conn.wait_for_data  # it leads back to the connection: no cycle
 
-    def handle_quit(self, sig: int, frame: Any) -> None:
-        """Have streams end at once, as gunicorn ends the worker at once."""
-        end_streams()
-        super().handle_quit(sig, frame)
-
     def run(self) -> None:
         """Serve; afterwards wait for the requests that still run, and for the loops to close."""
         try:
             super().run()
         finally:
-            end_streams()
+            end_streams()  # after SIGINT, SIGQUIT and an error there is no time for them
             # Not bounded: gunicorn ends a worker that takes too long.
             self.tpool.shutdown()
 
