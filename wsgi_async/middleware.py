@@ -53,6 +53,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from .core.managers.current import request_manager
 from .scopes import RequestScope
+from .wsgi.adopting import AdoptingContext
 from .wsgi.bodies import KEY, SCOPE_KEY, answerable, end_request, hand_on
 from .wsgi.options import Options
 from .wsgi.providing import Provider
@@ -143,6 +144,9 @@ class AsyncLoopMiddleware:
             servers that start a thread for each request; where threads live long it changes
             nothing. `"auto"` turns it on for the development servers of Werkzeug, Flask, wsgiref
             and Django.
+        adopt: In the sync code of a request `asyncio.get_event_loop()` is the manager's loop, and
+            `run_until_complete()` on it is `run()`. For SDKs with sync functions, such as
+            `agent.run_sync()`, that would make a loop of their own.
         max_idle: With `reuse`, how many managers may wait for a thread. The default is enough
             for two browsers, which open six connections each.
         max_idle_time: Seconds that one may wait, with `reuse`, before it is stopped. Its
@@ -171,6 +175,7 @@ class AsyncLoopMiddleware:
         per: Literal["thread", "process"] = "thread",
         timeout: float | None = None,
         reuse: bool | Literal["auto"] = "auto",
+        adopt: bool = False,
         max_idle: int = 16,
         max_idle_time: float = 60.0,
         loop_factory: LoopFactory | None = None,
@@ -188,6 +193,7 @@ class AsyncLoopMiddleware:
             per=per,
             timeout=timeout,
             reuse=reuse,
+            adopt=adopt,
             max_idle=max_idle,
             max_idle_time=max_idle_time,
             loop_factory=loop_factory,
@@ -199,6 +205,7 @@ class AsyncLoopMiddleware:
         refuse_uwsgi_without_threads()
         self.app = app
         self._timeout = timeout
+        self._adopt = adopt
         self._local = _Local()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -213,15 +220,16 @@ class AsyncLoopMiddleware:
         context.run(request_manager.set, weakref.ref(manager))
         environ[KEY] = manager
         environ[SCOPE_KEY] = scope = RequestScope(manager, context, self._timeout)
+        runner = AdoptingContext(context, manager) if self._adopt else context
         try:
-            body = context.run(self.app, environ, start_response)
+            body = runner.run(self.app, environ, start_response)
         except asyncio.CancelledError as error:
             end_request(environ, scope)
             raise answerable(error) from error
         except BaseException:
             end_request(environ, scope)
             raise
-        return hand_on(body, environ, context, scope)
+        return hand_on(body, environ, runner, scope)
 
     def _first_request(self, environ: WSGIEnvironment) -> AsyncioLoopManager:
         refuse_greenlets()

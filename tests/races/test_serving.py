@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+pytest.importorskip("greenlet", reason="the scheduler's threads are greenlets")
+
 from wsgi_async.core.moves import Nested
 
 from . import serving

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from wsgi_async.scopes import RequestScope
 
+    from .adopting import AdoptingContext
+
 __all__ = ["KEY", "SCOPE_KEY", "answerable", "end_request", "hand_on"]
 
 KEY = "async.loop"
@@ -38,7 +40,7 @@ class _Body:
         self,
         body: Iterable[bytes],
         environ: WSGIEnvironment,
-        context: Context,
+        context: Context | AdoptingContext,
         scope: RequestScope,
     ) -> None:
         self._body = body
@@ -109,7 +111,7 @@ def end_request(environ: WSGIEnvironment, scope: RequestScope) -> None:
 def hand_on(
     body: Iterable[bytes],
     environ: WSGIEnvironment,
-    context: Context,
+    context: Context | AdoptingContext,
     scope: RequestScope,
 ) -> Iterable[bytes]:
     """The body as the server gets it."""

@@ -62,7 +62,7 @@ class JobFuture(Protocol):
 class Job:
     """One tracked coroutine. Lives from `run()` or `submit_task()` until it is done.
 
-    The mutex of its home guards `done`, `released`, `inbox` and the outcome. `done` is set after
+    The mutex of its home guards `done`, `released`, `expired`, `inbox` and the outcome. `done` is set after
     the outcome and never unset, so a thread that sees it may read the outcome without the mutex.
     `deadline`, `wakeup` and `future` are written before the loop sees the job. The rest is written
     on the loop only.
@@ -129,20 +129,24 @@ class Job:
                 return False
             inbox = self.inbox
             if inbox is None:
-                inbox = self.inbox = Inbox(self.wakeup.set)
+                inbox = self.inbox = Inbox(self.wakeup.nudge)
         self._limit(home)
         return inbox.put(call)
 
     def _limit(self, home: Home) -> None:
         """From now on the loop counts the time: the thread may be busy when it is over."""
-        left = None if self.deadline is None else self.deadline.left()
-        if left is not None and self.timer is None:
+        if self.deadline is None or self.timer is not None or self.expired:
+            return
+        left = self.deadline.left()
+        if left is not None:
             self.timer = home.later(left, self._expire, home)
 
     def _expire(self, home: Home) -> None:
-        if not self.done:
+        with home.mutex:
+            if self.done or self.expired:
+                return  # the thread has found so too, and has it canceled: twice is once too often
             self.expired = True
-            home.cancel(self)
+        home.cancel(self)
 
 
 class Served(Protocol):

@@ -258,8 +258,10 @@ class AsyncioLoopManager:
         runner = life.runner
         if runner is None or task_type != life.task_type or running_loop() is not None:
             raise self._refusal(coro, task_type, blocks=True)
-        if type(coro) is not CoroutineType and not is_coroutine(coro):
-            raise not_a_coroutine(coro)
+        # The type first, as it costs less.
+        given: object = coro
+        if not (type(given) is CoroutineType or is_coroutine(given)):
+            raise not_a_coroutine(given)
         if bridge.plugins:
             bridge.look()
         leftovers = warn_of_leftovers(runner) if self._debug else None

@@ -16,6 +16,7 @@ from wsgi_async.core.base.primitives import ThreadWakeup, start_thread
 from wsgi_async.core.runners.resident import Seat, take_seat, wakeup_here
 
 from .current import start_once
+from .manager import lifecycle_of
 from .registry import get_or_create_loop_manager
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from wsgi_async.core.base.deadlines import Deadline
     from wsgi_async.core.base.primitives import Wakeup
 
-__all__ = ["LoopThreadPoolExecutor", "forget_pools", "shut_down_pools"]
+__all__ = ["LoopThreadPoolExecutor", "forget_pools", "shut_down_pools", "threads_of_pool"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -153,7 +154,8 @@ class LoopThreadPoolExecutor(Executor):
     def enter_thread(self) -> None:
         """At the start of a thread: make its manager, and call the initializer."""
         if self._own_managers:
-            start_once(get_or_create_loop_manager(None, True, **self._options))
+            manager = start_once(get_or_create_loop_manager(None, True, **self._options))
+            lifecycle_of(manager).of_pool = True
         if self._initializer is not None:
             self._initializer(*self._initargs)
 
@@ -253,11 +255,13 @@ class _Worker:
     def _look_after_loop(self) -> None:
         """Between two pieces of work: give the loop a turn, or close it if it was stopped."""
         runner = None if self._seat is None else self._seat.runner
-        if runner is not None:
-            if runner.live.closing:
-                runner.close()
-            else:
-                runner.turn()
+        if runner is None:
+            return
+        if not runner.live.closing:
+            runner.turn()
+        # Looked at after the turn: that may have been the one that ends what the thread waits for.
+        if runner.live.closing:
+            runner.close()
 
     def _close_loop(self) -> None:
         runner = None if self._seat is None else self._seat.runner
@@ -267,6 +271,13 @@ class _Worker:
 
 
 _pools: weakref.WeakSet[LoopThreadPoolExecutor] = weakref.WeakSet()
+
+
+def threads_of_pool(pool: LoopThreadPoolExecutor) -> list[threading.Thread]:
+    """The threads of a pool, for the library's own parts; none once it is shut down."""
+    with pool._lock:  # noqa: SLF001
+        workers = [] if pool._shut_down else list(pool._workers)  # noqa: SLF001
+    return [worker.thread for worker in workers if worker.thread is not None]
 
 
 def shut_down_pools(deadline: Deadline) -> None:

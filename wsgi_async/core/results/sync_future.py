@@ -13,7 +13,9 @@ from wsgi_async.core.base.deadlines import Deadline, bounded, within
 from wsgi_async.core.base.log import report
 from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.jobs.wait import wait_for
-from wsgi_async.core.runners.resident import wakeup_here
+from wsgi_async.core.runners.resident import borrow_here, give_back_here
+
+from .waiters import Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -49,19 +51,25 @@ class SyncFuture(concurrent.futures.Future[T]):
     _runner: Runner | None = None
     _job: Job | None = None
     _unretrieved: BaseException | None = None
-    _name = "a future"
+    _name = ""
     _blocked: list[Wakeup]
     """Of the threads that wait. Appended to before a thread looks whether the future is done, and
     read after it is: one of the two sees the other."""
 
     def __repr__(self) -> str:
-        state = "cancelled" if self.cancelled() else "finished" if self.done() else "pending"
-        return f"<{type(self).__name__} of {self._name}, {state}, at {id(self):#x}>"
+        text = super().__repr__()
+        return f"{text[:-1]} of {self._name}>" if self._name else text
 
     def attach(self, runner: Runner, job: Job) -> None:
         """Have it carry this job's outcome. For the manager; once, before the job is handed in."""
         self._runner, self._job, self._name = runner, job, job.name
         job.future = self
+        self.wait_in(runner)
+
+    def wait_in(self, runner: Runner) -> None:
+        """Have all who wait on the thread of a resident loop run it, as they do in `wait()`."""
+        if runner.resident:
+            self._waiters = Waiters()
 
     def __del__(self) -> None:
         if (error := self._unretrieved) is not None:
@@ -133,7 +141,7 @@ class SyncFuture(concurrent.futures.Future[T]):
     def _wait(self, timeout: float | None) -> bool:
         self._check()
         runner = self._runner
-        wakeup = wakeup_here() or primitives.borrow() if runner is None else runner.borrow()
+        wakeup = borrow_here(primitives) if runner is None else runner.borrow()
         blocked = self.__dict__.setdefault("_blocked", [])
         if not blocked:
             self._tell_blocked()
@@ -142,7 +150,10 @@ class SyncFuture(concurrent.futures.Future[T]):
             return wait_for(_Outcome(self), wakeup, None if timeout is None else Deadline(timeout))
         finally:
             blocked.remove(wakeup)
-            (primitives if runner is None else runner).give_back(wakeup)
+            if runner is None:
+                give_back_here(primitives, wakeup)
+            else:
+                runner.give_back(wakeup)
 
     def _check(self) -> None:
         """Raise if this thread cannot wait for it."""
@@ -185,6 +196,12 @@ class SyncFuture(concurrent.futures.Future[T]):
                 self.set_exception(job.exception)
         except concurrent.futures.InvalidStateError:
             self._unretrieved = None  # somebody has filled it by hand
+        except Exception as error:
+            # Where the user's logging raises while a callback's failure is logged.
+            report(logging.ERROR, "A done callback of %r failed", self, error=error)
+        finally:
+            if "_blocked" in self.__dict__:
+                _wake_blocked(self)  # it may have been one of the callbacks after that
 
 
 class _Outcome:

@@ -51,6 +51,7 @@ def async_to_sync_future(
         return wrapped
     runner = runner_of(loop)
     if runner is not None:
+        wrapped.wait_in(runner)
         runner.live.follow(wrapped)  # a stop() of our manager must not leave its waiter hanging
     # An asyncio future is not thread-safe: what touches it has to run on its loop.
     _call_on(loop, future.add_done_callback, wrapped.copy_late)
@@ -83,7 +84,7 @@ class WrappedFuture(SyncFuture[T]):
     def copy(self, source: asyncio.Future[T] | concurrent.futures.Future[T]) -> None:
         """Take over the outcome of a future that is done."""
         if source.cancelled():
-            if concurrent.futures.Future.cancel(self):
+            if super().cancel():  # there is no job to be asked
                 self.set_running_or_notify_cancel()
         elif (error := source.exception()) is not None:
             self._fill(error)

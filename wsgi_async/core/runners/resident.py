@@ -16,7 +16,7 @@ from .runner import register
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wsgi_async.core.base.primitives import Wakeup
+    from wsgi_async.core.base.primitives import Primitives, Wakeup
     from wsgi_async.core.jobs.job import Job
     from wsgi_async.core.loops.live_loop import LiveLoop
 
@@ -24,7 +24,9 @@ __all__ = [
     "PATIENCE",
     "Resident",
     "Seat",
+    "borrow_here",
     "current_seat",
+    "give_back_here",
     "has_free_seat",
     "take_seat",
     "wakeup_here",
@@ -75,6 +77,18 @@ def wakeup_here() -> Wakeup | None:
     return None if seat is None or seat.runner is None else LoopWakeup(seat.runner)
 
 
+def borrow_here(primitives: Primitives) -> Wakeup:
+    """A wake-up for one wait of the current thread, which runs the loop that lives on it, if any."""
+    seat = _here.seat
+    runner = None if seat is None else seat.runner
+    return primitives.borrow() if runner is None else runner.borrow()
+
+
+def give_back_here(primitives: Primitives, wakeup: Wakeup) -> None:
+    """The wait that it was borrowed for is over."""
+    (wakeup.runner if isinstance(wakeup, LoopWakeup) else primitives).give_back(wakeup)
+
+
 class Resident(LoopEntry):
     """Runs one loop on the thread that it is made on, whenever that thread waits.
 
@@ -97,7 +111,9 @@ class Resident(LoopEntry):
         self._primitives = live.primitives
         self._current = live.primitives.current
         self._owner = self._current()
-        self._spare: LoopWakeup | None = None  # the owner's, between its waits
+        # The owner's thread alone uses these two.
+        self._spare: LoopWakeup | None = None  # between its waits
+        self._waits = 0  # how many it is in, one inside the other
         self.inside = False  # the owner's thread is in the loop
         self.entries = 0  # how often it has been
         seat.runner = self
@@ -120,21 +136,30 @@ class Resident(LoopEntry):
         """A wake-up for one wait of the current thread."""
         if self._current() != self._owner:
             return _PatientWakeup(wakeup_here() or self._primitives.wakeup(), self)
+        self._waits += 1
         spare, self._spare = self._spare, None
         return spare or LoopWakeup(self)
 
     def give_back(self, wakeup: Wakeup) -> None:
         """The owner keeps one for its next wait."""
-        if isinstance(wakeup, LoopWakeup) and wakeup.runner is self:
-            self._spare = wakeup
+        if not isinstance(wakeup, LoopWakeup):
+            return
+        self._spare = wakeup
+        self._waits -= 1
+        # Not before all waits are over: in its cleanup a coroutine may ask for this thread.
+        if self.live.closing and not self._waits and self._seat.runner is self:
+            self.close()
 
     def leave(self) -> None:
         """End what the owner's thread waits for in its loop. Takes no lock."""
         self.live.post(self._wind_up)
 
     def _wind_up(self) -> None:
+        # What an actor has begun to close is not cut short, as little as any other cleanup.
+        leaving = {actor.task for actor in self.live.actors if actor.leaving}
         for job in self.live.in_flight():
-            self.live.cancel(job)
+            if job.task not in leaving:
+                self.live.cancel(job)
         self.live.loop.stop()
 
     def join(self, timeout: float) -> None:
@@ -145,7 +170,16 @@ class Resident(LoopEntry):
     def turn(self) -> None:
         """Give the loop one turn: what is ready on it runs."""
         self.live.loop.stop()
-        self.run_until_stopped()
+        self.rest()
+
+    def rest(self) -> None:
+        """Wait in the loop until somebody stops it, whatever comes out of it meanwhile."""
+        self.entries += 1
+        self.inside = True
+        try:
+            self.enter_again()
+        finally:
+            self.inside = False
 
     def run_until_stopped(self) -> None:
         """Run the loop until somebody stops it."""
@@ -185,6 +219,16 @@ class LoopWakeup:
         else:
             self._live.post(self._live.loop.stop)
 
+    def nudge(self) -> None:
+        """As `set()`, but from the loop itself: other branches first come to where they wait.
+
+        The request that one of them sends is then under way while the thread does something else.
+        """
+        if self._current() == self._owner:
+            self._live.leave_soon()
+        else:
+            self.set()
+
     def wait(self, timeout: float | None = None) -> bool:
         """Run the loop until set; False after `timeout` seconds. It may return too early."""
         if timeout is not None and not self._set:
@@ -218,6 +262,7 @@ class _PatientWakeup:
         self._entries = runner.entries  # when it was last seen to come to its loop
         self._still = 0.0  # seconds since then, about
         self.set = wakeup.set
+        self.nudge = wakeup.nudge
 
     def wait(self, timeout: float | None = None) -> bool:
         """As the wake-up within, in parts, between which it looks at the loop.
