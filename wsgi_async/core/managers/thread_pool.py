@@ -276,8 +276,7 @@ _pools: weakref.WeakSet[LoopThreadPoolExecutor] = weakref.WeakSet()
 def threads_of_pool(pool: LoopThreadPoolExecutor) -> list[threading.Thread]:
     """The threads of a pool, for the library's own parts; none once it is shut down."""
     with pool._lock:  # noqa: SLF001
-        workers = [] if pool._shut_down else list(pool._workers)  # noqa: SLF001
-    return [worker.thread for worker in workers if worker.thread is not None]
+        return [] if pool._shut_down else list(pool._threads)  # noqa: SLF001
 
 
 def shut_down_pools(deadline: Deadline) -> None:
