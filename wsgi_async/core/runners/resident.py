@@ -85,7 +85,7 @@ def wakeup_here() -> Wakeup | None:
 
 
 def borrow_here(primitives: Primitives) -> Wakeup:
-    """A wake-up for one wait of the current thread, which runs the loop that lives on it, if any."""
+    """A wake-up for one wait of the current thread, in the loop that lives on it, if any."""
     seat = _here.seat
     runner = None if seat is None else seat.runner
     return primitives.borrow() if runner is None else runner.borrow()
