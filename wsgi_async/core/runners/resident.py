@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PATIENCE",
+    "LoopWakeup",
     "Resident",
     "Seat",
     "borrow_here",
