@@ -17,7 +17,8 @@ from wsgi_async.integrations import asgiref as integration
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from tests.core.support import Worker
+    from tests.async_to_sync.parts import AnyWorker
+
 
 
 @pytest.fixture(params=["ours", "installed"])

@@ -26,6 +26,7 @@ __all__ = [
     "Seat",
     "borrow_here",
     "current_seat",
+    "forget_seat",
     "give_back_here",
     "has_free_seat",
     "take_seat",
@@ -64,6 +65,12 @@ def take_seat() -> Seat:
 def current_seat() -> Seat | None:
     """The current thread's."""
     return _here.seat
+
+
+def forget_seat() -> None:
+    """In a forked child: the loop is the parent's, and no other one can live on this thread."""
+    if _here.seat is not None:
+        _here.seat.runner = _here.seat = None
 
 
 def has_free_seat() -> bool:
