@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import threading
 import weakref
 from collections import deque
@@ -231,17 +232,18 @@ class _Worker:
     def run(self) -> None:
         """Do the pool's work until it is shut down; the thread's main function."""
         self._seat = take_seat()
-        failed = True
+        pid, failed = os.getpid(), True
         try:
             self._pool.enter_thread()
-            while self._do_next():
+            while self._do_next() and os.getpid() == pid:
                 self._look_after_loop()
             failed = False
         except BaseException as error:
             report(logging.CRITICAL, "the thread %s of a pool has failed", self.name, error=error)
         finally:
-            self._pool.leave(self, failed=failed)
-            self._close_loop()
+            if os.getpid() == pid:  # else somebody may have held the pool's lock at the fork
+                self._pool.leave(self, failed=failed)
+                self._close_loop()
 
     def _do_next(self) -> bool:
         self._wakeup = wakeup_here() or ThreadWakeup()
@@ -275,8 +277,7 @@ _pools: weakref.WeakSet[LoopThreadPoolExecutor] = weakref.WeakSet()
 
 def threads_of_pool(pool: LoopThreadPoolExecutor) -> list[threading.Thread]:
     """The threads of a pool, for the library's own parts; none once it is shut down."""
-    with pool._lock:  # noqa: SLF001
-        return [] if pool._shut_down else list(pool._threads)  # noqa: SLF001
+    return [] if pool._shut_down else list(pool._threads)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def shut_down_pools(deadline: Deadline) -> None:
