@@ -21,6 +21,7 @@ class LoopEntry:
     """
 
     def __init__(self, live: LiveLoop) -> None:
+        # Never changes:
         self.live = live
         self._run_forever = live.primitives.entry(live.loop.run_forever)
 

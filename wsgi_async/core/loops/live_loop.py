@@ -52,10 +52,6 @@ class LiveLoop:
     Lives from a manager's `start()` to its `stop()`; a manager that is started again gets a new
     one. Callable from any thread, unless a method says otherwise.
 
-    `mutex` guards `queue`, `jobs`, `_due`, `_followed` and the jobs' outcomes. `closing` and
-    `inherited` go from False to True once; a thread that has not seen that yet is refused under
-    the mutex. `actors` and `bridged` belong to the loop's thread.
-
     Args:
         loop: The loop, with its methods bound before they were guarded.
         primitives: Locks, wake-ups, loop entry, clock.
@@ -74,27 +70,33 @@ class LiveLoop:
         label: Callable[[], str],
         beats: bool,
     ) -> None:
+        # Never changes:
         self.loop = loop
         self.raw = loop.raw
         self.primitives = primitives
         self.grace = grace
         self._label = label
+        # What we put on the loop ourselves runs in this. It would keep the variables of a request
+        # otherwise. Only the loop's thread enters it.
+        self._context = contextvars.Context()
         self.mutex = primitives.mutex()
+        # Guarded by `LiveLoop.mutex`:
         self.queue: deque[Job] = deque()  # jobs that have not begun
         self.jobs: set[Job] = set()  # those that have, and are not done
         self._due = False  # start_queued() is on the loop, and has not looked yet
-        self.closing = False  # the manager is being stopped
-        self.inherited = False  # we are in a forked child: nobody will ever run this loop
         # Futures on the loop that threads wait for past us; their waiters must not hang.
         self._followed: weakref.WeakSet[Followed] = weakref.WeakSet()
+        # No lock: True once, for good. A thread that has seen it too early is refused under the
+        # mutex, where it looks again.
+        self.closing = False  # the manager is being stopped
+        # No lock: written in a forked child, where there is one thread.
+        self.inherited = False  # nobody will ever run this loop here
+        # One thread, the loop's:
         # The loop holds its tasks weakly: this keeps the parked ones.
         self.actors: set[Parked] = set()
         self._may_beat = beats
         self.bridged: object = None  # the plug-in that has been told of the loop
-        # What we put on the loop ourselves runs in this. It would keep the variables of a request
-        # otherwise. Only the loop's thread enters it.
-        self._context = contextvars.Context()
-        # Bound once: these are looked up in every call.
+        # Never changes; bound once, as these are looked up in every call:
         self._post = loop.call_soon_threadsafe
         self._create_task = loop.create_task
         self._start_queued = self.start_queued

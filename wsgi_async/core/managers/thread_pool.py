@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from wsgi_async.core.base.checks import check_count
 from wsgi_async.core.base.log import report
-from wsgi_async.core.base.primitives import ThreadWakeup, start_thread
+from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.runners.resident import Seat, take_seat, wakeup_here
 
 from .current import start_once
@@ -69,13 +69,16 @@ class LoopThreadPoolExecutor(Executor):
         check_count("max_workers", max_workers)
         if max_workers < 1:
             raise ValueError("max_workers is 0. Give a whole number from one.")
+        # Never changes:
         self._max_workers = max_workers
         self._prefix = thread_name_prefix or f"LoopThreadPoolExecutor-{next(_numbers)}"
         self._initializer = initializer
         self._initargs = initargs
         self._own_managers = own_managers
         self._options = options
-        self._lock = threading.Lock()  # guards all below
+        self._primitives = primitives
+        self._lock = primitives.mutex()
+        # Guarded by `LoopThreadPoolExecutor._lock`:
         self._work: deque[_Work] = deque()  # what no thread has taken yet
         self._idle: list[_Worker] = []  # the one that came last is the next to be woken
         self._workers: set[_Worker] = set()
@@ -109,7 +112,7 @@ class LoopThreadPoolExecutor(Executor):
 
     def _start(self, worker: _Worker, work: _Work) -> None:
         try:
-            worker.thread = start_thread(worker.run, worker.name)
+            worker.thread = self._primitives.start_thread(worker.run, worker.name)
         except RuntimeError:
             with self._lock:
                 self._workers.discard(worker)
@@ -216,12 +219,15 @@ class _Worker:
     """One thread of the pool, and its loop. Lives as long as the thread."""
 
     def __init__(self, pool: LoopThreadPoolExecutor, name: str) -> None:
+        # Never changes:
         self._pool = pool
         self.name = name
+        # No lock: written by the thread that has started it.
         self.thread: threading.Thread | None = None
+        # No lock: while the thread is on the idle list, what wakes it; written before that.
+        self._wakeup: Wakeup = primitives.wakeup()
+        # One thread, its own:
         self._seat: Seat | None = None
-        # While the thread is on the idle list, what wakes it; written before it goes on it.
-        self._wakeup: Wakeup = ThreadWakeup()
 
     def wake(self) -> None:
         """There is something to do. From any thread."""
@@ -250,7 +256,7 @@ class _Worker:
             self._close_loop()
 
     def _do_next(self) -> bool:
-        self._wakeup = wakeup_here() or ThreadWakeup()
+        self._wakeup = wakeup_here() or primitives.wakeup()
         work, ends = self._pool.next_work(self)
         if work is not None:
             work.run()

@@ -44,15 +44,17 @@ class SyncFuture(concurrent.futures.Future[T]):
     - An exception that nobody retrieves is logged.
     """
 
-    # Class attributes are the defaults. The first two are set until there is an outcome, by the
-    # thread that makes the future, and taken back by the one that settles it.
+    # Class attributes are the defaults.
+    # Never changes once the job is handed in:
+    _name = "a future"
+    # No lock: set before that, and taken back by the one thread that settles the future.
     _runner: Runner | None = None
     _job: Job | None = None
+    # No lock: written before the future is done, and taken by who asks after that.
     _unretrieved: BaseException | None = None
-    _name = "a future"
+    # No lock: a thread appends its wake-up before it looks whether the future is done, and the
+    # list is read after it is. One of the two sees the other.
     _blocked: list[Wakeup]
-    """Of the threads that wait. Appended to before a thread looks whether the future is done, and
-    read after it is: one of the two sees the other."""
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "finished" if self.done() else "pending"

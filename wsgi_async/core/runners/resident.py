@@ -78,8 +78,7 @@ def wakeup_here() -> Wakeup | None:
 class Resident(LoopEntry):
     """Runs one loop on the thread that it is made on, whenever that thread waits.
 
-    Lives from a manager's `start()` to its `stop()`. `inside` and `entries` are written by the
-    owner's thread only; for the others they are a hint.
+    Lives from a manager's `start()` to its `stop()`.
 
     Args:
         live: The live loop.
@@ -92,12 +91,15 @@ class Resident(LoopEntry):
     def __init__(self, live: LiveLoop, seat: Seat, close: Callable[[], None]) -> None:
         super().__init__(live)
         register(self)
+        # Never changes:
         self.close = close
         self._seat = seat
         self._primitives = live.primitives
         self._current = live.primitives.current
         self._owner = self._current()
-        self._spare: LoopWakeup | None = None  # the owner's, between its waits
+        # One thread, the owner's:
+        self._spare: LoopWakeup | None = None  # between two waits
+        # No lock: written by the owner's thread; a hint for the others.
         self.inside = False  # the owner's thread is in the loop
         self.entries = 0  # how often it has been
         seat.runner = self
@@ -168,11 +170,14 @@ class LoopWakeup:
     __slots__ = ("_current", "_late", "_live", "_owner", "_set", "runner")
 
     def __init__(self, runner: Resident) -> None:
+        # Never changes:
         self.runner = runner
         self._live = runner.live
         self._current = runner.live.primitives.current
         self._owner = self._current()
+        # No lock: set before the loop is stopped, and looked at before it is entered.
         self._set = False
+        # One thread, the owner's:
         self._late = False
 
     def set(self) -> None:
