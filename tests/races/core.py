@@ -27,9 +27,9 @@ from wsgi_async.core.managers import manager, thread_pool
 from wsgi_async.core.results import groups, sync_future
 from wsgi_async.core.runners import keeper, resident, run
 
-from .fields import GUARDED, NEVER_CHANGES, NO_LOCK, Rule
+from .fields import GUARDED, Rule
 from .parts import ControlledCondition, ControlledEvent, ControlledMutex
-from .shared import Guard, share
+from .shared import UNWATCHED, Guard, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,15 +75,20 @@ def _guard(name: str) -> Guard:
 
 
 # Of the standard library's future its state is enough: whoever touches more looks at it first.
-_FUTURE: dict[str, Rule] = dict.fromkeys(
-    ("_condition", "_result", "_exception", "_waiters", "_done_callbacks"), Rule(NEVER_CHANGES)
+_FUTURE = dict.fromkeys(
+    ("_condition", "_waiters", "_result", "_exception", "_done_callbacks"), UNWATCHED
 )
 
 
-def _future(kind: type) -> type[Any]:
-    guarded = Rule(GUARDED, f"{kind.__name__}._condition")
-    rules = {**_FUTURE, "_state": guarded, "_result": Rule(NO_LOCK), "_exception": Rule(NO_LOCK)}
-    return share(kind, _guard, **rules)
+def _future(kind: type, early: str = "") -> type[Any]:
+    state = Rule(GUARDED, f"{kind.__name__}._condition")
+    shared = share(kind, _guard, early=early, more={**_FUTURE, "_state": state})
+    shared.__del__ = _nothing  # it would take its steps somewhere else each time
+    return shared
+
+
+def _nothing(_: object) -> None:
+    pass
 
 
 SharedLive = share(live_loop.LiveLoop, _guard)
@@ -95,7 +100,7 @@ SharedJob = share(job.Job, _guard)
 SharedCall = share(job.ActorCall, _guard)
 SharedLastCall = share(stream._LastCall, _guard)
 SharedInbox = share(inbox.Inbox, _guard)
-SharedFuture = _future(sync_future.SyncFuture)
+SharedFuture = _future(sync_future.SyncFuture, "_blocked")
 SharedPlainFuture = _future(concurrent.futures.Future)
 SharedGroup = share(groups.JobGroup, _guard)
 SharedPool = share(thread_pool.LoopThreadPoolExecutor, _guard)

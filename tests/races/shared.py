@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from .scheduler import Scheduler
     from .steps import Fibre
 
-__all__ = ["Guard", "share"]
+__all__ = ["UNWATCHED", "Guard", "share"]
+
+UNWATCHED = Rule("Unwatched")
+"""Of a field that is not the package's, and that is told from the others."""
 
 
 class Guard:
@@ -115,24 +118,33 @@ class _Shared:
 _NOTHING = object()
 
 
-def share(base: type, make_guard: Callable[[str], Guard], **more: Rule) -> type[Any]:
+def share(
+    base: type,
+    make_guard: Callable[[str], Guard],
+    *,
+    early: str = "",
+    more: dict[str, Rule] | None = None,
+) -> type[Any]:
     """A subclass whose fields are watched, as the package says of each what guards it.
 
     Args:
         base: The class.
         make_guard: Makes the guard of a new object; takes the class's name.
+        early: A list among the fields that the package makes late, past all descriptors.
         more: Rules of fields that are not the package's.
     """
-    rules = {**rules_of(base), **more}
+    rules = {**rules_of(base), **(more or {})}
     members: dict[str, Any] = {}
     for name, rule in rules.items():
-        if rule is not None and rule.kind != NEVER_CHANGES:
+        if rule is not None and rule.kind in (GUARDED, NO_LOCK, ONE_THREAD):
             default = getattr(base, name, _NOTHING)
             default = _NOTHING if hasattr(default, "__set__") else default  # a slot
             members[name] = _Shared(name, rule, default)
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         vars(self)["guard"] = guard = make_guard(base.__name__)
+        if early:
+            vars(self)[early] = _CONTAINERS[list].watched((), guard, early, rules[early])
         base.__init__(self, *args, **kwargs)  # type: ignore[misc]
         for name, value in vars(self).items():
             if isinstance(value, ControlledMutex):
@@ -200,5 +212,3 @@ _CONTAINERS: dict[type, type[Watched]] = {
     ),
     WeakSet: _watching(WeakSet, "__len__ __iter__ __contains__", "add discard"),
 }
-
-_ = NO_LOCK

@@ -45,6 +45,9 @@ OWNER = 1000
 GRACE = 30.0
 """Of the managers, on the scheduler's clock."""
 
+LATE = "came up to a second late"
+"""In the log where a second has passed between two steps of a thread that wakes a loop."""
+
 DEEPER = int(os.environ.get("WSGI_ASYNC_RACES", "0"))
 """Preemptions beyond what each test asks for, from the environment."""
 
@@ -231,7 +234,7 @@ class World:
         asleep = self._asleep()
         if asleep:
             return f"{asleep} sleep for ever"
-        logged = [] if self.may_log else present.logged
+        logged = [] if self.may_log else [line for line in present.logged if LATE not in line]
         return "; ".join([*self._complaints, *logged, *self._missing(), *self._left()]) or None
 
     def _missing(self) -> list[str]:
@@ -255,6 +258,8 @@ class World:
     def _clean_up(self) -> None:
         logging.disable(logging.CRITICAL)
         try:
+            for loop in self._loops:
+                loop.set_exception_handler(_ignore)  # what is cut off here never raises to anybody
             self.scheduler.end()
             for coro in self._coroutines:
                 coro.close()
@@ -266,6 +271,10 @@ class World:
                 loop.close()
         finally:
             logging.disable(logging.NOTSET)
+
+
+def _ignore(*_: object) -> None:
+    pass
 
 
 def orders(

@@ -268,9 +268,10 @@ class Lifecycle:
 
     def _finish(self) -> None:
         with self._lock:
-            runner, self.runner = self.runner, None
-            self.task_type = None
+            # The state first: who looks without the lock finds no manager that runs without a loop.
             self._state = "stopped"
+            self.task_type = None
+            runner, self.runner = self.runner, None
         if isinstance(runner, Resident):
             runner.forget()
         self._ended.set()

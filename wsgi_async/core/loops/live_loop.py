@@ -176,12 +176,14 @@ class LiveLoop:
         cancelled: bool = False,
     ) -> None:
         """Give a job its outcome and wake the thread that waits; the first outcome counts."""
-        if cancelled and self.closing:
+        stopped = cancelled and self.closing
+        if stopped:
             exception, cancelled = self.stopped_error(exception), False
-            job.stopped = True
         with self.mutex:
             if job.done:
                 return
+            if stopped:
+                job.stopped = True
             job.result, job.exception, job.cancelled = result, exception, cancelled
             self.jobs.discard(job)
             job.done = True

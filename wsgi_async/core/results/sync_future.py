@@ -55,6 +55,8 @@ class SyncFuture(concurrent.futures.Future[T]):
     # No lock: a thread appends its wake-up before it looks whether the future is done, and the
     # list is read after it is. One of the two sees the other.
     _blocked: list[Wakeup]
+    # No lock: True once the future is told of the list.
+    _told = False
 
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "finished" if self.done() else "pending"
@@ -117,9 +119,11 @@ class SyncFuture(concurrent.futures.Future[T]):
         Raises:
             RuntimeError: The process was forked, or this thread is running an event loop.
         """
+        self._refuse_in_child()
         return self.done() or self._wait(self._limit(timeout))
 
     def _wait_or_raise(self, timeout: float | None) -> None:
+        self._refuse_in_child()
         if not self.done():
             seconds = self._limit(timeout)
             if not self._wait(seconds):
@@ -137,8 +141,10 @@ class SyncFuture(concurrent.futures.Future[T]):
         runner = self._runner
         wakeup = wakeup_here() or primitives.borrow() if runner is None else runner.borrow()
         blocked = self.__dict__.setdefault("_blocked", [])
-        if not blocked:
-            self._tell_blocked()
+        if not self._told:
+            # Twice does no harm: two threads may come at once, or a signal interrupt this one.
+            self.add_done_callback(_wake_blocked)
+            self._told = True
         blocked.append(wakeup)
         try:
             return wait_for(_Outcome(self), wakeup, None if timeout is None else Deadline(timeout))
@@ -150,13 +156,13 @@ class SyncFuture(concurrent.futures.Future[T]):
         """Raise if this thread cannot wait for it."""
         need_stack()
         refuse_in_event_loop("await this future")
-        if self._runner is not None and self._runner.live.inherited:
-            raise inherited_error(self._runner.live.label)
 
-    def _tell_blocked(self) -> None:
-        if "_told" not in self.__dict__:
-            self._told = True
-            self.add_done_callback(_wake_blocked)
+    def _refuse_in_child(self) -> None:
+        """Raise in a forked child, where it will never be done."""
+        # Before any look at its state: another thread may have held that lock at the fork.
+        runner = self._runner  # once: the loop takes it back when there is an outcome
+        if runner is not None and runner.live.inherited:
+            raise inherited_error(runner.live.label)
 
     # -- ending --------------------------------------------------------------------------------
 
@@ -164,7 +170,11 @@ class SyncFuture(concurrent.futures.Future[T]):
         """Ask for the cancellation; `False` if there is a result or an exception already.
 
         The coroutine may clean up first, or refuse: `cancelled()` tells how it ended.
+
+        Raises:
+            RuntimeError: The process was forked.
         """
+        self._refuse_in_child()
         runner, job = self._runner, self._job
         if runner is None or job is None:
             return super().cancel()
@@ -175,7 +185,6 @@ class SyncFuture(concurrent.futures.Future[T]):
 
     def settle(self, job: Job) -> None:
         """Take over the outcome of its job. For the loop."""
-        self._runner = self._job = None
         try:
             if job.cancelled:
                 super().cancel()
@@ -187,6 +196,10 @@ class SyncFuture(concurrent.futures.Future[T]):
                 self.set_exception(job.exception)
         except concurrent.futures.InvalidStateError:
             self._unretrieved = None  # somebody has filled it by hand
+        finally:
+            # Not before it is done: a cancel() that found no job would cancel the future itself,
+            # and the outcome would be lost.
+            self._runner = self._job = None
 
 
 class _Outcome:

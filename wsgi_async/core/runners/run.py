@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wsgi_async.core.base.checks import check_timeout
 from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, request_deadline, time_left, within
-from wsgi_async.core.base.errors import TaskCancelledError
+from wsgi_async.core.base.errors import Closing, TaskCancelledError
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.contexts import copy_changes
 from wsgi_async.core.jobs.job import Job, current_caller
@@ -107,6 +107,8 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
         runner.begin(job)
         if not wait_for(job, wakeup, job.deadline):
             _give_up(runner, job, wakeup, cancelled=job.expired)
+    except Closing:
+        raise  # there is nothing to wait for
     except BaseException:
         if not job.done:
             _give_up(runner, job, wakeup)
