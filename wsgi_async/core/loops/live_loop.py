@@ -94,6 +94,7 @@ class LiveLoop:
         # One thread, the loop's:
         # The loop holds its tasks weakly: this keeps the parked ones.
         self.actors: set[Parked] = set()
+        self.leaving: set[asyncio.Task[Any]] = set()  # canceled by wind_up()
         self._may_beat = beats
         self.bridged: object = None  # the plug-in that has been told of the loop
         # Never changes; bound once, as these are looked up in every call:
@@ -316,6 +317,19 @@ class LiveLoop:
                 # It would cost the loop one more turn.
                 job.task.remove_done_callback(job.task_ended)
             del job  # the exception's traceback holds this frame: no cycle
+
+    def wind_up(self) -> None:
+        """The manager is being stopped: end what the loop's thread may wait for in its loop."""
+        with self.mutex:
+            queued, jobs, followed = list(self.queue), list(self.jobs), list(self._followed)
+        for job in queued:
+            self.request_cancel(job)
+        for job in jobs:
+            if job.task not in self.leaving:  # a second time would cut its cleanup short
+                self.cancel(job)
+        self.leaving.update(job.task for job in jobs if job.task is not None)
+        for future in followed:
+            future.fail(self.stopped_error(None))
 
     def cancel(self, job: Job) -> None:
         """Cancel a job's task, unless the job was done before this came here.

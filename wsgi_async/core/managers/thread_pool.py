@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from wsgi_async.core.base.checks import check_count
 from wsgi_async.core.base.log import report
 from wsgi_async.core.base.settings import primitives
-from wsgi_async.core.runners.resident import Seat, take_seat, wakeup_here
+from wsgi_async.core.runners.resident import Seat, forget_seat, take_seat, wakeup_here
 
 from .current import start_once
 from .registry import get_or_create_loop_manager
@@ -46,7 +46,8 @@ class LoopThreadPoolExecutor(Executor):
     Args:
         max_workers: How many threads there are at most.
         thread_name_prefix: What their names begin with.
-        initializer: Called at the start of each thread.
+        initializer: Called at the start of each thread. If it raises, the thread ends; the work
+            that waits for the last thread then fails.
         initargs: Its arguments.
         own_managers: Each thread makes its manager, without an id, when it starts. With False it
             has none at first: the first one that is started on the thread lives there.
@@ -72,55 +73,64 @@ class LoopThreadPoolExecutor(Executor):
         # Never changes:
         self._max_workers = max_workers
         self._prefix = thread_name_prefix or f"LoopThreadPoolExecutor-{next(_numbers)}"
+        self._names = itertools.count()
         self._initializer = initializer
         self._initargs = initargs
         self._own_managers = own_managers
         self._options = options
         self._primitives = primitives
+        # Its thread can take it again: a destructor may submit work anywhere.
         self._lock = primitives.mutex()
         # Guarded by `LoopThreadPoolExecutor._lock`:
         self._work: deque[_Work] = deque()  # what no thread has taken yet
-        self._idle: list[_Worker] = []  # the one that came last is the next to be woken
+        # Threads without work, and what each waits with. Who came last is woken first: its caches
+        # are warm, and the others may sleep on.
+        self._idle: dict[_Worker, Wakeup] = {}
         self._workers: set[_Worker] = set()
+        self._leaving: set[_Worker] = set()  # they take no work, and close their loops
         self._shut_down = False
+        # No lock: written in a forked child, where there is one thread.
+        self._inherited = False
         _pools.add(self)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have a thread of the pool call a function.
 
         Raises:
-            RuntimeError: The pool is shut down, or its first thread cannot be started.
+            RuntimeError: The pool is shut down or the parent process's, or its first thread cannot
+                be started.
         """
+        if self._inherited:
+            raise RuntimeError(
+                "This pool belongs to the parent process. Make a new one in this process."
+            )
         work = _Work(fn, args, kwargs)
         with self._lock:
             if self._shut_down:
                 raise RuntimeError("This pool is shut down. Make a new one.")
             self._work.append(work)
-            worker = self._idle.pop() if self._idle else None
-            missing = worker is None and len(self._workers) < self._max_workers
-            started = self._add_worker() if missing else None
-        if worker is not None:
-            worker.wake()
-        elif started is not None:
-            self._start(started, work)
+            if self._idle:
+                worker = next(reversed(self._idle))
+                # Woken first: a signal handler that raises in between must not lose the wake-up.
+                self._idle[worker].set()
+                self._idle.pop(worker, None)
+            elif len(self._workers) < self._max_workers:
+                self._add_worker(work)
         return work.future
 
-    def _add_worker(self) -> _Worker:
-        worker = _Worker(self, f"{self._prefix}_{len(self._workers)}")
+    def _add_worker(self, work: _Work) -> None:
+        """Start a thread for a piece of work. The lock is held: a shutdown() has to see it."""
+        worker = _Worker(self, f"{self._prefix}_{next(self._names)}")
         self._workers.add(worker)
-        return worker
-
-    def _start(self, worker: _Worker, work: _Work) -> None:
         try:
             worker.thread = self._primitives.start_thread(worker.run, worker.name)
-        except RuntimeError:
-            with self._lock:
-                self._workers.discard(worker)
-                alone = not self._workers and work in self._work
-                if alone:
-                    self._work.remove(work)
-            if alone:
-                raise  # else another thread will come to it
+        except BaseException as error:
+            self._workers.discard(worker)
+            if self._workers and isinstance(error, RuntimeError):
+                return  # there are no more threads to be had, but one that will come to it
+            if work in self._work:
+                self._work.remove(work)
+            raise
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse new work, do what is queued, close the loops and end the threads.
@@ -129,28 +139,25 @@ class LoopThreadPoolExecutor(Executor):
             wait: Whether to wait for that.
             cancel_futures: Cancel what no thread has taken yet.
         """
-        workers = self._close(cancel_futures=cancel_futures)
+        workers = self.close(cancel_futures=cancel_futures)
         if wait:
             for worker in workers:
                 worker.join(None)
 
-    def shutdown_within(self, deadline: Deadline) -> None:
-        """At the process's exit: shut down, and wait no longer than that."""
-        for worker in self._close(cancel_futures=False):
-            worker.join(deadline.left())
-
-    def _close(self, *, cancel_futures: bool) -> list[_Worker]:
+    def close(self, *, cancel_futures: bool = False) -> list[_Worker]:
+        """As `shutdown()` without waiting; returns the threads that have not ended."""
+        if self._inherited:
+            return []
         with self._lock:
             self._shut_down = True
-            dropped = list(self._work) if cancel_futures else []
-            if cancel_futures:
-                self._work.clear()
-            workers = list(self._workers)
-            idle, self._idle = self._idle, []
+            dropped: list[_Work] = []
+            while cancel_futures and self._work:
+                dropped.append(self._work.popleft())
+            for wakeup in self._idle.values():
+                wakeup.set()
+            workers = [*self._workers, *self._leaving]
         for work in dropped:
-            work.future.cancel()
-        for worker in idle:
-            worker.wake()
+            work.drop()
         return workers
 
     # -- for the workers -----------------------------------------------------------------------
@@ -162,36 +169,49 @@ class LoopThreadPoolExecutor(Executor):
         if self._initializer is not None:
             self._initializer(*self._initargs)
 
-    def next_work(self, worker: _Worker) -> tuple[_Work | None, bool]:
-        """What a thread does next: a piece of work, or wait, or end.
+    def next_work(self, worker: _Worker) -> _Work | Wakeup | None:
+        """What a thread does next: a piece of work, or wait with this wake-up, or end.
 
-        Returns:
-            The work if there is some, and whether the thread ends. Where neither is the case the
-            thread is on the idle list, and is woken when there is something.
+        To look for work and to go on the idle list is one step, so a thread that waits is woken
+        for what comes after its look.
         """
+        if self._inherited:
+            return None
         with self._lock:
+            # It is not idle any more, if it was: perhaps nobody has woken it.
+            self._idle.pop(worker, None)
             if self._work:
-                return self._work.popleft(), False
+                return self._work.popleft()
             if self._shut_down:
-                return None, True
-            if worker not in self._idle:
-                self._idle.append(worker)
-            return None, False
+                return None
+            wakeup = self._idle[worker] = worker.borrow()
+            return wakeup
 
     def leave(self, worker: _Worker, *, failed: bool) -> None:
-        """A thread is at its end."""
+        """A thread takes no more work."""
+        if self._inherited:
+            return
+        lost: list[_Work] = []
         with self._lock:
             self._workers.discard(worker)
-            if worker in self._idle:
-                self._idle.remove(worker)
-            lost = list(self._work) if failed and not self._workers else []
-            if lost:
-                self._work.clear()
+            self._idle.pop(worker, None)
+            self._leaving.add(worker)
+            while failed and self._work and not self._workers:
+                lost.append(self._work.popleft())
         for work in lost:
-            if work.future.set_running_or_notify_cancel():
-                work.future.set_exception(
-                    RuntimeError("The last thread of this pool has failed. The log has the reason.")
-                )
+            work.fail(
+                RuntimeError("The last thread of this pool has failed. The log has the reason.")
+            )
+
+    def forget(self, worker: _Worker) -> None:
+        """A thread is at its end, and its loop is closed."""
+        if not self._inherited:
+            with self._lock:
+                self._leaving.discard(worker)
+
+    def inherit(self) -> None:
+        """In a forked child: the threads are the parent's."""
+        self._inherited = True
 
 
 class _Work:
@@ -202,17 +222,27 @@ class _Work:
         self._call = (fn, args, kwargs)
 
     def run(self) -> None:
-        """In a thread of the pool: call the function; raises nothing."""
+        """In a thread of the pool: call the function."""
         if not self.future.set_running_or_notify_cancel():
             return
         fn, args, kwargs = self._call
         try:
-            result = fn(*args, **kwargs)
+            self.future.set_result(fn(*args, **kwargs))
         except BaseException as error:
+            if self.future.done():
+                raise  # it comes from one of the future's callbacks, or from outside
             self.future.set_exception(error)
             del self  # the traceback holds this frame: no cycle
-        else:
-            self.future.set_result(result)
+
+    def drop(self) -> None:
+        """No thread will take it: cancel it, and tell all who wait."""
+        if self.future.cancel():
+            self.future.set_running_or_notify_cancel()
+
+    def fail(self, error: BaseException) -> None:
+        """No thread will take it: have it raise this."""
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)
 
 
 class _Worker:
@@ -222,16 +252,10 @@ class _Worker:
         # Never changes:
         self._pool = pool
         self.name = name
-        # No lock: written by the thread that has started it.
-        self.thread: threading.Thread | None = None
-        # No lock: while the thread is on the idle list, what wakes it; written before that.
-        self._wakeup: Wakeup = primitives.wakeup()
+        self.thread: threading.Thread | None = None  # set before anybody else gets to see us
         # One thread, its own:
         self._seat: Seat | None = None
-
-    def wake(self) -> None:
-        """There is something to do. From any thread."""
-        self._wakeup.set()
+        self._disturbed = False  # the last thing that it did was to raise
 
     def join(self, timeout: float | None) -> None:
         """Wait for the thread's end, at most `timeout` seconds."""
@@ -246,32 +270,70 @@ class _Worker:
         failed = True
         try:
             self._pool.enter_thread()
-            while self._do_next():
-                self._look_after_loop()
+            while self._go_on():
+                pass
             failed = False
         except BaseException as error:
             report(logging.CRITICAL, "the thread %s of a pool has failed", self.name, error=error)
         finally:
             self._pool.leave(self, failed=failed)
             self._close_loop()
+            self._pool.forget(self)
+
+    def _go_on(self) -> bool:
+        """Do the next thing; whether there may be another.
+
+        Raises:
+            BaseException: The thread is of no use any more, as its loop is broken.
+        """
+        try:
+            going_on = self._do_next()
+        except BaseException as error:
+            # Somebody has raised it in this thread from outside, most likely to end a function
+            # that had just ended. If it comes back at once, it comes from the loop itself.
+            if self._disturbed:
+                raise
+            self._disturbed = True
+            report(
+                logging.ERROR,
+                "an exception was raised in the thread %s of a pool, outside of a function; the "
+                "thread continues",
+                self.name,
+                error=error,
+            )
+            return True
+        self._disturbed = False
+        return going_on
 
     def _do_next(self) -> bool:
-        self._wakeup = wakeup_here() or primitives.wakeup()
-        work, ends = self._pool.next_work(self)
-        if work is not None:
-            work.run()
-        elif not ends:
-            self._wakeup.wait()
-        return not ends
+        found = self._pool.next_work(self)
+        if found is None:
+            return False
+        if isinstance(found, _Work):
+            found.run()
+            del found  # its function and its result, which nobody else may need any more
+            self._give_loop_a_turn()
+        else:
+            found.wait()
+            primitives.give_back(found)
+        # Looked at after the loop has run: that may have used up the wake-up of a stop().
+        self._close_if_stopped()
+        return True
 
-    def _look_after_loop(self) -> None:
-        """Between two pieces of work: give the loop a turn, or close it if it was stopped."""
+    def borrow(self) -> Wakeup:
+        """What the thread waits with."""
+        return wakeup_here() or primitives.borrow()
+
+    def _give_loop_a_turn(self) -> None:
+        """There may be work without end: background tasks go on between two pieces of it."""
         runner = None if self._seat is None else self._seat.runner
-        if runner is not None:
-            if runner.live.closing:
-                runner.close()
-            else:
-                runner.turn()
+        if runner is not None and not runner.live.closing:
+            runner.turn()
+
+    def _close_if_stopped(self) -> None:
+        runner = None if self._seat is None else self._seat.runner
+        if runner is not None and runner.live.closing:
+            runner.close()
 
     def _close_loop(self) -> None:
         runner = None if self._seat is None else self._seat.runner
@@ -285,10 +347,14 @@ _pools: weakref.WeakSet[LoopThreadPoolExecutor] = weakref.WeakSet()
 
 def shut_down_pools(deadline: Deadline) -> None:
     """At the process's exit: end the pools, whose threads do not keep the process alive."""
-    for pool in list(_pools):
-        pool.shutdown_within(deadline)
+    workers = [worker for pool in list(_pools) for worker in pool.close()]
+    for worker in workers:
+        worker.join(deadline.left())
 
 
 def forget_pools() -> None:
-    """In a forked child: the threads are the parent's."""
+    """In a forked child: the threads are the parent's, and so is the loop of this one."""
+    for pool in list(_pools):
+        pool.inherit()
     _pools.clear()
+    forget_seat()
