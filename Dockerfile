@@ -1,14 +1,14 @@
 # The example under gunicorn:
 #   docker build -t wsgi-async-example . && docker run --rm -p 8000:8000 wsgi-async-example
 
-FROM python:3.13-slim AS build
+FROM python:3.15-slim AS build
 WORKDIR /src
 RUN ["python", "-m", "venv", "/venv"]
 COPY pyproject.toml README.md LICENSE ./
 COPY wsgi_async ./wsgi_async
 RUN ["/venv/bin/python", "-m", "pip", "install", "--no-cache-dir", ".[example]"]
 
-FROM python:3.13-slim
+FROM python:3.15-slim
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin app \
     && install --directory --owner=app --mode=0700 /data
 COPY --from=build /venv /venv

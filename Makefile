@@ -20,22 +20,36 @@ export HOST PORT
 # A name on PATH proves nothing (version managers put stand-ins there): ask it to run.
 PROBE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
 ifndef PYTHON
-PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+PYTHON := $(shell for p in python3 python3.15 python3.14 python3.13 python3.12 python3.11 python; do \
 	"$$p" -c '$(PROBE)' >/dev/null 2>&1 && echo "$$p" && break; done)
 endif
-# Part of the stamp's name, so that another interpreter makes the environment anew.
-VERSION := $(shell "$(PYTHON)" -c 'import platform; print(platform.python_version())' 2>/dev/null)
+# With a t at its end for a free-threaded build. Part of the stamp's name, so that another interpreter
+# makes the environment anew.
+TELL := import platform, sysconfig; \
+	print(platform.python_version() + "t" * bool(sysconfig.get_config_var("Py_GIL_DISABLED")))
+VERSION := $(shell "$(PYTHON)" -c '$(TELL)' 2>/dev/null)
+FREE_THREADED := $(filter %t,$(VERSION))
 
 PY := $(VENV)/bin/python
 MADE := $(VENV)/.made-$(VERSION)
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+
+ifdef FREE_THREADED
+# Older releases may have the wheels that the newest does not have.
+PIP += --prefer-binary
+# Otherwise an import of an extension that was not made for this switches the GIL on, with a warning.
+test: export PYTHON_GIL ?= 0
+endif
+# The name of the extra that an environment for this is made with.
+extra = $(if $(FREE_THREADED),$(patsubst test,test-free-threaded,$1),$1)
 
 .PHONY: help run run-django test test-all upstream check format bench docs build clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "  HOST, PORT, WORKERS, THREADS (run, run-django), PYTHON, VENV, TEST_JOBS, TEST_ARGS and BENCH_ARGS can be set."
+	@echo "  HOST, PORT, WORKERS, THREADS (run, run-django), PYTHON, PYTHONS (test-all), VENV, TEST_JOBS, TEST_ARGS"
+	@echo "  and BENCH_ARGS can be set."
 
 run: $(VENV)/.extra-example ## Serve the example with gunicorn on http://127.0.0.1:8000
 	@echo "The status board is at http://$(HOST):$(PORT) (Ctrl-C stops it)"
@@ -49,7 +63,7 @@ run-django: $(VENV)/.extra-example ## Serve the same board as a Django project, 
 test: $(VENV)/.extra-test ## Run all tests
 	$(PY) -X dev -m pytest -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
 
-test-all: ## Run all tests on each of Python 3.11, 3.12 and 3.13 that is found
+test-all: ## Run all tests on each of Python 3.11 to 3.15, free-threaded too, that is found
 	@MAKE="$(MAKE)" .ci/test-all $(TEST_ARGS)
 
 upstream: $(VENV)/.extra-test ## Run the own tests of asgiref, Flask and Django with wsgi_async in place
@@ -93,6 +107,6 @@ $(MADE):
 	@mv $(VENV)/.made-partly $@ && touch $@
 
 $(VENV)/.extra-%: $(MADE) pyproject.toml
-	@echo "Installing .[$*] into $(VENV)"
-	@$(PIP) --editable '.[$*]'
+	@echo "Installing .[$(call extra,$*)] into $(VENV)"
+	@$(PIP) --editable '.[$(call extra,$*)]'
 	@touch $@

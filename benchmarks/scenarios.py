@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from benchmarks import calls, contenders, converting, streams, who_steps
 from benchmarks.effort import Effort
 from benchmarks.events import sent_events
+from benchmarks.failures import TASKS, beside_idle_tasks
 from benchmarks.middleware import middleware
 from benchmarks.requests import requests
 from benchmarks.resource import open_resource
@@ -89,6 +90,12 @@ SUBJECTS = {
             "by_loop": "await of a dictionary look-up by running loop",
             "resource": "await resource()",
         },
+    ),
+    "failures": Subject(
+        f"run() beside {TASKS:,} idle tasks: us per call",
+        beside_idle_tasks,
+        baseline="returns",
+        labels={"returns": "a coroutine that returns", "raises": "a coroutine that raises"},
     ),
     "with_asgiref": Subject("alone, where asgiref is imported: us per call", calls.with_asgiref),
     "neighbours": Subject("2 CPU-bound neighbours: us per call", calls.neighbours),

@@ -156,6 +156,12 @@ TARGETS = (
         at_most=3,
     ),
     Target(
+        "failures",
+        "run() that raises / run() that returns, beside 5,000 idle tasks",
+        _ratio("failures", "raises", "returns"),
+        at_most=1.5,
+    ),
+    Target(
         "async_to_sync",
         "our async_to_sync(noop)() / asgiref's, calls per second",
         _ratio("async_to_sync", "asgiref", "ours"),  # of times, so the other way round

@@ -18,6 +18,8 @@ extensions = [
     "myst_parser",
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "docstrings",
     "figures",
     "pages",
     "upstream",
@@ -27,6 +29,13 @@ exclude_patterns = ["_extensions", "examples"]
 default_role = "py:obj"
 # As in pyproject: three levels of headings have an address.
 myst_heading_anchors = 3
+# What search engines and previews of links show.
+myst_html_meta = {
+    "description": (
+        "Call async code from Flask, Django and plain WSGI. wsgi_async gives each worker thread "
+        "an event loop that stays open, with its clients and background tasks."
+    )
+}
 
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
@@ -37,9 +46,15 @@ toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
 html_title = f"wsgi_async {release}"
+html_logo = "_static/logo.svg"
+html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
-# The API page is the index.
+# What a program prints is not for pasting.
+copybutton_selector = ", ".join(
+    f"div.highlight-{language} pre" for language in ("apache", "ini", "python", "sh", "toml")
+)
+# The API reference is the index.
 html_use_index = False
 html_domain_indices = False
 html_show_sphinx = False

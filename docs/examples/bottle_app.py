@@ -1,4 +1,4 @@
-"""Bottle: the middleware around the app, and the loop from the request's environ."""
+"""Bottle: wrap the app, and find the loop by the request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ bottle = Bottle()
 
 @loop_resource
 async def ticket_numbers() -> AsyncIterator[asyncio.Queue[int]]:
-    """In earnest a client or a connection pool: opened once for each loop, and closed with it."""
+    """In a real app, a client or a connection pool. Opened once for each loop."""
     numbers: asyncio.Queue[int] = asyncio.Queue()
     for number in range(1, 100):
         numbers.put_nowait(number)
@@ -30,7 +30,7 @@ async def draw() -> int:
 
 @bottle.get("/ticket")
 def ticket() -> dict[str, Any]:
-    return {"number": loop_from(request.environ).run(draw(), timeout=5)}
+    return {"number": loop_from(request).run(draw(), timeout=5)}
 
 
 app = AsyncLoopMiddleware(bottle)

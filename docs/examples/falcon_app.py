@@ -1,4 +1,4 @@
-"""Falcon, its WSGI side: `req.env` is the environ."""
+"""Falcon: `req.env` is the environ."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 async def look_up(name: str) -> str:
-    await asyncio.sleep(0.01)  # in your app: a database, another service
+    await asyncio.sleep(0.01)  # in a real app: a database, another service
     return f"{name} found"
 
 
@@ -23,11 +23,11 @@ async def look_up_all(names: list[str]) -> list[str]:
 
 
 class Search:
-    """Answers with what several look-ups find at once, and one that runs beside them."""
+    """Looks several names up at once, and one more in the background."""
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         loop, scope = loop_from(req.env), scope_from(req.env)
-        scope.timeout(5)  # for all that this request waits for
+        scope.timeout(5)  # for all waits of this request
         extras: Future[str] = scope.submit_task(look_up("extras"))
         found = loop.run(look_up_all(req.get_param_as_list("name") or []))
         resp.media = {"found": found, "extras": extras.result()}

@@ -1,4 +1,4 @@
-"""Pyramid: `request.environ` in a view; the loop may be a property of the request."""
+"""Pyramid: the loop as a property of the request."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 def loop(request: Request) -> AsyncioLoopManager:
     """`request.loop`, in all views."""
-    return loop_from(request.environ)
+    return loop_from(request)
 
 
 async def greet(name: str) -> str:
-    await asyncio.sleep(0.01)  # in your app: a database, another service
+    await asyncio.sleep(0.01)  # in a real app: a database, another service
     return f"Hello, {name}!"
 
 
@@ -37,7 +37,7 @@ def hello(request: Request) -> Response:
 
 
 def counting(request: Request) -> Response:
-    """Each piece is sent as the async generator yields it."""
+    """Send each piece when the generator yields it."""
     return Response(app_iter=request.loop.iterate(count(3)), content_type="text/plain")
 
 

@@ -1,4 +1,4 @@
-"""WebOb, without a framework: `request.environ`, and background work after the response."""
+"""WebOb without a framework: background work after the response."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ visits: list[str] = []
 
 
 async def write_down(path: str) -> None:
-    await asyncio.sleep(0.01)  # in your app: the audit log
+    await asyncio.sleep(0.01)  # in a real app: the audit log
     visits.append(path)
 
 
@@ -24,10 +24,10 @@ async def last_visits(number: int) -> list[str]:
 
 @wsgify
 def webob_app(request: Request) -> Response:
-    loop = loop_from(request.environ)
+    loop = loop_from(request)
     if request.path == "/visits":
         return Response(json=loop.run(last_visits(5), timeout=5))
-    loop.submit_task(write_down(request.path))  # goes on when the client has its answer
+    loop.submit_task(write_down(request.path))  # keeps running after the response is sent
     return Response("noted\n", status=202)
 
 

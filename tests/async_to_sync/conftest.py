@@ -1,4 +1,4 @@
-"""A worker thread as a server's, and managers of its own that decide who drives."""
+"""A worker thread as a server's, and managers that live beside it or on it."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests.async_to_sync.parts import MODES, make
+from tests.async_to_sync.parts import MODES, make, worker_for
 from tests.core.conftest import needs_uvloop, running
-from tests.core.support import LIMIT, Worker, wait_until
+from tests.core.support import LIMIT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.async_to_sync.parts import AnyWorker
     from wsgi_async import AsyncioLoopManager
 
 
 class Start(Protocol):
     """Starts the manager that `async_to_sync` uses in the worker thread."""
 
-    def __call__(
-        self, mode: str = "drives", *, max_pause: float = 1.0, grace: float = 5.0
-    ) -> AsyncioLoopManager: ...
+    def __call__(self, *, grace: float = 5.0) -> AsyncioLoopManager: ...
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +32,17 @@ def _nothing_stays_behind() -> Iterator[None]:
     wait_until(lambda: not running() - earlier, "a manager runs on")
 
 
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> str:
+    """Whether the loop lives on a thread of its own, or on the worker that calls."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture
-def worker(_nothing_stays_behind: None) -> Iterator[Worker]:
+def worker(_nothing_stays_behind: None, mode: str) -> Iterator[AnyWorker]:
     """A worker thread, which ends with the test."""
-    with Worker() as one:
+    with worker_for(mode) as one:
         yield one
 
 
@@ -47,22 +53,13 @@ def loop(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture(params=MODES)
-def mode(request: pytest.FixtureRequest) -> str:
-    """Whether the worker drives, or the keeper does while the worker waits."""
-    name: str = request.param
-    return name
-
-
 @pytest.fixture
-def start(worker: Worker, loop: str) -> Iterator[Start]:
+def start(worker: AnyWorker, loop: str) -> Iterator[Start]:
     """Starts managers for the worker; they are stopped after the test."""
     made: list[AsyncioLoopManager] = []
 
-    def start(
-        mode: str = "drives", *, max_pause: float = 1.0, grace: float = 5.0
-    ) -> AsyncioLoopManager:
-        manager = worker.call(make, mode, loop, max_pause, grace)
+    def start(*, grace: float = 5.0) -> AsyncioLoopManager:
+        manager = worker.call(make, loop, grace)
         made.append(manager)
         return manager
 

@@ -7,17 +7,15 @@ import concurrent.futures
 import functools
 import gc
 import threading
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.async_to_sync.parts import MODES, called_on, ident, make
-from tests.core.support import LIMIT, in_process, in_thread, say
+from tests.async_to_sync.parts import called_on, ident, make, on_thread
+from tests.core.support import LIMIT, in_process, say
 from wsgi_async import async_to_sync, loop_resource
-from wsgi_async.core.one_thread import Calls, submit_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -36,51 +34,52 @@ def in_background(manager: AsyncioLoopManager, function: Callable[[], Any]) -> A
     return manager.submit_task(call()).result(LIMIT)
 
 
-def in_worker(use: Callable[Concatenate[AsyncioLoopManager, P], None]) -> Callable[P, None]:
-    """Make it what runs in a thread of its own, with a manager that is stopped after it."""
+def in_worker(
+    use: Callable[Concatenate[AsyncioLoopManager, P], None],
+) -> Callable[Concatenate[str, P], None]:
+    """Make it what runs in a thread of its own, with a manager that is stopped after it.
+
+    Its first argument says where the loop lives.
+    """
 
     @functools.wraps(use)
-    def child(*args: P.args, **kwargs: P.kwargs) -> None:
+    def child(mode: str, *args: P.args, **kwargs: P.kwargs) -> None:
         def run() -> None:
             manager = make()
             use(manager, *args, **kwargs)
             manager.stop()
 
-        in_thread(run)
+        on_thread(mode, run)
 
     return child
 
 
-def child_waits(mode: str, kind: int) -> None:
+@in_worker
+def child_waits(manager: AsyncioLoopManager, kind: int) -> None:
     """A function of a background task waits for another such task, three deep."""
 
-    def use() -> None:
-        manager = make(mode)
+    def wait(depth: int) -> list[int]:
+        if not depth:
+            return [ident()]
 
-        def wait(depth: int) -> list[int]:
-            if not depth:
-                return [ident()]
+        async def call() -> list[int]:
+            before = await called_on()
+            branch = sync_to_async(wait)
+            one, two = await asyncio.gather(branch(depth - 1), branch(depth - 1))
+            return [before, *one, *two]
 
-            async def call() -> list[int]:
-                before = await called_on()
-                branch = sync_to_async(wait)
-                one, two = await asyncio.gather(branch(depth - 1), branch(depth - 1))
-                return [before, *one, *two]
+        future = manager.submit_task(call())
+        if kind == 1:
+            assert future.exception(LIMIT) is None
+        if kind == 2:
+            assert future.wait(LIMIT)
+        return [ident(), *future.result(LIMIT)]
 
-            future = manager.submit_task(call(), return_sync_future=kind == 1)
-            if kind == 2:
-                assert future.exception(LIMIT) is None
-            return [ident(), *future.result(LIMIT)]
-
-        threads = in_background(manager, lambda: wait(3))
-        say(f"{len(set(threads))} of {len(threads)}")
-        manager.stop()
-
-    in_thread(use)
+    threads = in_background(manager, lambda: wait(3))
+    say(f"{len(set(threads))} of {len(threads)}")
 
 
 @pytest.mark.parametrize("kind", [0, 1, 2])
-@pytest.mark.parametrize("mode", MODES)
 def test_waits_for_another_task(mode: str, kind: int) -> None:
     """The thread runs what that task calls meanwhile, at any depth, and all of it."""
     assert in_process(child_waits, mode, kind) == "1 of 22\n"
@@ -107,9 +106,9 @@ def child_asked_before(manager: AsyncioLoopManager) -> None:
     assert in_background(manager, function)
 
 
-def test_asked_before_it_waits() -> None:
+def test_asked_before_it_waits(mode: str) -> None:
     """It does not matter which comes first, the wait or what the task asks for."""
-    in_process(child_asked_before)
+    in_process(child_asked_before, mode)
 
 
 @in_worker
@@ -146,9 +145,9 @@ def child_nobody_waits(manager: AsyncioLoopManager) -> None:
     assert order == ["function", "fail"]
 
 
-def test_ends_without_a_wait() -> None:
+def test_ends_without_a_wait(mode: str) -> None:
     """What the other task calls then runs after it."""
-    in_process(child_nobody_waits)
+    in_process(child_nobody_waits, mode)
 
 
 @in_worker
@@ -180,9 +179,9 @@ def child_strangers(manager: AsyncioLoopManager) -> None:
     assert order == ["own", "function", "stranger"]
 
 
-def test_strangers_wait() -> None:
+def test_strangers_wait(mode: str) -> None:
     """A function's transaction gets nothing in between of tasks that it has not submitted."""
-    in_process(child_strangers)
+    in_process(child_strangers, mode)
 
 
 @in_worker
@@ -202,90 +201,75 @@ def child_other_ways(manager: AsyncioLoopManager) -> None:
     assert len(in_background(manager, function)) == 1
 
 
-def test_other_waits() -> None:
+def test_other_waits(mode: str) -> None:
     """So do the waits of a `SyncFuture`, and calls run on the thread as ever, openings too."""
-    in_process(child_other_ways)
+    in_process(child_other_ways, mode)
 
 
-def child_coroutine_submits(mode: str) -> None:  # noqa: C901 - the ways in which one can wait
+@in_worker
+def child_coroutine_submits(
+    manager: AsyncioLoopManager,
+) -> None:
     """The function calls coroutines that submit tasks, and wait for them or leave it to others."""
+    other = make()
 
-    def use() -> None:
-        manager, other = make(mode), make(mode)
+    async def waits() -> int:
+        return await asyncio.wrap_future(manager.submit_task(called_on()))
 
-        async def waits() -> int:
-            return await asyncio.wrap_future(manager.submit_task(called_on()))
+    async def waits_deep() -> int:
+        return await asyncio.wrap_future(manager.submit_task(waits()))
 
-        async def waits_deep() -> int:
-            return await asyncio.wrap_future(manager.submit_task(waits()))
+    async def leaves() -> concurrent.futures.Future[int]:
+        return manager.submit_task(called_on())
 
-        async def leaves() -> concurrent.futures.Future[int]:
-            return manager.submit_task(called_on())
+    async def leaves_branch() -> asyncio.Task[int]:
+        return asyncio.create_task(called_on())
 
-        async def leaves_branch() -> asyncio.Task[int]:
-            return asyncio.create_task(called_on())
+    async def wait_for(future: asyncio.Future[int] | concurrent.futures.Future[int]) -> int:
+        return await asyncio.wrap_future(future)
 
-        async def wait_for(future: asyncio.Future[int] | concurrent.futures.Future[int]) -> int:
-            return await asyncio.wrap_future(future)
+    async def yields() -> AsyncIterator[int]:
+        yield await waits()
+        yield await waits_deep()
 
-        async def yields() -> AsyncIterator[int]:
-            yield await waits()
-            yield await waits_deep()
+    @asynccontextmanager
+    async def opens() -> AsyncIterator[int]:
+        yield await waits()
+        await waits_deep()
 
-        @asynccontextmanager
-        async def opens() -> AsyncIterator[int]:
-            yield await waits()
-            await waits_deep()
+    async def called_on_after(future: concurrent.futures.Future[int]) -> int:
+        return await sync_to_async(future.result)(LIMIT)
 
-        async def called_on_after(future: concurrent.futures.Future[int]) -> int:
-            return await sync_to_async(future.result)(LIMIT)
+    def function() -> set[int]:
+        with manager.wrap_async_context_manager(opens()) as one:
+            pass
+        return {
+            ident(),
+            one,
+            async_to_sync(waits)(),
+            manager.run(waits_deep()),
+            manager.run(leaves()).result(LIMIT),
+            manager.run(wait_for(manager.run(leaves()))),
+            manager.run(wait_for(manager.run(leaves_branch()))),
+            manager.run(wait_for(manager.submit_task(called_on()))),
+            other.run(wait_for(manager.submit_task(called_on()))),
+            other.run(waits()),
+            other.run(called_on_after(manager.submit_task(called_on()))),
+            *manager.iterate(yields()),
+            *manager.iterate(yields(), prefetch=1),
+        }
 
-        def function() -> set[int]:
-            with manager.wrap_async_context_manager(opens()) as one:
-                pass
-            return {
-                ident(),
-                one,
-                async_to_sync(waits)(),
-                manager.run(waits_deep()),
-                manager.run(leaves()).result(LIMIT),
-                manager.run(wait_for(manager.run(leaves()))),
-                manager.run(wait_for(manager.run(leaves_branch()))),
-                manager.run(wait_for(manager.submit_task(called_on()))),
-                other.run(wait_for(manager.submit_task(called_on()))),
-                other.run(waits()),
-                other.run(called_on_after(manager.submit_task(called_on()))),
-                *manager.iterate(yields()),
-                *manager.iterate(yields(), prefetch=1),
-            }
-
-        assert len(in_background(manager, function)) == 1
-        manager.stop()
-        other.stop()
-
-    in_thread(use)
+    assert len(in_background(manager, function)) == 1
+    other.stop()
 
 
-@pytest.mark.parametrize("mode", MODES)
 def test_its_coroutine_waits_for_another_task(mode: str) -> None:
     """So does the wait for a coroutine that itself submits a task and awaits it."""
     in_process(child_coroutine_submits, mode)
 
 
-def test_cancelled_at_the_end_of_the_process() -> None:
-    """What was cancelled does not keep the others, which nobody will run, from being told so."""
-    executor = concurrent.futures.ThreadPoolExecutor(1)
-    calls = Calls(executor)
-    asked = [submit_to(executor, ident, calls) for _ in range(2)]
-    assert asked[0].cancel()
-    executor.shutdown()
-    calls.end()
-    with pytest.raises(RuntimeError, match="shutdown"):
-        asked[1].result(0)
-
-
 @in_worker
-def child_polls(manager: AsyncioLoopManager, kind: int) -> None:
+def child_polls(manager: AsyncioLoopManager) -> None:
     """The function looks again and again whether a task has ended."""
     held: list[int] = []
 
@@ -296,7 +280,7 @@ def child_polls(manager: AsyncioLoopManager, kind: int) -> None:
             await go.wait()
             return await called_on()
 
-        future = manager.submit_task(call(), return_sync_future=kind == 1)
+        future = manager.submit_task(call())
         for _ in range(20):
             with pytest.raises(TimeoutError):
                 future.result(0)
@@ -308,33 +292,6 @@ def child_polls(manager: AsyncioLoopManager, kind: int) -> None:
     assert held[0] < 20
 
 
-@pytest.mark.parametrize("kind", [0, 1])
-def test_polling(kind: int) -> None:
+def test_polling(mode: str) -> None:
     """A function that polls a future leaves nothing on it each time, and gets its outcome."""
-    in_process(child_polls, kind)
-
-
-def test_wait_inside_of_a_wait() -> None:
-    """What a destructor waits for meanwhile does not keep the outer wait from its end."""
-
-    class Outer(concurrent.futures.Future[None]):
-        looks = 0
-
-        def done(self) -> bool:
-            self.looks += 1
-            if self.looks != 2:  # the second is the last before it sleeps
-                return super().done()
-            calls.serve(inner, end_both)
-            return False
-
-    def end_both() -> float:
-        outer.set_result(None)
-        inner.set_result(None)
-        return LIMIT
-
-    calls = Calls(concurrent.futures.ThreadPoolExecutor(1))
-    outer = Outer()
-    inner: concurrent.futures.Future[None] = concurrent.futures.Future()
-    before = time.monotonic()
-    in_thread(calls.serve, outer, lambda: LIMIT / 2)
-    assert time.monotonic() - before < LIMIT / 2
+    in_process(child_polls, mode)

@@ -13,17 +13,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.async_to_sync.parts import SHORT, called_on, ident, stepped_by
+from tests.async_to_sync.parts import called_on, ident, keeper_only, stepped_by
 from tests.core.support import LIMIT, Endless, Stubborn, our_log, wait_until
-from wsgi_async import async_to_sync
-from wsgi_async.core.deadlines import deadline
+from wsgi_async import TaskCancelledError, async_to_sync
+from wsgi_async.core.base.deadlines import Deadline, request_deadline
+from wsgi_async.core.managers.manager import lifecycle_of
+
+SHORT = 0.05
+"""Seconds of a grace, where the test is about what comes after it."""
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from concurrent.futures import Future
 
     from tests.async_to_sync.conftest import Start
-    from tests.core.support import Worker
+    from tests.async_to_sync.parts import AnyWorker
 
 
 def cancel_soon(task: asyncio.Task[Any]) -> None:
@@ -45,9 +49,9 @@ def wait_for_turns(loop: asyncio.AbstractEventLoop) -> None:
     assert turned.wait(LIMIT)
 
 
-def test_function_is_not_interrupted(worker: Worker, start: Start, mode: str) -> None:
+def test_function_is_not_interrupted(worker: AnyWorker, start: Start, mode: str) -> None:
     """A coroutine that is cancelled while its sync function runs gets that; the function ends."""
-    start(mode)
+    start()
     ended: list[bool] = []
 
     async def call() -> bool:
@@ -63,9 +67,9 @@ def test_function_is_not_interrupted(worker: Worker, start: Start, mode: str) ->
     assert ended == [True]
 
 
-def test_cancelled_before_it_began(worker: Worker, start: Start, mode: str) -> None:
+def test_cancelled_before_it_began(worker: AnyWorker, start: Start, mode: str) -> None:
     """A sync function whose coroutine was cancelled before is not begun."""
-    start(mode)
+    start()
     began: list[int] = []
     cancelled = threading.Event()
 
@@ -88,9 +92,9 @@ def test_cancelled_before_it_began(worker: Worker, start: Start, mode: str) -> N
     assert began == [1]
 
 
-def test_inner_coroutine_is_cancelled(worker: Worker, start: Start, mode: str) -> None:
+def test_inner_coroutine_is_cancelled(worker: AnyWorker, start: Start, mode: str) -> None:
     """With a coroutine is cancelled what its sync function waits for; that can clean up first."""
-    loop = start(mode).get_event_loop()
+    loop = start().get_event_loop()
     order: list[str] = []
     endless = Endless()
 
@@ -117,9 +121,9 @@ def test_inner_coroutine_is_cancelled(worker: Worker, start: Start, mode: str) -
     assert order == ["function", "coroutine"]
 
 
-def test_run_ends_with_the_coroutine(worker: Worker, start: Start, mode: str) -> None:
+def test_run_ends_with_the_coroutine(worker: AnyWorker, start: Start, mode: str) -> None:
     """A timeout also ends what a sync function waits for by `run()`, at any depth."""
-    manager = start(mode)
+    manager = start()
     endless = Endless()
     ended: list[type[BaseException]] = []
 
@@ -136,15 +140,15 @@ def test_run_ends_with_the_coroutine(worker: Worker, start: Start, mode: str) ->
     with pytest.raises(TimeoutError):
         worker.call(manager.run, call(2), timeout=0.05)
     assert endless.cleaned.is_set()
-    assert ended == [asyncio.CancelledError] * 3
+    assert ended == [TaskCancelledError] * 3
     assert worker.call(manager.run, called_on()) == worker.thread.ident
 
 
 def test_a_timeout_after_sync_functions(
-    worker: Worker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
+    worker: AnyWorker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A coroutine that has called some, and resists, is left after its grace as any other."""
-    manager = start(mode, grace=0.05)
+    manager = start(grace=0.05)
     stubborn = Stubborn()
 
     async def call() -> str:
@@ -157,13 +161,13 @@ def test_a_timeout_after_sync_functions(
 
     worker.call(run)
     assert stubborn.refused.is_set()
-    assert caplog.text.count("call did not end within 0.05 s after it was cancelled") == 1
+    assert caplog.text.count("call did not end within 0.05 s after it was canceled") == 1
     stubborn.release()
 
 
-def test_a_timeout_that_is_not_reached(worker: Worker, start: Start, mode: str) -> None:
+def test_a_timeout_that_is_not_reached(worker: AnyWorker, start: Start, mode: str) -> None:
     """Nothing of the call stays behind until its time would have been over."""
-    manager = start(mode)
+    manager = start()
 
     class Page:
         pass
@@ -185,10 +189,10 @@ def test_a_timeout_that_is_not_reached(worker: Worker, start: Start, mode: str) 
 
 
 def test_run_in_another_thread_ends_with_the_coroutine(
-    worker: Worker, start: Start, mode: str
+    worker: AnyWorker, start: Start, mode: str
 ) -> None:
-    """Also where the sync function is in a pool's thread; the worker drives the next call."""
-    manager = start(mode)
+    """Also where the sync function is in a pool's thread; the next call is served as ever."""
+    manager = start()
     endless = Endless()
 
     async def call() -> None:
@@ -197,17 +201,16 @@ def test_run_in_another_thread_ends_with_the_coroutine(
     with pytest.raises(TimeoutError):
         worker.call(manager.run, call(), timeout=0.05)
     assert endless.cleaned.is_set()
-    if mode == "drives":
-        assert worker.call(manager.run, stepped_by()) == worker.thread.ident
+    assert worker.call(manager.run, called_on()) == worker.thread.ident
 
 
 def test_a_cancelled_call_is_no_error_in_the_log(
-    worker: Worker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
+    worker: AnyWorker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A sync function that ends by the cancellation of its coroutine leaves no traceback there."""
     gc.collect()  # asyncio logs what nobody has retrieved when it is collected
     caplog.clear()
-    start(mode)
+    start()
     endless = Endless()
 
     async def call() -> bool:
@@ -224,12 +227,12 @@ def test_a_cancelled_call_is_no_error_in_the_log(
 
 
 def test_a_deadline_is_no_error_in_the_log(
-    worker: Worker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
+    worker: AnyWorker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nor does one whose wait is over at the deadline, as its coroutine's is."""
     gc.collect()
     caplog.clear()
-    manager = start(mode)
+    manager = start()
 
     async def wait() -> None:
         time.sleep(0.1)  # the deadline of both calls is over now, and comes in the same turn
@@ -239,7 +242,7 @@ def test_a_deadline_is_no_error_in_the_log(
         await sync_to_async(lambda: manager.run(wait()))()
 
     def run() -> None:
-        deadline.set(time.monotonic() + 0.05)
+        request_deadline.set(Deadline(0.05))
         with pytest.raises(TimeoutError, match="deadline"):
             manager.run(call())
 
@@ -248,9 +251,9 @@ def test_a_deadline_is_no_error_in_the_log(
     assert "never retrieved" not in caplog.text
 
 
-def test_inner_coroutine_of_another_loop(worker: Worker, start: Start, mode: str) -> None:
+def test_inner_coroutine_of_another_loop(worker: AnyWorker, start: Start, mode: str) -> None:
     """What runs on a loop of its own ends by itself, and the cancelled coroutine is cancelled."""
-    start(mode, max_pause=0.02)
+    start()
     began, go = threading.Event(), threading.Event()
     ended: list[str] = []
 
@@ -272,9 +275,9 @@ def test_inner_coroutine_of_another_loop(worker: Worker, start: Start, mode: str
     assert ended == ["outer", "inner"]
 
 
-def test_cleanup_after_a_timeout(worker: Worker, start: Start, mode: str) -> None:
+def test_cleanup_after_a_timeout(worker: AnyWorker, start: Start, mode: str) -> None:
     """After a timeout, `finally` blocks may call sync functions on the calling thread."""
-    manager = start(mode)
+    manager = start()
     cleaned: list[int] = []
 
     async def work() -> None:
@@ -288,9 +291,9 @@ def test_cleanup_after_a_timeout(worker: Worker, start: Start, mode: str) -> Non
     assert cleaned == [worker.thread.ident]
 
 
-def test_timeout_among_sync_functions(worker: Worker, start: Start, mode: str) -> None:
+def test_timeout_among_sync_functions(worker: AnyWorker, start: Start, mode: str) -> None:
     """A timeout ends coroutines that do nothing but call sync functions, without an end."""
-    manager = start(mode)
+    manager = start()
     calls: list[int] = []
 
     def function() -> None:
@@ -311,7 +314,7 @@ def test_timeout_among_sync_functions(worker: Worker, start: Start, mode: str) -
     assert set(calls) == {worker.thread.ident}
 
 
-def test_timeout_among_a_streams_sync_functions(worker: Worker, start: Start) -> None:
+def test_timeout_among_a_streams_sync_functions(worker: AnyWorker, start: Start) -> None:
     """The request's deadline ends a stream that runs ahead and calls such functions."""
     manager = start()
     calls: list[int] = []
@@ -326,7 +329,7 @@ def test_timeout_among_a_streams_sync_functions(worker: Worker, start: Start) ->
         yield 1
 
     def call() -> None:
-        deadline.set(time.monotonic() + 0.05)
+        request_deadline.set(Deadline(0.05))
         with manager.iterate(items(), prefetch=1) as iterator:
             next(iterator)
 
@@ -335,9 +338,9 @@ def test_timeout_among_a_streams_sync_functions(worker: Worker, start: Start) ->
     assert len(calls) < 1000
 
 
-def test_timeout_in_a_sync_function(worker: Worker, start: Start, mode: str) -> None:
+def test_timeout_in_a_sync_function(worker: AnyWorker, start: Start, mode: str) -> None:
     """A timeout that is over while a sync function runs comes when that is over."""
-    manager = start(mode)
+    manager = start()
     ended: list[bool] = []
 
     def function() -> None:
@@ -354,47 +357,38 @@ def test_timeout_in_a_sync_function(worker: Worker, start: Start, mode: str) -> 
     assert worker.call(async_to_sync(called_on)) == worker.thread.ident
 
 
-@pytest.mark.parametrize("taken_over", [False, True])
+@keeper_only
 def test_timeout_when_the_loop_is_blocked_after_a_sync_function(
-    worker: Worker, start: Start, caplog: pytest.LogCaptureFixture, taken_over: bool
+    worker: AnyWorker, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A coroutine that blocks its loop does not hold the caller for long after the timeout."""
-    manager = start("drives" if taken_over else "keeper", grace=0.02, max_pause=SHORT)
-    driver = manager.driver()
+    manager = start(grace=0.02)
     over = threading.Event()
 
-    def function() -> None:
-        if taken_over:
-            wait_until(lambda: driver.baton.holder == driver.baton.keeper, "it is not taken over")
-
     async def block() -> None:
-        await sync_to_async(function)()
+        await called_on()
         over.wait(LIMIT)
 
     try:
         with pytest.raises(TimeoutError):
-            worker.call(lambda: manager.run(block(), timeout=2 * SHORT))
+            worker.call(lambda: manager.run(block(), timeout=0.1))
     finally:
         over.set()
     assert [line for line in our_log(caplog) if "goes on without its caller" in line]
 
 
-@pytest.mark.parametrize("taken_over", [False, True])
 def test_cleanup_while_the_caller_gives_up(
-    worker: Worker, start: Start, caplog: pytest.LogCaptureFixture, taken_over: bool
+    worker: AnyWorker, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A coroutine that the loop has cancelled is not cancelled again in its cleanup."""
-    manager = start("drives" if taken_over else "keeper", grace=SHORT, max_pause=SHORT)
-    driver = manager.driver()
+    """A coroutine that the loop has canceled is not canceled again in its cleanup."""
+    manager = start(grace=SHORT)
+    runner = lifecycle_of(manager).runner
+    assert runner is not None
     cleaned: list[bool] = []
 
-    def function() -> None:
-        if taken_over:
-            wait_until(lambda: driver.baton.holder == driver.baton.keeper, "it is not taken over")
-
     async def call() -> None:
-        await sync_to_async(function)()
-        driver.grace = LIMIT  # for the cleanup; the caller has asked already, when it gives up
+        await called_on()
+        runner.live.grace = LIMIT  # for the cleanup; the caller has asked already when it gives up
         try:
             await asyncio.get_running_loop().create_future()
         finally:
@@ -407,9 +401,9 @@ def test_cleanup_while_the_caller_gives_up(
     assert not [line for line in our_log(caplog) if "goes on without its caller" in line]
 
 
-def test_deadline(worker: Worker, start: Start, mode: str) -> None:
+def test_deadline(worker: AnyWorker, start: Start, mode: str) -> None:
     """The request's deadline holds at any depth, and nothing is begun after it."""
-    start(mode)
+    start()
     begun: list[int] = []
     endless = Endless()
 
@@ -424,7 +418,7 @@ def test_deadline(worker: Worker, start: Start, mode: str) -> None:
         await sync_to_async(async_to_sync(inner))()
 
     def call() -> None:
-        deadline.set(time.monotonic() + 0.08)
+        request_deadline.set(Deadline(0.08))
         with pytest.raises(TimeoutError, match="deadline"):
             async_to_sync(outer)()
         with pytest.raises(TimeoutError, match="deadline"):
@@ -437,10 +431,10 @@ def test_deadline(worker: Worker, start: Start, mode: str) -> None:
 
 @pytest.mark.parametrize("prefetch", [0, 1])
 def test_close_a_stream_in_the_middle(
-    worker: Worker, start: Start, mode: str, prefetch: int
+    worker: AnyWorker, start: Start, mode: str, prefetch: int
 ) -> None:
     """A stream that another thread closes while its sync function runs ends, cleaned up."""
-    manager = start(mode)
+    manager = start()
     began, go, cleaned = threading.Event(), threading.Event(), threading.Event()
 
     def function() -> None:
@@ -471,9 +465,9 @@ def test_close_a_stream_in_the_middle(
     assert error is None or isinstance(error, asyncio.CancelledError)
 
 
-def test_task_of_a_group_fails(worker: Worker, start: Start, mode: str) -> None:
+def test_task_of_a_group_fails(worker: AnyWorker, start: Start, mode: str) -> None:
     """A failing branch cancels the one with the sync function; the next call is as ever."""
-    start(mode)
+    start()
 
     async def fail() -> None:
         raise KeyError
@@ -487,4 +481,4 @@ def test_task_of_a_group_fails(worker: Worker, start: Start, mode: str) -> None:
     for _ in range(3):
         with pytest.raises(ExceptionGroup):
             worker.call(async_to_sync(group))
-    assert (worker.call(async_to_sync(stepped_by)) == worker.thread.ident) == (mode == "drives")
+    assert (worker.call(async_to_sync(stepped_by)) == worker.thread.ident) == (mode == "resident")

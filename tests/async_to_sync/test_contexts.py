@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.async_to_sync.conftest import Start
-    from tests.core.support import Worker
+    from tests.async_to_sync.parts import AnyWorker
 
 variable: contextvars.ContextVar[Any] = contextvars.ContextVar("variable", default=None)
 local = Local()
@@ -49,9 +49,9 @@ def sensitive(request: pytest.FixtureRequest) -> bool:
     return value
 
 
-def test_both_ways(worker: Worker, start: Start, mode: str, sensitive: bool) -> None:
+def test_both_ways(worker: AnyWorker, start: Start, mode: str, sensitive: bool) -> None:
     """What one layer sets the next one sees, down and up again."""
-    start(mode)
+    start()
 
     async def outer() -> list[Any]:
         seen = [get()]
@@ -77,9 +77,9 @@ def test_both_ways(worker: Worker, start: Start, mode: str, sensitive: bool) -> 
     assert seen == [[(1, 1), [(2, 2), (3, 3), (4, 4)], (5, 5)], (6, 6)]
 
 
-def test_separate_branches(worker: Worker, start: Start, mode: str) -> None:
+def test_separate_branches(worker: AnyWorker, start: Start, mode: str) -> None:
     """Branches that run side by side do not see each other's values, nor does the caller."""
-    start(mode)
+    start()
 
     async def branch(number: int) -> bool:
         await sync_to_async(put)(number)
@@ -98,9 +98,9 @@ def test_separate_branches(worker: Worker, start: Start, mode: str) -> None:
     assert seen == [[True] * 10, ("view", "view")]
 
 
-def test_requests_are_apart(worker: Worker, start: Start, mode: str) -> None:
+def test_requests_are_apart(worker: AnyWorker, start: Start, mode: str) -> None:
     """What one context has set the next one on the same thread does not see."""
-    start(mode)
+    start()
 
     async def both(value: int) -> Any:
         return await sync_to_async(put)(value)
@@ -110,9 +110,9 @@ def test_requests_are_apart(worker: Worker, start: Start, mode: str) -> None:
         assert worker.call(run, async_to_sync(both), 1) == (None, None)
 
 
-def test_after_an_error(worker: Worker, start: Start, mode: str) -> None:
+def test_after_an_error(worker: AnyWorker, start: Start, mode: str) -> None:
     """What was set before an error is seen by who handles it."""
-    start(mode)
+    start()
 
     async def fail() -> None:
         await sync_to_async(put)(1)
@@ -126,9 +126,9 @@ def test_after_an_error(worker: Worker, start: Start, mode: str) -> None:
     assert worker.call(contextvars.copy_context().run, view) == (1, 1)
 
 
-def test_thread_critical(worker: Worker, start: Start, mode: str) -> None:
+def test_thread_critical(worker: AnyWorker, start: Start, mode: str) -> None:
     """A `thread_critical` one (a database connection) is the calling thread's, not the loop's."""
-    start(mode)
+    start()
 
     def look() -> Any:
         return getattr(critical, "value", None)
@@ -146,9 +146,9 @@ def test_thread_critical(worker: Worker, start: Start, mode: str) -> None:
     assert worker.call(view) == [None, 1, None, 2]
 
 
-def test_thread_local(worker: Worker, start: Start, mode: str) -> None:
+def test_thread_local(worker: AnyWorker, start: Start, mode: str) -> None:
     """So is a `threading.local`."""
-    start(mode)
+    start()
     mine = threading.local()
 
     async def coroutine() -> Any:
@@ -161,9 +161,9 @@ def test_thread_local(worker: Worker, start: Start, mode: str) -> None:
     assert worker.call(view) == 3
 
 
-def test_stream(worker: Worker, start: Start, mode: str) -> None:
+def test_stream(worker: AnyWorker, start: Start, mode: str) -> None:
     """A stream's sync functions see what its generator has set, and the generator theirs."""
-    manager = start(mode)
+    manager = start()
 
     async def items() -> AsyncIterator[Any]:
         for number in range(1, 4):
@@ -177,9 +177,9 @@ def test_stream(worker: Worker, start: Start, mode: str) -> None:
     assert seen == [((n - 1, n - 1), (n, n)) for n in range(1, 4)] + [(0, 0)]
 
 
-def test_explicit_context(worker: Worker, start: Start, mode: str) -> None:
+def test_explicit_context(worker: AnyWorker, start: Start, mode: str) -> None:
     """With `run(context=)` both layers work in that context."""
-    manager = start(mode)
+    manager = start()
 
     async def coroutine() -> Any:
         return await sync_to_async(put)(2)
@@ -195,9 +195,9 @@ def test_explicit_context(worker: Worker, start: Start, mode: str) -> None:
     assert seen == [(1, 1), (0, 0), 2, (2, 2)]
 
 
-def test_context_of_the_sync_function(worker: Worker, start: Start, mode: str) -> None:
+def test_context_of_the_sync_function(worker: AnyWorker, start: Start, mode: str) -> None:
     """With `sync_to_async(context=)` the function works in that one."""
-    start(mode)
+    start()
 
     async def coroutine() -> Any:
         context = contextvars.copy_context()
@@ -207,9 +207,9 @@ def test_context_of_the_sync_function(worker: Worker, start: Start, mode: str) -
     assert worker.call(contextvars.copy_context().run, async_to_sync(coroutine)) == ("given", None)
 
 
-def test_from_a_third_thread(worker: Worker, start: Start, mode: str) -> None:
+def test_from_a_third_thread(worker: AnyWorker, start: Start, mode: str) -> None:
     """A coroutine that a pool's thread calls back sees that thread's values, and it its own."""
-    start(mode)
+    start()
 
     def elsewhere() -> Any:
         put(2)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from asgiref.sync import sync_to_async
 
-from tests.core.support import LIMIT, in_process, in_thread, say
-from wsgi_async import AsyncioLoopManager
+from tests.async_to_sync.parts import make, on_thread
+from tests.core.support import LIMIT, in_process, say
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,20 +29,19 @@ async def reading() -> AsyncIterator[asyncio.Queue[int]]:
     await task
 
 
-def child() -> None:
+def child(mode: str) -> None:
     """A thread waits for what such a task reads."""
 
     def use() -> None:
-        manager = AsyncioLoopManager()
-        manager.start()
+        manager = make()
         with manager.wrap_async_context_manager(reading()) as read:
             assert manager.run(read.get(), timeout=LIMIT) != threading.get_ident()
         manager.stop()
 
-    in_thread(use)
+    on_thread(mode, use)
     say("read")
 
 
-def test_a_task_reads_for_a_thread_that_waits_for_it() -> None:
+def test_a_task_reads_for_a_thread_that_waits_for_it(mode: str) -> None:
     """Its sync function runs elsewhere: the thread is in another call, and would block itself."""
-    assert in_process(child) == "read\n"
+    assert in_process(child, mode) == "read\n"

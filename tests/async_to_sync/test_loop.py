@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.async_to_sync.parts import called_on, ident, own_loop, running_loop, stepped_by
+from tests.async_to_sync.parts import (
+    called_on,
+    ident,
+    make,
+    on_thread,
+    own_loop,
+    running_loop,
+    stepped_by,
+)
 from tests.core.support import LIMIT, Worker, give, in_process, in_thread, wait_until
 from wsgi_async import (
     AsyncioLoopManager,
@@ -24,9 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tests.async_to_sync.conftest import Start
+    from tests.async_to_sync.parts import AnyWorker
 
 
-def test_made_on_first_use(worker: Worker) -> None:
+def test_made_on_first_use(worker: AnyWorker) -> None:
     """The first call makes the thread's loop, and the next ones find it, open and the same."""
     get_loop = async_to_sync(own_loop)
     loop = worker.call(get_loop)
@@ -36,24 +45,26 @@ def test_made_on_first_use(worker: Worker) -> None:
     assert manager.get_event_loop() is loop
 
 
-def test_each_thread_has_its_own(worker: Worker) -> None:
+def test_each_thread_has_its_own(worker: AnyWorker) -> None:
     """Two threads never share a loop."""
     with Worker() as second:
         assert worker.call(async_to_sync(own_loop)) is not second.call(async_to_sync(own_loop))
 
 
-def test_ends_with_the_thread() -> None:
+def test_ends_with_the_thread(mode: str) -> None:
     """The loop is closed when its thread has ended."""
-    loop = in_thread(async_to_sync(own_loop))
+    loop = on_thread(mode, async_to_sync(own_loop))
     wait_until(loop.is_closed, "the loop is not closed")
 
 
-def test_on_the_calling_thread(worker: Worker) -> None:
-    """A coroutine runs in the thread that calls it, with no hop."""
-    assert worker.call(async_to_sync(stepped_by)) == worker.thread.ident
+def test_on_one_thread(worker: AnyWorker, mode: str) -> None:
+    """Every coroutine runs on the loop's one thread: the calling one where the loop lives there."""
+    first, second = worker.call(async_to_sync(stepped_by)), worker.call(async_to_sync(stepped_by))
+    assert first == second
+    assert (first == worker.thread.ident) == (mode == "resident")
 
 
-def test_background_task_survives(worker: Worker) -> None:
+def test_background_task_survives(worker: AnyWorker) -> None:
     """What a call leaves on the loop goes on after it, and the next call can await it."""
 
     async def begin() -> asyncio.Task[int]:
@@ -66,30 +77,30 @@ def test_background_task_survives(worker: Worker) -> None:
     assert worker.call(async_to_sync(end), task) == 5
 
 
-def test_not_inherited() -> None:
-    """A thread does not use the loop of the thread that has started it."""
+def test_inherited(mode: str) -> None:
+    """A thread uses the loop of the thread that has started it, unless that lives on it."""
 
     def parent() -> tuple[object, object]:
         loop = async_to_sync(own_loop)()
         return loop, in_thread(async_to_sync(own_loop))
 
-    mine, childs = in_thread(parent)
-    assert mine is not childs
+    mine, childs = on_thread(mode, parent)
+    assert (mine is childs) == (mode == "keeper")
 
 
-def test_the_threads_own_manager(worker: Worker, start: Start) -> None:
+def test_the_threads_own_manager(worker: AnyWorker, start: Start) -> None:
     """A manager that the thread has already is used; it is not another loop."""
     manager = start()
     assert worker.call(async_to_sync(own_loop)) is manager.get_event_loop()
 
 
-def test_made_and_not_started(worker: Worker) -> None:
+def test_made_and_not_started(worker: AnyWorker) -> None:
     """A manager that the thread has made and not started is started, rather than displaced."""
     manager = worker.call(get_or_create_loop_manager)
     assert worker.call(async_to_sync(own_loop)) is manager.get_event_loop()
 
 
-def test_after_stop(worker: Worker, start: Start) -> None:
+def test_after_stop(worker: AnyWorker, start: Start) -> None:
     """When the manager has been stopped, the next call has a new loop."""
     manager = start()
     loop = worker.call(async_to_sync(own_loop))
@@ -148,10 +159,8 @@ def test_the_requests_shared_one() -> None:
 
 def child_main_thread(loop: str) -> None:
     """In a main thread."""
-    from tests.async_to_sync.parts import make
-
     if loop == "uvloop":
-        make("drives", loop)
+        make(loop)
     first = async_to_sync(own_loop)()
     assert first is async_to_sync(own_loop)()
     assert type(first).__module__.startswith(loop)
@@ -160,15 +169,13 @@ def child_main_thread(loop: str) -> None:
 
 
 def test_main_thread(loop: str) -> None:
-    """In the main thread, whose keeper drives, sync functions run in the main thread."""
+    """In the main thread, beside which the loop lives, sync functions run in the main thread."""
     in_process(child_main_thread, "asyncio" if loop == "asyncio" else "uvloop")
 
 
 def child_fork(loop: str) -> None:
     """Forks between two calls, and in a sync function that a coroutine has called."""
-    from tests.async_to_sync.parts import make
-
-    make("keeper", loop)
+    make(loop)
     parents = async_to_sync(own_loop)()
 
     def check() -> None:
@@ -206,9 +213,9 @@ def test_after_a_fork(loop: str) -> None:
     in_process(child_fork, loop)
 
 
-def test_force_new_loop(worker: Worker, start: Start, mode: str) -> None:
+def test_force_new_loop(worker: AnyWorker, start: Start, mode: str) -> None:
     """With `force_new_loop` each call has a loop that is closed after it."""
-    own = start(mode).get_event_loop()
+    own = start().get_event_loop()
     fresh = async_to_sync(own_loop, force_new_loop=True)
 
     async def inside() -> list[Any]:
@@ -225,7 +232,7 @@ def test_force_new_loop(worker: Worker, start: Start, mode: str) -> None:
     assert worker.call(on_new) == worker.thread.ident
 
 
-def test_in_a_running_loop(worker: Worker, start: Start) -> None:
+def test_in_a_running_loop(worker: AnyWorker, start: Start) -> None:
     """In a coroutine it says at once that the function is to be awaited; nothing is begun."""
     start()
     begun: list[int] = []
@@ -243,9 +250,9 @@ def test_in_a_running_loop(worker: Worker, start: Start) -> None:
     assert begun == []
 
 
-def test_back_to_our_loop(worker: Worker, start: Start, mode: str) -> None:
+def test_back_to_our_loop(worker: AnyWorker, start: Start, mode: str) -> None:
     """Sync code that a coroutine calls goes back to that coroutine's loop, from any thread."""
-    loop = start(mode).get_event_loop()
+    loop = start().get_event_loop()
 
     async def outside() -> Any:
         return await sync_to_async(async_to_sync(own_loop), thread_sensitive=False)()
@@ -255,17 +262,6 @@ def test_back_to_our_loop(worker: Worker, start: Start, mode: str) -> None:
 
     assert worker.call(async_to_sync(inside)) is loop
     assert worker.call(async_to_sync(outside)) is loop
-
-
-def test_calling_back_is_no_sharing(worker: Worker, start: Start) -> None:
-    """After a call back from another thread, the worker still drives its loop itself."""
-    start()
-
-    async def outside() -> Any:
-        return await sync_to_async(async_to_sync(stepped_by), thread_sensitive=False)()
-
-    assert worker.call(async_to_sync(outside)) == worker.thread.ident
-    assert worker.call(async_to_sync(stepped_by)) == worker.thread.ident
 
 
 def test_back_to_a_foreign_loop() -> None:
@@ -311,9 +307,9 @@ def test_foreign_loop_is_forgotten() -> None:
         assert seen is second
 
 
-def test_asyncio_run_in_a_sync_function(worker: Worker, start: Start, mode: str) -> None:
+def test_asyncio_run_in_a_sync_function(worker: AnyWorker, start: Start, mode: str) -> None:
     """A sync function may run a loop of its own, and `sync_to_async` works there."""
-    start(mode)
+    start()
 
     def function() -> tuple[Any, int]:
         return asyncio.run(own_loop()), asyncio.run(called_on())

@@ -12,7 +12,14 @@ import asgiref.local
 import pytest
 from asgiref.sync import AsyncToSync, ThreadSensitiveContext, sync_to_async
 
-from tests.async_to_sync.parts import called_on, ident, running_loop, stepped_by
+from tests.async_to_sync.parts import (
+    called_on,
+    ident,
+    make,
+    resident_only,
+    running_loop,
+    stepped_by,
+)
 from tests.core.support import LIMIT, Worker, give, reached
 from wsgi_async import async_to_sync, loop_resource
 
@@ -20,12 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.async_to_sync.conftest import Start
+    from tests.async_to_sync.parts import AnyWorker
     from wsgi_async import AsyncioLoopManager
 
 
-def test_on_the_calling_thread(worker: Worker, start: Start, mode: str) -> None:
+def test_on_the_calling_thread(worker: AnyWorker, start: Start, mode: str) -> None:
     """A sync function runs on the thread that called the coroutine, with no running loop."""
-    manager = start(mode)
+    manager = start()
 
     async def look() -> tuple[object, int, int]:
         return await sync_to_async(running_loop)(), await called_on(), ident()
@@ -36,11 +44,11 @@ def test_on_the_calling_thread(worker: Worker, start: Start, mode: str) -> None:
         worker.call(lambda: manager.run(look())),
     ):
         assert (running, thread) == (None, mine)
-        assert (stepper == mine) == (mode == "drives")
+        assert (stepper == mine) == (mode == "resident")
 
 
-def test_while_the_keeper_drives(worker: Worker, start: Start) -> None:
-    """It is the calling thread too while a background task makes the keeper drive."""
+def test_while_a_background_task_runs(worker: AnyWorker, start: Start, mode: str) -> None:
+    """It is the calling thread, and each coroutine on the loop's, beside a background task too."""
     manager = start()
     began, release = threading.Event(), asyncio.Event()
 
@@ -55,13 +63,13 @@ def test_while_the_keeper_drives(worker: Worker, start: Start) -> None:
         return ident(), await called_on()
 
     stepper, caller = worker.call(async_to_sync(look))
-    assert stepper != caller
+    assert (stepper == caller) == (mode == "resident")
     assert caller == worker.thread.ident
     manager.get_event_loop().call_soon_threadsafe(release.set)
     future.result(LIMIT)
 
 
-def test_in_an_except_block(worker: Worker, start: Start) -> None:
+def test_in_an_except_block(worker: AnyWorker, start: Start) -> None:
     """And while the caller is handling an exception."""
     start()
 
@@ -74,17 +82,17 @@ def test_in_an_except_block(worker: Worker, start: Start) -> None:
     assert worker.call(handle) == worker.thread.ident
 
 
-def test_from_a_second_thread(worker: Worker, start: Start, mode: str) -> None:
+def test_from_a_second_thread(worker: AnyWorker, start: Start, mode: str) -> None:
     """A second thread that runs a coroutine on the manager has its own functions called there."""
-    manager = start(mode)
+    manager = start()
     with Worker() as second:
         assert second.call(lambda: manager.run(called_on())) == second.thread.ident
     assert worker.call(lambda: manager.run(called_on())) == worker.thread.ident
 
 
-def test_not_thread_sensitive(worker: Worker, start: Start, mode: str) -> None:
+def test_not_thread_sensitive(worker: AnyWorker, start: Start, mode: str) -> None:
     """With `thread_sensitive=False` it runs elsewhere, and several run at a time."""
-    start(mode)
+    start()
     together = threading.Barrier(2)
 
     def meet() -> int:
@@ -98,9 +106,9 @@ def test_not_thread_sensitive(worker: Worker, start: Start, mode: str) -> None:
     assert worker.thread.ident not in worker.call(async_to_sync(both))
 
 
-def test_gather(worker: Worker, start: Start, mode: str) -> None:
+def test_gather(worker: AnyWorker, start: Start, mode: str) -> None:
     """Several beside an await: all run on the calling thread, one at a time, in order."""
-    start(mode)
+    start()
     order: list[Any] = []
 
     def function(number: int) -> int:
@@ -120,9 +128,9 @@ def test_gather(worker: Worker, start: Start, mode: str) -> None:
     assert order == [(number, worker.thread.ident) for number in range(20)]
 
 
-def test_ends_before_its_function(worker: Worker, start: Start, mode: str) -> None:
+def test_ends_before_its_function(worker: AnyWorker, start: Start, mode: str) -> None:
     """A coroutine may end while its sync function drives the loop: the call ends with both."""
-    start(mode)
+    start()
     order: list[str] = []
 
     async def inner(ended: asyncio.Event) -> None:
@@ -150,9 +158,9 @@ def test_ends_before_its_function(worker: Worker, start: Start, mode: str) -> No
 
 
 @pytest.mark.parametrize("way", ["async_to_sync", "run", "mixed"])
-def test_depth(worker: Worker, start: Start, mode: str, way: str) -> None:
+def test_depth(worker: AnyWorker, start: Start, mode: str, way: str) -> None:
     """Sync code in coroutines in sync code, twenty deep: all sync code is on one thread."""
-    manager = start(mode)
+    manager = start()
     threads: list[int] = []
 
     def sync(left: int) -> int:
@@ -171,9 +179,9 @@ def test_depth(worker: Worker, start: Start, mode: str, way: str) -> None:
     assert threads == [worker.thread.ident] * 21
 
 
-def test_waits_in_a_sync_function(worker: Worker, start: Start, mode: str) -> None:
+def test_waits_in_a_sync_function(worker: AnyWorker, start: Start, mode: str) -> None:
     """Each of a manager's calls that waits works in a sync function that a coroutine called."""
-    manager = start(mode)
+    manager = start()
     opened: list[int] = []
 
     @loop_resource
@@ -189,7 +197,7 @@ def test_waits_in_a_sync_function(worker: Worker, start: Start, mode: str) -> No
         return [
             manager.run(called_on()),
             manager.submit_task(give(2), return_sync_future=True).result(LIMIT),
-            manager.submit_task(give(3)).result(LIMIT) if mode == "keeper" else 3,
+            manager.submit_task(give(3)).result(LIMIT),
             list(manager.iterate(items())),
             resource.get(),
         ]
@@ -202,9 +210,9 @@ def test_waits_in_a_sync_function(worker: Worker, start: Start, mode: str) -> No
     assert opened == [1]
 
 
-def test_a_resource_that_a_sync_function_waits_for(worker: Worker, start: Start, mode: str) -> None:
+def test_a_resource_that_a_sync_function_waits_for(worker: AnyWorker, start: Start, mode: str) -> None:
     """Its opening does not wait for the thread that waits for it, nor for anybody else's."""
-    manager = start(mode)
+    manager = start()
 
     @loop_resource
     async def resource() -> AsyncIterator[int]:
@@ -217,9 +225,9 @@ def test_a_resource_that_a_sync_function_waits_for(worker: Worker, start: Start,
     assert threads[0] == threads[1]
 
 
-def test_left_behind(worker: Worker, start: Start, mode: str) -> None:
+def test_left_behind(worker: AnyWorker, start: Start, mode: str) -> None:
     """A task that outlives its call gets its sync functions run all the same, elsewhere."""
-    manager = start(mode)
+    manager = start()
     go = asyncio.Event()
 
     async def later() -> int:
@@ -238,9 +246,9 @@ def test_left_behind(worker: Worker, start: Start, mode: str) -> None:
     assert worker.call(async_to_sync(end), task) != worker.thread.ident
 
 
-def test_left_behind_inside(worker: Worker, start: Start, mode: str) -> None:
+def test_left_behind_inside(worker: AnyWorker, start: Start, mode: str) -> None:
     """One that outlives an inner call is served by the outer one's thread."""
-    start(mode)
+    start()
     tasks: list[asyncio.Task[int]] = []
     go = asyncio.Event()
 
@@ -259,9 +267,9 @@ def test_left_behind_inside(worker: Worker, start: Start, mode: str) -> None:
     assert worker.call(async_to_sync(outer)) == worker.thread.ident
 
 
-def test_asked_for_in_the_last_moment(worker: Worker, start: Start, mode: str) -> None:
+def test_asked_for_in_the_last_moment(worker: AnyWorker, start: Start, mode: str) -> None:
     """What a task asks for in the very turn in which the call ends is run, and answered."""
-    start(mode)
+    start()
     ran: list[int] = []
 
     async def begin() -> asyncio.Task[None]:
@@ -277,9 +285,9 @@ def test_asked_for_in_the_last_moment(worker: Worker, start: Start, mode: str) -
     assert ran == [1]
 
 
-def test_background_task(worker: Worker, start: Start, mode: str) -> None:
+def test_background_task(worker: AnyWorker, start: Start, mode: str) -> None:
     """A submitted task may call sync functions, also while nobody waits, and nested."""
-    manager = start(mode)
+    manager = start()
 
     async def background() -> tuple[int, int]:
         first = await called_on()
@@ -298,10 +306,10 @@ def test_background_task(worker: Worker, start: Start, mode: str) -> None:
 
 @pytest.mark.parametrize("sync_future", [True, False])
 def test_submitted_and_waited_for(
-    worker: Worker, start: Start, mode: str, sync_future: bool
+    worker: AnyWorker, start: Start, mode: str, sync_future: bool
 ) -> None:
     """A sync function waits for a submitted task whose sync function runs elsewhere, at once."""
-    manager = start(mode, max_pause=2 * LIMIT)
+    manager = start()
 
     def function() -> int:
         future = manager.submit_task(called_on(), return_sync_future=sync_future)
@@ -316,10 +324,10 @@ def test_submitted_and_waited_for(
 
 @pytest.mark.parametrize("sync_future", [True, False])
 def test_submitted_and_not_waited_out(
-    worker: Worker, start: Start, mode: str, sync_future: bool
+    worker: AnyWorker, start: Start, mode: str, sync_future: bool
 ) -> None:
     """A sync function may give up waiting for a submitted task, which goes on."""
-    manager = start(mode, max_pause=2 * LIMIT)
+    manager = start()
     go = asyncio.Event()
 
     def function() -> Any:
@@ -339,9 +347,9 @@ def test_submitted_and_not_waited_out(
     assert worker.call(async_to_sync(call))
 
 
-def test_thread_sensitive_context(worker: Worker, start: Start, mode: str) -> None:
+def test_thread_sensitive_context(worker: AnyWorker, start: Start, mode: str) -> None:
     """As with asgiref's, the calling thread comes before a `ThreadSensitiveContext`."""
-    start(mode)
+    start()
 
     async def call() -> int:
         async with ThreadSensitiveContext():
@@ -350,9 +358,9 @@ def test_thread_sensitive_context(worker: Worker, start: Start, mode: str) -> No
     assert worker.call(async_to_sync(call)) == worker.thread.ident
 
 
-def test_thread_sensitive_context_with_executor(worker: Worker, start: Start, mode: str) -> None:
+def test_thread_sensitive_context_with_executor(worker: AnyWorker, start: Start, mode: str) -> None:
     """But not before one with an executor of its own, nor is that lost by a nested call."""
-    start(mode)
+    start()
 
     async def call(pool: ThreadPoolExecutor) -> list[int]:
         async with ThreadSensitiveContext(executor=pool):
@@ -382,7 +390,7 @@ class InPlace:
 
 @pytest.mark.parametrize("kind", [asgiref.local.Local, InPlace])
 def test_what_asgiref_had_there(
-    worker: Worker, start: Start, monkeypatch: pytest.MonkeyPatch, kind: type
+    worker: AnyWorker, start: Start, monkeypatch: pytest.MonkeyPatch, kind: type
 ) -> None:
     """An executor of asgiref's own has to stand back during a call, and only so long."""
     start()
@@ -404,7 +412,7 @@ def test_what_asgiref_had_there(
 
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_a_stream_that_is_a_managers_first_call(
-    worker: Worker, start: Start, prefetch: int
+    worker: AnyWorker, start: Start, prefetch: int
 ) -> None:
     """Whatever comes first on a loop, its sync functions run on the calling thread."""
     manager = start()
@@ -417,9 +425,9 @@ def test_a_stream_that_is_a_managers_first_call(
     assert threads == [worker.thread.ident] * 3
 
 
-def test_streams(worker: Worker, start: Start, mode: str) -> None:
+def test_streams(worker: AnyWorker, start: Start, mode: str) -> None:
     """An async generator's sync functions run on the thread that iterates."""
-    manager = start(mode)
+    manager = start()
     closed: list[int] = []
 
     async def items() -> AsyncIterator[int]:
@@ -442,11 +450,11 @@ def test_streams(worker: Worker, start: Start, mode: str) -> None:
     assert closed == [mine] * 4
 
 
-def test_context_manager(worker: Worker, start: Start, mode: str) -> None:
+def test_context_manager(worker: AnyWorker, start: Start, mode: str) -> None:
     """A context manager's enter and exit have their sync functions run by the `with` thread."""
     from contextlib import asynccontextmanager
 
-    manager = start(mode)
+    manager = start()
     exits: list[int] = []
 
     @asynccontextmanager
@@ -464,13 +472,11 @@ def test_context_manager(worker: Worker, start: Start, mode: str) -> None:
     assert exits == [mine]
 
 
-def test_manager_of_another_thread(worker: Worker, start: Start, mode: str) -> None:
+def test_manager_of_another_thread(worker: AnyWorker, start: Start, mode: str) -> None:
     """Inside one manager's call another's may be made; each serves its own caller."""
-    start(mode)
+    start()
     with Worker() as second:
-        from tests.async_to_sync.parts import make
-
-        theirs: AsyncioLoopManager = second.call(make, mode)
+        theirs: AsyncioLoopManager = second.call(make)
 
         def function() -> tuple[int, int]:
             return theirs.run(called_on()), async_to_sync(called_on)()
@@ -484,10 +490,10 @@ def test_manager_of_another_thread(worker: Worker, start: Start, mode: str) -> N
         theirs.stop(LIMIT)
 
 
-def test_other_branches_get_going_first(worker: Worker, start: Start) -> None:
+@resident_only
+def test_other_branches_get_going_first(worker: AnyWorker, start: Start) -> None:
     """A request that is made beside a query is under way before the query holds up the loop."""
-    loop = start("drives").get_event_loop()
-    if not isinstance(loop, asyncio.SelectorEventLoop):
+    if not isinstance(start().get_event_loop(), asyncio.SelectorEventLoop):
         pytest.skip("another loop cannot tell when nothing is ready, and is left at once")
     sent = threading.Event()
 

@@ -16,6 +16,7 @@ from benchmarks import (
     contenders,
     converting,
     events,
+    failures,
     requests,
     resource,
     streams,
@@ -159,6 +160,11 @@ def test_every_item_comes_through(source: streams.Source) -> None:
 
     with pytest.raises(RuntimeError, match="39 of 40 items"):
         streams.streamed(lose, source, 40)()
+
+
+def test_failures() -> None:
+    """A coroutine that raises is measured beside one that returns."""
+    check(failures.beside_idle_tasks(TINY), {"returns", "raises"}, values=2)
 
 
 def test_resource() -> None:

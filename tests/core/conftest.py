@@ -1,16 +1,18 @@
-"""What the core's tests share: a manager on either loop, and a look at what they leave behind."""
+"""What the core's tests share: a manager on either loop and runner, and a look at what is left."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import importlib.util
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.core import support
 from tests.core.support import LIMIT, Worker
 from wsgi_async import AsyncioLoopManager
 
@@ -60,6 +62,27 @@ def loop_factory(request: pytest.FixtureRequest) -> LoopFactory | None:
     return uvloop.new_event_loop
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test on both runners where the manager of its own thread is used, or it asks for it."""
+    asked = "runner" in inspect.signature(metafunc.function).parameters
+    if "runner" in metafunc.fixturenames and (
+        asked or getattr(metafunc.function, "on_both_runners", False)
+    ):
+        metafunc.parametrize("runner", ["keeper", "resident"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def runner(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What runs the loop of a manager that the test's own thread makes.
+
+    A "keeper", or, as that thread is one of a `LoopThreadPoolExecutor`, the thread itself: the
+    loop is "resident" there.
+    """
+    support.runner = getattr(request, "param", "keeper")
+    yield support.runner
+    support.runner = "keeper"
+
+
 @pytest.fixture
 def make_manager(loop_factory: LoopFactory | None) -> Iterator[MakeManager]:
     """Makes a started manager for the calling thread; it is stopped after the test."""
@@ -79,5 +102,5 @@ def make_manager(loop_factory: LoopFactory | None) -> Iterator[MakeManager]:
 @pytest.fixture
 def worker() -> Iterator[Worker]:
     """A worker thread, which ends with the test."""
-    with Worker() as one:
+    with Worker(resident=support.runner == "resident") as one:
         yield one

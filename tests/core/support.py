@@ -6,6 +6,7 @@ import asyncio
 import concurrent.futures
 import faulthandler
 import functools
+import inspect
 import logging
 import os
 import queue
@@ -21,6 +22,8 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 import pytest
 
 import wsgi_async
+from wsgi_async import LoopThreadPoolExecutor, SyncFuture
+from wsgi_async.core.runners.resident import current_seat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,17 +42,18 @@ _PATH = [str(Path(wsgi_async.__file__).parents[1]), str(Path(__file__).parents[2
 
 
 class Worker:
-    """A thread that runs what it is given, as a WSGI server's do. Lives until `end()`."""
+    """A thread that runs what it is given, as a WSGI server's do. Lives until `end()`.
 
-    def __init__(self, name: str = "worker") -> None:
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self.thread = threading.Thread(target=self._serve, name=name, daemon=True)
-        self.thread.start()
+    Args:
+        name: The thread's name.
+        resident: It is a thread of a `LoopThreadPoolExecutor`: the first manager that it starts
+            lives on it, and its loop turns when the thread has nothing else to do.
+    """
 
-    def _serve(self) -> None:
-        while (call := self._calls.get()) is not None:
-            call()
-            del call  # keeps nothing of it alive while it waits for the next
+    def __init__(self, name: str = "worker", *, resident: bool = False) -> None:
+        thread = _PoolThread if resident else _PlainThread
+        self._thread: _PlainThread | _PoolThread = thread(name)
+        self.thread = self._thread.thread
 
     def begin(
         self, fn: Callable[..., T], *args: Any, **kwargs: Any
@@ -66,7 +70,7 @@ class Worker:
             finally:
                 del fn, args, kwargs
 
-        self._calls.put(call)
+        self._thread.put(call)
         return future
 
     def call(self, fn: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -75,10 +79,8 @@ class Worker:
 
     def end(self) -> None:
         """Let the thread end when it has done what it was given, and wait for it."""
-        self._calls.put(None)
-        self.thread.join(LIMIT)
-        if self.thread.is_alive():
-            fail_with_stacks(f"{self.thread.name} did not end")
+        self._thread.put(None)
+        ended(self.thread)
 
     def __enter__(self) -> Worker:
         return self
@@ -92,14 +94,43 @@ class Worker:
         if error is None:
             self.end()
         else:
-            self._calls.put(None)  # the error says more than a thread that hangs because of it
+            self._thread.put(None)  # the error says more than a thread that hangs because of it
+
+
+class _PlainThread:
+    """A thread that waits for its calls at a queue."""
+
+    def __init__(self, name: str) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self.thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self.thread.start()
+        self.put = self._calls.put
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call()
+            del call  # keeps nothing of it alive while it waits for the next
+
+
+class _PoolThread:
+    """The one thread of a pool, which waits for its calls in the loop that lives on it."""
+
+    def __init__(self, name: str) -> None:
+        self._pool = LoopThreadPoolExecutor(1, name, own_managers=False)
+        self.thread = self._pool.submit(threading.current_thread).result(LIMIT)
+
+    def put(self, call: Callable[[], None] | None) -> None:
+        if call is None:
+            self._pool.shutdown(wait=False)
+        else:
+            self._pool.submit(call)
 
 
 def outcome(future: concurrent.futures.Future[T]) -> T:
     """What a future returns or raises; fails, with all stacks, where it would hang."""
-    done, _ = concurrent.futures.wait([future], LIMIT)
-    if not done:
-        fail_with_stacks("it hangs")
+    if not _loop_lives_here():
+        concurrent.futures.wait([future], LIMIT)
+    wait_until(future.done, "it hangs")
     return future.result()
 
 
@@ -129,8 +160,28 @@ def with_the_ident_of(ended: int, fn: Callable[[], T]) -> T:
     pytest.skip("the system does not reuse idents")
 
 
+runner = "keeper"
+"""What runs the manager of a test's own thread; the fixture of this name sets it."""
+
+
 def on_worker(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a test in a thread of its own, as a view: in the main thread nobody drives."""
+    """Run a test in a thread of its own, as a view.
+
+    A test with `make_manager` runs twice, as the fixture `runner` has it: in a plain thread, whose
+    manager has a keeper, and in one that its manager's loop lives on.
+    """
+
+    @functools.wraps(test)
+    def run(**fixtures: Any) -> None:
+        with Worker("view", resident=runner == "resident") as worker:
+            worker.call(test, **fixtures)
+
+    run.__dict__["on_both_runners"] = "make_manager" in inspect.signature(test).parameters
+    return run
+
+
+def on_plain_worker(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a test in a plain thread of its own, once: it is about keepers alone."""
 
     @functools.wraps(test)
     def run(**fixtures: Any) -> None:
@@ -141,24 +192,44 @@ def on_worker(test: Callable[..., None]) -> Callable[..., None]:
 
 def reached(event: threading.Event) -> None:
     """Wait for an event that has to come."""
-    if not event.wait(LIMIT):
-        fail_with_stacks("the event did not come")
+    if not _loop_lives_here():
+        event.wait(LIMIT)
+    wait_until(event.is_set, "the event did not come")
 
 
 def ended(thread: threading.Thread) -> bool:
     """Wait for a thread that has to end."""
-    thread.join(LIMIT)
-    return not thread.is_alive()
+    if not _loop_lives_here():
+        thread.join(LIMIT)
+    wait_until(lambda: not thread.is_alive(), f"{thread.name} did not end")
+    return True
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Look at a condition that nothing announces until it holds."""
-    tick = threading.Event()
+    """Look at a condition that nothing announces until it holds.
+
+    A loop that lives on this thread goes on meanwhile.
+    """
+    future: SyncFuture[None] = SyncFuture()
+    wait: Callable[[float], object] = future.wait if _loop_lives_here() else threading.Event().wait
     deadline = time.monotonic() + LIMIT
     while not condition():
         if time.monotonic() > deadline:
             fail_with_stacks(what)
-        tick.wait(0.005)
+        wait(0.005)
+
+
+def _loop_lives_here() -> bool:
+    """Whether this thread would keep its own loop from turning if it blocked."""
+    seat = current_seat()
+    return seat is not None and seat.runner is not None and _running_loop() is None
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def our_log(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> list[str]:

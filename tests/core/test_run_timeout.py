@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     Way = Callable[[AsyncioLoopManager], None]
 
 
-def drives(manager: AsyncioLoopManager) -> None:
-    """Nothing is in flight: the caller drives."""
+def alone(manager: AsyncioLoopManager) -> None:
+    """Nothing else is on the loop."""
 
 
-def hops(manager: AsyncioLoopManager) -> None:
-    """A task is in flight: the keeper drives, and the caller waits."""
+def beside_a_task(manager: AsyncioLoopManager) -> None:
+    """The loop has other work in flight."""
     busy = Endless()
     manager.submit_task(busy.wait())
     reached(busy.began)
 
 
-both = pytest.mark.parametrize("way", [drives, hops])
+both = pytest.mark.parametrize("way", [alone, beside_a_task])
 
 
 @both

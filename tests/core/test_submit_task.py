@@ -11,33 +11,45 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.core.support import Endless, Worker, give, in_thread, on_worker, outcome, reached, throw
+from tests.core.support import (
+    LIMIT,
+    Endless,
+    Worker,
+    give,
+    in_thread,
+    on_worker,
+    outcome,
+    reached,
+    throw,
+)
 from wsgi_async import SyncFuture
 
 if TYPE_CHECKING:
     from tests.core.conftest import MakeManager
 
-both = pytest.mark.parametrize("sync_future", [False, True], ids=["Future", "SyncFuture"])
-
-
 @on_worker
-def test_the_kinds_of_future(make_manager: MakeManager) -> None:
-    """By default a `concurrent.futures.Future`, on request a `SyncFuture`."""
+def test_there_is_one_kind_of_future(make_manager: MakeManager) -> None:
+    """Whatever `return_sync_future` is, it is a `SyncFuture`, and a `concurrent.futures.Future`."""
     manager = make_manager()
-    assert isinstance(manager.submit_task(give(1)), concurrent.futures.Future)
-    assert isinstance(manager.submit_task(give(1), True), SyncFuture)
-    assert isinstance(manager.submit_task(give(1), return_sync_future=True), SyncFuture)
+    futures = [
+        manager.submit_task(give(1)),
+        manager.submit_task(give(1), False),
+        manager.submit_task(give(1), True),
+        manager.submit_task(give(1), return_sync_future=True),
+    ]
+    assert {type(future) for future in futures} == {SyncFuture}
+    assert isinstance(futures[0], concurrent.futures.Future)
+    assert [future.result() for future in futures] == [1] * 4
 
 
-@both
 @on_worker
-def test_result_and_exception(make_manager: MakeManager, sync_future: bool) -> None:
+def test_result_and_exception(make_manager: MakeManager) -> None:
     """The future has what the coroutine returned or raised."""
     manager = make_manager()
     error = LookupError("no such page")
-    good = manager.submit_task(give("page"), return_sync_future=sync_future)
+    good = manager.submit_task(give("page"))
     assert (good.result(), good.exception()) == ("page", None)
-    bad = manager.submit_task(throw(error), return_sync_future=sync_future)
+    bad = manager.submit_task(throw(error))
     with pytest.raises(LookupError) as caught:
         bad.result()
     assert caught.value is error
@@ -45,37 +57,40 @@ def test_result_and_exception(make_manager: MakeManager, sync_future: bool) -> N
 
 
 @on_worker
-def test_it_starts_at_once(make_manager: MakeManager) -> None:
-    """A task begins with nobody waiting for it, however long the linger."""
-    manager = make_manager(linger=3600)
-    manager.run(give("leaves the loop lingering"))
+def test_it_starts_by_itself(make_manager: MakeManager) -> None:
+    """A task begins with nobody waiting for it.
+
+    On a keeper that is at once; on a resident thread, as soon as that waits for anything.
+    """
+    manager = make_manager()
     task = Endless()
     manager.submit_task(task.wait())
     reached(task.began)
 
 
 @on_worker
-def test_with_a_sync_future_it_starts_within_the_linger(make_manager: MakeManager) -> None:
-    """If no waiter comes to start it, it begins all the same, soon."""
+def test_a_resident_loop_stands_still_while_its_thread_computes(
+    make_manager: MakeManager, runner: str
+) -> None:
+    """A keeper takes a task up while the submitter goes on; a resident thread has to wait first."""
     manager = make_manager()
-    manager.run(give("leaves the loop lingering"))
     task = Endless()
-    manager.submit_task(task.wait(), return_sync_future=True)
+    manager.submit_task(task.wait())
+    began = task.began.wait(LIMIT if runner == "keeper" else 0.05)  # blocks this thread
+    assert began == (runner == "keeper")
     reached(task.began)
 
 
-@both
 @on_worker
-def test_it_returns_at_once(make_manager: MakeManager, sync_future: bool) -> None:
+def test_it_returns_at_once(make_manager: MakeManager) -> None:
     """The caller goes on while the task has no end in sight."""
     task = Endless()
-    future = make_manager().submit_task(task.wait(), return_sync_future=sync_future)
+    future = make_manager().submit_task(task.wait())
     assert not future.done()
 
 
-@both
 @on_worker
-def test_from_within_a_coroutine(make_manager: MakeManager, sync_future: bool) -> None:
+def test_from_within_a_coroutine(make_manager: MakeManager) -> None:
     """Async code may submit to its own manager; the task is then stepped beside it."""
     manager = make_manager()
     met = asyncio.Event()
@@ -84,29 +99,27 @@ def test_from_within_a_coroutine(make_manager: MakeManager, sync_future: bool) -
         met.set()
         return "met"
 
-    async def meet() -> concurrent.futures.Future[str] | SyncFuture[str]:
-        future = manager.submit_task(partner(), return_sync_future=sync_future)
+    async def meet() -> SyncFuture[str]:
+        future = manager.submit_task(partner())
         await met.wait()
         return future
 
     assert manager.run(meet(), timeout=10).result() == "met"
 
 
-@both
 @on_worker
-def test_from_any_thread(make_manager: MakeManager, sync_future: bool) -> None:
+def test_from_any_thread(make_manager: MakeManager) -> None:
     """A thread that does not own the manager may submit to it, and wait."""
     manager = make_manager()
 
     def stranger() -> str:
-        return manager.submit_task(give("page"), return_sync_future=sync_future).result()
+        return manager.submit_task(give("page")).result()
 
     assert in_thread(stranger) == "page"
 
 
-@both
 @on_worker
-def test_it_outlives_the_call(make_manager: MakeManager, sync_future: bool) -> None:
+def test_it_outlives_the_call(make_manager: MakeManager) -> None:
     """Nothing but the manager holds the task, and it still comes to its end."""
     manager = make_manager()
     begun, done = threading.Event(), threading.Event()
@@ -119,7 +132,7 @@ def test_it_outlives_the_call(make_manager: MakeManager, sync_future: bool) -> N
         await go.wait()
         done.set()
 
-    manager.submit_task(work(), return_sync_future=sync_future)
+    manager.submit_task(work())
     reached(begun)
     gc.collect()
     reached(done)
@@ -149,70 +162,7 @@ def test_a_task_that_only_the_manager_holds(make_manager: MakeManager) -> None:
 
 
 @on_worker
-def test_works_with_concurrent_futures(make_manager: MakeManager) -> None:
-    """`wait` and `as_completed` take the futures, beside an executor's."""
-    manager = make_manager()
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        futures = [manager.submit_task(give(1)), manager.submit_task(give(2)), pool.submit(int, 3)]
-        done, left = concurrent.futures.wait(futures, 20)
-        assert (len(done), len(left)) == (3, 0)
-        values = {future.result() for future in concurrent.futures.as_completed(futures, 20)}
-    assert values == {1, 2, 3}
-
-
-@on_worker
-def test_wait_sees_a_failure_and_a_cancellation(make_manager: MakeManager) -> None:
-    """`wait` returns for the first failure, and counts a cancelled task as done."""
-    manager = make_manager()
-    endless, other = manager.submit_task(Endless().wait()), manager.submit_task(Endless().wait())
-    bad = manager.submit_task(throw(LookupError()))
-    done, _ = concurrent.futures.wait(
-        [endless, other, bad], 20, return_when=concurrent.futures.FIRST_EXCEPTION
-    )
-    assert done == {bad}
-    assert isinstance(bad.exception(), LookupError)
-    assert endless.cancel()
-    done, left = concurrent.futures.wait(
-        [endless, other], 20, return_when=concurrent.futures.FIRST_COMPLETED
-    )
-    assert (done, left) == ({endless}, {other})
-
-
-@on_worker
-def test_works_with_wrap_future(make_manager: MakeManager) -> None:
-    """Another loop can await the future, and cancel it."""
-    manager = make_manager()
-    endless = Endless()
-
-    async def elsewhere() -> str:
-        waiting = asyncio.wrap_future(manager.submit_task(endless.wait()))
-        await asyncio.to_thread(reached, endless.began)
-        waiting.cancel()
-        with pytest.raises(LookupError):
-            await asyncio.wrap_future(manager.submit_task(throw(LookupError())))
-        return await asyncio.wrap_future(manager.submit_task(give("page")))
-
-    assert asyncio.run(elsewhere()) == "page"
-    reached(endless.cleaned)
-
-
-@on_worker
-def test_cancel_of_a_future(make_manager: MakeManager) -> None:
-    """Cancelling a default future counts at once, and the coroutine cleans up."""
-    manager = make_manager()
-    endless = Endless()
-    future = manager.submit_task(endless.wait())
-    reached(endless.began)
-    assert future.cancel()
-    assert future.cancelled()
-    assert future.done()
-    reached(endless.cleaned)
-    with pytest.raises(concurrent.futures.CancelledError):
-        future.result()
-
-
-@on_worker
-def test_cancel_of_a_sync_future(make_manager: MakeManager) -> None:
+def test_cancel_asks(make_manager: MakeManager) -> None:
     """`cancel()` asks; `cancelled()` is true once the coroutine has cleaned up."""
     manager = make_manager()
     endless = Endless()
@@ -247,19 +197,18 @@ def test_a_coroutine_that_declines_its_cancellation(make_manager: MakeManager) -
     assert not future.cancelled()
 
 
-@both
 @on_worker
-def test_cancel_before_the_first_step(make_manager: MakeManager, sync_future: bool) -> None:
-    """A task that was cancelled before it began does not begin, and is closed without a warning."""
+def test_cancel_before_the_first_step(make_manager: MakeManager) -> None:
+    """A task that was canceled before it began does not begin, and is closed without a warning."""
     manager = make_manager()
     began = threading.Event()
 
     async def work() -> None:
         began.set()
 
-    async def submit_and_cancel() -> concurrent.futures.Future[None] | SyncFuture[None]:
+    async def submit_and_cancel() -> SyncFuture[None]:
         # The loop stands still here, so the task cannot begin between the two.
-        future = manager.submit_task(work(), return_sync_future=sync_future)
+        future = manager.submit_task(work())
         assert future.cancel()
         return future
 
@@ -271,15 +220,14 @@ def test_cancel_before_the_first_step(make_manager: MakeManager, sync_future: bo
     assert future.cancelled()
 
 
-@both
 @on_worker
-def test_many_at_once(make_manager: MakeManager, sync_future: bool) -> None:
+def test_many_at_once(make_manager: MakeManager) -> None:
     """Of many tasks from several threads each brings its own result."""
     manager = make_manager()
 
     def submit(first: int) -> list[int]:
         futures = [
-            manager.submit_task(give(number), return_sync_future=sync_future)
+            manager.submit_task(give(number))
             for number in range(first, first + 200)
         ]
         return [future.result() for future in futures]
@@ -309,7 +257,7 @@ def test_nothing_keeps_an_error(make_manager: MakeManager) -> None:
             manager.submit_task(fail()).result()
         except Broken as error:
             seen = weakref.ref(error)
-        manager.run(give(1))  # the keeper has let go of it by then
+        manager.run(give(1))  # a keeper has let go of it by then
         assert seen() is None
     finally:
         gc.enable()

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Worker, in_thread, our_log, outcome
+from tests.core.support import Worker, in_thread, on_worker, our_log, outcome, throw
 from wsgi_async import SyncFuture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from tests.core.conftest import MakeManager
 
     Future = SyncFuture[Any] | concurrent.futures.Future[Any]
     Make = Callable[[], Future]
@@ -81,7 +83,7 @@ def test_a_base_exception(make: Make, error: BaseException) -> None:
 
 
 def test_a_cancellation(make: Make) -> None:
-    """A future filled by hand is cancelled at once; a second `cancel()` agrees."""
+    """A future filled by hand is canceled at once; a second `cancel()` agrees."""
     future = make()
     assert future.cancel()
     assert (future.done(), future.cancelled()) == (True, True)
@@ -272,6 +274,15 @@ def test_repr() -> None:
     futures[3].cancel()
     words = ["pending", "finished", "LookupError", "cancelled"]
     assert [word in repr(future) for word, future in zip(words, futures, strict=True)] == [True] * 4
+
+
+@on_worker
+def test_repr_of_a_task(make_manager: MakeManager) -> None:
+    """And whose outcome it is."""
+    future = make_manager().submit_task(throw(LookupError()))
+    assert "pending of throw" in repr(future)
+    future.exception()
+    assert "raised LookupError of throw" in repr(future)
 
 
 def test_filled_by_hand_is_never_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -10,17 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Endless, give, on_worker, reached, throw
+from tests.core.support import Endless, Worker, give, on_worker, outcome, reached, throw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.core.conftest import MakeManager
     from wsgi_async import SyncFuture
-
-    AnyFuture = concurrent.futures.Future[Any] | SyncFuture[Any]
-
-both = pytest.mark.parametrize("sync_future", [False, True], ids=["Future", "SyncFuture"])
 
 
 def finish(manager: Any) -> None:
@@ -34,14 +30,13 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
-@both
 @on_worker
 def test_is_logged_once_with_its_traceback(
-    make_manager: MakeManager, sync_future: bool, caplog: pytest.LogCaptureFixture
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A background task that fails unseen leaves its traceback in the log, one time."""
     manager = make_manager()
-    manager.submit_task(throw(LookupError("lost")), return_sync_future=sync_future)
+    manager.submit_task(throw(LookupError("lost")))
     finish(manager)
     manager.stop()
     gc.collect()
@@ -52,14 +47,13 @@ def test_is_logged_once_with_its_traceback(
     assert record.name.startswith("wsgi_async")
 
 
-@both
 @on_worker
 def test_of_a_future_that_is_held_and_dropped(
-    make_manager: MakeManager, sync_future: bool, caplog: pytest.LogCaptureFixture
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A future that somebody held, and let go of without a look, is logged like any other."""
     manager = make_manager()
-    future = manager.submit_task(throw(LookupError("lost")), return_sync_future=sync_future)
+    future = manager.submit_task(throw(LookupError("lost")))
     while not future.done():
         manager.run(asyncio.sleep(0))
     assert errors(caplog) == []
@@ -68,33 +62,31 @@ def test_of_a_future_that_is_held_and_dropped(
     assert len(errors(caplog)) == 1
 
 
-def _result(future: AnyFuture) -> None:
+def _result(future: SyncFuture[Any]) -> None:
     with pytest.raises(LookupError):
         future.result(20)
 
 
-def _exception(future: AnyFuture) -> None:
+def _exception(future: SyncFuture[Any]) -> None:
     assert isinstance(future.exception(20), LookupError)
 
 
-def _callback(future: AnyFuture) -> None:
+def _callback(future: SyncFuture[Any]) -> None:
     seen: concurrent.futures.Future[Any] = concurrent.futures.Future()
     future.add_done_callback(lambda done: seen.set_result(done.exception()))
-    assert isinstance(seen.result(20), LookupError)
+    assert isinstance(outcome(seen), LookupError)
 
 
 @pytest.mark.parametrize("look", [_result, _exception, _callback])
-@both
 @on_worker
 def test_one_that_was_seen_is_never_logged(
     make_manager: MakeManager,
-    sync_future: bool,
-    look: Callable[[AnyFuture], None],
+    look: Callable[[SyncFuture[Any]], None],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Whoever has had the exception, however he asked for it, does not find it in the log too."""
     manager = make_manager()
-    future = manager.submit_task(throw(LookupError("seen")), return_sync_future=sync_future)
+    future = manager.submit_task(throw(LookupError("seen")))
     look(future)
     del future
     finish(manager)
@@ -105,28 +97,28 @@ def test_one_that_was_seen_is_never_logged(
 def test_one_that_another_loop_awaited(
     make_manager: MakeManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Awaiting the future in another loop counts as having seen it."""
+    """Awaiting the future on another thread's loop counts as having seen it."""
     manager = make_manager()
 
     async def elsewhere() -> None:
         with pytest.raises(LookupError):
             await asyncio.wrap_future(manager.submit_task(throw(LookupError("seen"))))
 
-    asyncio.run(elsewhere())
+    with Worker() as other:
+        outcome(other.begin(asyncio.run, elsewhere()))
     finish(manager)
     assert errors(caplog) == []
 
 
-@both
 @on_worker
 def test_results_and_cancellations_are_not_logged(
-    make_manager: MakeManager, sync_future: bool, caplog: pytest.LogCaptureFixture
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A task that ends well, or is cancelled, is nobody's error."""
     manager = make_manager()
-    manager.submit_task(give(1), return_sync_future=sync_future)
+    manager.submit_task(give(1))
     endless = Endless()
-    future = manager.submit_task(endless.wait(), return_sync_future=sync_future)
+    future = manager.submit_task(endless.wait())
     reached(endless.began)
     future.cancel()
     del future
@@ -134,15 +126,14 @@ def test_results_and_cancellations_are_not_logged(
     assert errors(caplog) == []
 
 
-@both
 @on_worker
 def test_a_stop_is_not_an_error(
-    make_manager: MakeManager, sync_future: bool, caplog: pytest.LogCaptureFixture
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Background tasks that `stop()` ends do not fill the log."""
     manager = make_manager()
     endless = Endless()
-    manager.submit_task(endless.wait(), return_sync_future=sync_future)
+    manager.submit_task(endless.wait())
     reached(endless.began)
     manager.stop()
     gc.collect()
@@ -150,10 +141,9 @@ def test_a_stop_is_not_an_error(
     assert errors(caplog) == []
 
 
-@both
 @on_worker
 def test_an_error_during_a_stop_is_logged(
-    make_manager: MakeManager, sync_future: bool, caplog: pytest.LogCaptureFixture
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A task whose cleanup fails when it is stopped says so in the log."""
     manager = make_manager()
@@ -165,7 +155,7 @@ def test_an_error_during_a_stop_is_logged(
         finally:
             raise LookupError("in the cleanup")
 
-    manager.submit_task(fails(), return_sync_future=sync_future)
+    manager.submit_task(fails())
     reached(endless.began)
     manager.stop()
     gc.collect()
@@ -173,17 +163,15 @@ def test_an_error_during_a_stop_is_logged(
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
-@both
 @on_worker
 def test_system_exit_of_a_task_that_nobody_waits_for(
     make_manager: MakeManager,
-    sync_future: bool,
     kind: type[BaseException],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A background task's SystemExit ends neither the keeper nor the loop, and is in the log."""
     manager = make_manager()
-    manager.submit_task(throw(kind()), return_sync_future=sync_future)
+    manager.submit_task(throw(kind()))
     finish(manager)
     assert manager.run(give("lives on")) == "lives on"
     assert [record.exc_info and record.exc_info[0] for record in errors(caplog)] == [kind]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import itertools
 import linecache
 import sys
@@ -106,11 +107,10 @@ def interrupt_at(line: int, manager: AsyncioLoopManager, wait: Callable[..., Non
 
 
 def main() -> None:
-    import uvloop
-
     loop, way = sys.argv[1:]
     wait = {"run": run, "result": result, "timeout": run_out_of_time}[way]
-    manager = make(None, loop_factory=uvloop.new_event_loop if loop == "uvloop" else None)
+    factory = importlib.import_module("uvloop").new_event_loop if loop == "uvloop" else None
+    manager = make(None, loop_factory=factory)
     lines = next(n for n in itertools.count(1) if not interrupt_at(n, manager, wait))
     manager.stop(LIMIT)
     print(lines)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import importlib
 import random
 import sys
 import threading
@@ -111,10 +112,8 @@ class Target:
     """A manager and what is known of it."""
 
     def __init__(self, owner: Worker, loop: str, drive: str, *, stops: bool) -> None:
-        import uvloop
-
         self.seam = SpySeam()
-        factory = uvloop.new_event_loop if loop == "uvloop" else None
+        factory = importlib.import_module("uvloop").new_event_loop if loop == "uvloop" else None
         linger = 0.001
         self.manager = owner.call(
             make, self.seam, loop_factory=factory, drive=drive, linger=linger, grace=LIMIT

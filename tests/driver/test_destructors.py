@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.core.conftest import needs_uvloop
 from tests.driver.encounters import Encounter, at_every_line
 from tests.driver.parts import FAR, LIMIT, Door, Worker, child, started, steps, value
 
@@ -157,8 +158,7 @@ def test_a_destructor_may_submit_work_while_its_thread_holds_the_mutex(
 
 
 COLLECTING = """
-import asyncio, gc, sys, threading
-import uvloop
+import asyncio, gc, importlib, sys, threading
 from wsgi_async import AsyncioLoopManager
 
 class Garbage:
@@ -197,9 +197,8 @@ def calls(manager):
 made, futures, begun, ended = [], [], [], []
 factory, drive = sys.argv[1], sys.argv[2]
 def main():
-    manager = AsyncioLoopManager(
-        loop_factory=uvloop.new_event_loop if factory == "uvloop" else None, drive=drive
-    )
+    made_by = importlib.import_module("uvloop").new_event_loop if factory == "uvloop" else None
+    manager = AsyncioLoopManager(loop_factory=made_by, drive=drive)
     manager.start()
     gc.set_threshold(1)
     calls(manager)
@@ -220,7 +219,7 @@ thread.join()
 
 @pytest.mark.slow
 @pytest.mark.parametrize("drive", ["auto", "keeper", "caller"])
-@pytest.mark.parametrize("loop", ["ours", "uvloop"])
+@pytest.mark.parametrize("loop", ["ours", pytest.param("uvloop", marks=needs_uvloop)])
 def test_a_collector_that_runs_all_the_time_hangs_nobody(loop: str, drive: str) -> None:
     """With a collection at every chance, calls, destructors and generators come to their ends."""
     assert child(COLLECTING, loop, drive) == "done\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.core.conftest import needs_uvloop
 from tests.driver.parts import child
 
 MAIN = "from tests.driver.stress import main; main()"
@@ -12,7 +13,7 @@ MAIN = "from tests.driver.stress import main; main()"
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1])
 @pytest.mark.parametrize("drive", ["auto", "keeper", "caller"])
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("loop", ["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
 def test_whatever_threads_do_at_once_each_gets_its_outcome(
     loop: str, drive: str, seed: int
 ) -> None:

@@ -10,8 +10,11 @@ the tests do with the blocks around them::
     <!-- output -->         the next block is all that the program above has printed
     <!-- file: app.py -->   the next block is not run, but put into the page's folder; with a plus
                             before the name it is added to the file
-    <!-- pytest: 2 -->      the next block is a file of so many tests, which pass
+    <!-- pytest: 2 -->      the next block is a file of so many tests, which pass; with a name after
+                            the number, the site shows that
+    <!-- named: app.py -->  the site shows this as the next block's file
     <!-- not run: why -->   the next block is not run
+    <!-- figures: what -->  here comes what has not been measured yet
 """
 
 from __future__ import annotations
@@ -153,7 +156,7 @@ class Run:
             with Path(name.lstrip("+")).open("a" if name.startswith("+") else "w") as file:
                 file.write(block.source)
         elif before is not None and word == "pytest":
-            run_tests(block, before.argument)
+            run_tests(block, before.argument.split()[0])
         elif word == "output":
             self._program.compare(block)
         elif block.word == "python" and word != "not run":

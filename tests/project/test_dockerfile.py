@@ -46,7 +46,7 @@ def ignored(checkout: Path) -> Ignored:
 def test_is_multi_stage_and_slim(stages: list[Stage]) -> None:
     """The image holds what runs, not what builds, on a slim base of one supported Python."""
     assert len(stages) == 2
-    assert {stage.base for stage in stages} == {"python:3.13-slim"}
+    assert {stage.base for stage in stages} == {"python:3.15-slim"}
 
 
 def test_uses_known_instructions_only(stages: list[Stage]) -> None:
@@ -102,7 +102,7 @@ def test_sends_no_secrets_and_no_leftovers(ignored: Ignored) -> None:
     for path in (
         ".git/config",
         ".venv/bin/python",
-        "example_app/__pycache__/app.cpython-313.pyc",
+        "example_app/__pycache__/app.cpython-315.pyc",
         "example_app/board.db",
         "instance/status_board.sqlite3",
         "tests/conftest.py",

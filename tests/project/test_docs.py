@@ -23,19 +23,22 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.project
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted(ROOT.glob("docs/*.md"))
+PAGES = sorted(ROOT.glob("docs/**/*.md"))
 WITH_PYTHON = [
     page for page in PAGES if any(block.word == "python" for block in blocks(page.read_text()))
 ]
 LIMIT = 60.0
 
-COMMENTS = {"check", "continues", "output", "file", "pytest", "not run"}
+COMMENTS = {"check", "continues", "output", "file", "figures", "named", "pytest", "not run"}
 NOT_RUN = 3
 """At most so many blocks may not run."""
 
+WORDS = 1500
+"""At most so many in a page, but for reference."""
 
-def page_ids(path: Path) -> str:
-    return path.stem
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT / "docs").with_suffix("").as_posix()
 
 
 def all_blocks() -> Iterator[tuple[Path, Block]]:
@@ -48,7 +51,7 @@ def in_language(*names: str) -> list[tuple[Path, Block]]:
     return [(path, block) for path, block in all_blocks() if block.word in names]
 
 
-@pytest.mark.parametrize("page", WITH_PYTHON, ids=page_ids)
+@pytest.mark.parametrize("page", WITH_PYTHON, ids=name_of)
 def test_examples_run(page: Path, tmp_path: Path) -> None:
     """Each block of Python in a page works as pasted, without a warning."""
     where = [str(Path(wsgi_async.__file__).parents[1]), str(ROOT), os.environ.get("PYTHONPATH")]
@@ -71,7 +74,7 @@ def test_blocks_are_of_known_kinds() -> None:
         r"\{(figures|scenarios|upstream|include|literalinclude|toctree|eval-rst|note|warning|image)\}.*"
     )
     odd = [
-        f"{path.name}:{block.line} {block.word}"
+        f"{name_of(path)}:{block.line} {block.word}"
         for path, block in all_blocks()
         if block.word not in known and not directives.fullmatch(block.word)
     ]
@@ -80,7 +83,9 @@ def test_blocks_are_of_known_kinds() -> None:
 
 def test_few_blocks_are_not_run() -> None:
     """What is not run says why, and there is little of it."""
-    found = [(path.name, block.argument) for path, block in all_blocks() if block.word == "not run"]
+    found = [
+        (name_of(path), block.argument) for path, block in all_blocks() if block.word == "not run"
+    ]
     assert [name for name, why in found if not why] == []
     assert len(found) <= NOT_RUN
 
@@ -93,7 +98,7 @@ def test_shell_blocks_can_be_parsed() -> None:
         done = subprocess.run(
             ["bash", "-n"], input=block.source, capture_output=True, text=True, check=False
         )
-        assert (done.returncode, done.stderr) == (0, ""), f"{path.name}:{block.line}"
+        assert (done.returncode, done.stderr) == (0, ""), f"{name_of(path)}:{block.line}"
 
 
 def test_configuration_blocks_can_be_parsed() -> None:
@@ -105,7 +110,17 @@ def test_configuration_blocks_can_be_parsed() -> None:
             else:
                 configparser.ConfigParser(strict=False).read_string(block.source)
         except (tomllib.TOMLDecodeError, configparser.Error) as error:
-            pytest.fail(f"{path.name}:{block.line}: {error}")
+            pytest.fail(f"{name_of(path)}:{block.line}: {error}")
+
+
+def test_pages_are_short() -> None:
+    """A page that explains something can be read in one sitting."""
+    long = {name_of(path): len(without_comments(path).split()) for path in PAGES}
+    assert {name: words for name, words in long.items() if words > WORDS} == {}
+
+
+def without_comments(path: Path) -> str:
+    return re.sub(r"^<!--.*?-->$", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
 def test_make_commands_exist() -> None:

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
@@ -24,6 +25,10 @@ pytestmark = [
     pytest.mark.project,
     pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed"),
 ]
+
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+STAMP = f".made-{platform.python_version()}" + "t" * FREE_THREADED
 
 
 @pytest.fixture
@@ -41,7 +46,7 @@ def venv(tmp_path: Path) -> Path:
     python = folder / "bin" / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
-    (folder / f".made-{platform.python_version()}").touch()
+    (folder / STAMP).touch()
     for extra in ("example", "test", "check", "bench", "docs"):
         (folder / f".extra-{extra}").touch()
     return folder
@@ -139,17 +144,67 @@ def test_changed_dependencies_are_installed(
     checkout: Path, environment: dict[str, str], venv: Path
 ) -> None:
     """After an edit of pyproject.toml the next `make test` installs again."""
-    for stamp in (f".made-{platform.python_version()}", ".extra-test"):
+    for stamp in (STAMP, ".extra-test"):
         os.utime(venv / stamp, (0, 0))
-    assert "--editable '.[test]'" in dry_run(checkout, environment, "test", f"VENV={venv}")
+    extra = "test-free-threaded" if FREE_THREADED else "test"
+    assert f"--editable '.[{extra}]'" in dry_run(checkout, environment, "test", f"VENV={venv}")
 
 
 def test_another_python_makes_the_environment_anew(
     checkout: Path, environment: dict[str, str], venv: Path
 ) -> None:
     """`make test PYTHON=...` tests with that Python, not with the one from last time."""
-    (venv / f".made-{platform.python_version()}").rename(venv / ".made-3.0.0")
+    (venv / STAMP).rename(venv / ".made-3.0.0")
     assert "-m venv" in dry_run(checkout, environment, "test", f"VENV={venv}")
+
+
+@pytest.mark.parametrize("name", ["python3", "python3.11", "python3.15"])
+def test_finds_the_only_python(
+    checkout: Path, environment: dict[str, str], tmp_path: Path, name: str
+) -> None:
+    """Whatever the one Python of the machine is called, it is found."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for tool in ("make", "sh"):
+        (tools / tool).symlink_to(shutil.which(tool) or "")
+    (tools / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (tools / name).chmod(0o755)
+    del environment["PYTHON"]
+    steps = dry_run(checkout, {**environment, "PATH": str(tools)}, "test", f"VENV={tmp_path}/new")
+    assert f'"{name}" -m venv' in steps
+
+
+@pytest.mark.parametrize(("tag", "extra"), [("", "test"), ("t", "test-free-threaded")])
+def test_installs_what_the_build_can_have(
+    checkout: Path, environment: dict[str, str], tmp_path: Path, tag: str, extra: str
+) -> None:
+    """`make test` leaves out what has no wheels for a free-threaded build, where it is on one."""
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho 3.14.9{tag}\n")
+    python.chmod(0o755)
+    environment["PYTHON"] = str(python)
+    steps = dry_run(checkout, environment, "test", f"VENV={tmp_path}/new")
+    assert f"/.made-3.14.9{tag}\n" in steps
+    assert f"--editable '.[{extra}]'" in steps
+    # The example needs nothing that is not there.
+    steps = dry_run(checkout, environment, "run", f"VENV={tmp_path}/new")
+    assert "--editable '.[example]'" in steps
+
+
+@pytest.mark.parametrize(("tag", "given", "seen"), [("", "", ""), ("t", "", "0"), ("t", "1", "1")])
+def test_keeps_the_gil_off(
+    checkout: Path, environment: dict[str, str], venv: Path, tag: str, given: str, seen: str
+) -> None:
+    """A free-threaded build is tested without the GIL, unless the environment says otherwise."""
+    python = venv / "bin" / "python"
+    python.write_text(f'#!/bin/sh\n[ "$1" = -c ] && echo 3.14.9{tag} || echo "GIL=$PYTHON_GIL"\n')
+    (venv / STAMP).rename(venv / f".made-3.14.9{tag}")
+    (venv / ".extra-test").touch()
+    environment.pop("PYTHON_GIL", None)
+    if given:
+        environment["PYTHON_GIL"] = given
+    with running(checkout, environment, "test", f"VENV={venv}", f"PYTHON={python}") as process:
+        assert f"GIL={seen}\n" in read_until(process, "GIL=")
 
 
 def test_leaves_a_foreign_environment_alone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -91,6 +92,16 @@ def test_version_is_in_one_place(metadata: Message, project: dict[str, Any]) -> 
     assert "version" in project["dynamic"]
 
 
+def test_readme_leads_somewhere_on_a_package_index(metadata: Message) -> None:
+    """There are no files beside it there, so all its links are addresses."""
+    description = metadata.get_payload()
+    assert isinstance(description, str)
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    links = re.findall(r"\]\(([^)]+)\)", description)
+    assert links
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
 def test_needs_nothing(metadata: Message) -> None:
     """Installing it without extras brings nothing else."""
     assert not [need for need in metadata.get_all("Requires-Dist", []) if "extra ==" not in need]
@@ -107,6 +118,7 @@ def test_has_the_promised_extras(metadata: Message) -> None:
         "testing",
         "example",
         "test",
+        "test-free-threaded",
         "bench",
         "docs",
     }
@@ -126,13 +138,19 @@ def test_pytest_finds_the_plugin(wheel: dict[str, bytes]) -> None:
     assert content.decode().split() == ["[pytest11]", "wsgi_async", "=", "wsgi_async.testing"]
 
 
-def test_has_known_classifiers(project: dict[str, Any]) -> None:
+def test_has_known_classifiers(project: dict[str, Any], checkout: Path) -> None:
     """A package index accepts the classifiers, and they name the Pythons that are tested."""
     from trove_classifiers import classifiers
 
     assert set(project["classifiers"]) <= classifiers
     minors = {line.rpartition(" ")[2] for line in project["classifiers"] if ":: 3." in line}
-    assert minors == {"3.11", "3.12", "3.13"}
+    assert minors == {"3.11", "3.12", "3.13", "3.14", "3.15"}
+    (tested,) = re.findall(
+        r'^supported="(.*)"$', (checkout / ".ci/pythons").read_text(), re.MULTILINE
+    )
+    assert minors == {version.rstrip("t") for version in tested.split()}
+    free_threading = [line for line in project["classifiers"] if ":: Free Threading" in line]
+    assert bool(free_threading) == ("t" in tested)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +170,7 @@ def test_has_known_classifiers(project: dict[str, Any]) -> None:
         "Makefile",
         "Dockerfile",
         ".ci/run",
+        ".ci/pythons",
         "README.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",

@@ -44,11 +44,23 @@ class _Selector(WatchedSelector, _ForeignSelector):
     """The library's own selector; the blocking one under it is the scheduler's."""
 
 
+class _Task(asyncio.Task[Any]):
+    """A task; a set of them is in the same order each time."""
+
+    def __init__(self, *args: Any, number: int, **options: Any) -> None:
+        self._number = number
+        super().__init__(*args, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class ControlledLoop(asyncio.SelectorEventLoop):
     """asyncio's loop on the scheduler's time. What comes from another thread is a step."""
 
     def __init__(self, scheduler: Scheduler, name: str, selector: _ForeignSelector) -> None:
         self.name = name
+        self._tasks = 0
         self.home: Fibre | None = None  # the first thread that was seen on it
         self._scheduler = scheduler
         selector.scheduler, selector.io = scheduler, f"io of {name}"
@@ -67,6 +79,10 @@ class ControlledLoop(asyncio.SelectorEventLoop):
         # Not public, but here the callback is on the loop and its wake-up not yet on the way.
         self._scheduler.point(WRITE, self._io)
         super()._write_to_self()  # type: ignore[misc]
+
+    def create_task(self, coro: Any, *, name: str | None = None, **options: Any) -> _Task:
+        self._tasks += 1
+        return _Task(coro, loop=self, name=name, number=self._tasks, **options)
 
     def stop(self) -> None:
         self._scheduler.touch(WRITE, f"stop of {self.name}")

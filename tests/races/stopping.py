@@ -95,10 +95,8 @@ def stop_beside_tidying(world: World) -> None:
         try:
             await asyncio.Event().wait()
         finally:
-            try:
-                await asyncio.sleep(0)
-            finally:
-                open_.clear()
+            await asyncio.sleep(0)  # a second cancellation would end it here
+            open_.clear()
         return "never"
 
     def impatient() -> None:
@@ -236,7 +234,14 @@ def owner_ends_beside_work(world: World) -> None:
 def owner_ends_beside_stop(world: World) -> None:
     """The owner thread ends while another one stops the manager, and a third one waits."""
     manager = world.start()
-    endless_work(world)
+
+    async def endless() -> None:
+        await asyncio.Event().wait()
+
+    def waiter() -> None:
+        attempt(world, lambda: manager.run(world.coroutine(endless())), "no result")
+
+    world.thread("waiter", waiter)
     world.thread("ending", manager._life.owner_ended)
     stop(world)
 

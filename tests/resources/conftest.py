@@ -9,11 +9,21 @@ from tests.core.conftest import (
     _nothing_stays_behind,
     loop_factory,
     make_manager,
+    pytest_generate_tests,
+    runner,
     worker,
 )
 from tests.resources.parts import Diary
 
-__all__ = ["_collected", "_nothing_stays_behind", "loop_factory", "make_manager", "worker"]
+__all__ = [
+    "_collected",
+    "_nothing_stays_behind",
+    "loop_factory",
+    "make_manager",
+    "pytest_generate_tests",
+    "runner",
+    "worker",
+]
 
 
 @pytest.fixture

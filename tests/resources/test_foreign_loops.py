@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def runner(loop_factory: LoopFactory | None) -> Iterator[asyncio.Runner]:
+def bare(loop_factory: LoopFactory | None) -> Iterator[asyncio.Runner]:
     """Does what `asyncio.run()` does, on either loop."""
     with asyncio.Runner(loop_factory=loop_factory) as one:
         yield one
 
 
-def test_closed_with_the_loop(runner: asyncio.Runner, diary: Diary) -> None:
+def test_closed_with_the_loop(bare: asyncio.Runner, diary: Diary) -> None:
     """`asyncio.run()` closes what was opened, each in its task, the one opened last first."""
     pool = diary.resource("pool")
     resources = [diary.resource("a"), diary.resource("b", lambda: pool), diary.resource("c")]
@@ -37,15 +37,15 @@ def test_closed_with_the_loop(runner: asyncio.Runner, diary: Diary) -> None:
             await resource()
         return {await resource() for resource in [*resources, pool]}
 
-    instances = runner.run(main())
-    runner.close()
+    instances = bare.run(main())
+    bare.close()
     assert diary.lines[:4] == ["open a", "open pool", "open b", "open c"]
     assert diary.lines[4:] == ["close c", "close b", "close pool", "close a"]
     for instance in instances:
         assert getattr(instance, "closed_by") is getattr(instance, "task")  # noqa: B009
 
 
-def test_one_that_uses_an_earlier_one_to_the_last(runner: asyncio.Runner, diary: Diary) -> None:
+def test_one_that_uses_an_earlier_one_to_the_last(bare: asyncio.Runner, diary: Diary) -> None:
     """While a later instance is being closed, the earlier ones are still to be had."""
     pool = diary.resource("pool")
 
@@ -57,12 +57,12 @@ def test_one_that_uses_an_earlier_one_to_the_last(runner: asyncio.Runner, diary:
         assert await pool() is first
         diary.lines.append("close user")
 
-    runner.run(user())
-    runner.close()
+    bare.run(user())
+    bare.close()
     assert diary.lines == ["open pool", "close user", "close pool"]
 
 
-def test_closing_is_not_cancelled(runner: asyncio.Runner) -> None:
+def test_closing_is_not_cancelled(bare: asyncio.Runner) -> None:
     """The cancelling by which `asyncio.run()` ends is over when an instance is closed."""
     pending: list[int] = []
 
@@ -75,13 +75,13 @@ def test_closing_is_not_cancelled(runner: asyncio.Runner) -> None:
         assert task is not None
         pending.append(task.cancelling())
 
-    runner.run(client())
-    runner.close()
+    bare.run(client())
+    bare.close()
     assert pending == [0]
 
 
 def test_one_that_fails(
-    runner: asyncio.Runner, diary: Diary, caplog: pytest.LogCaptureFixture
+    bare: asyncio.Runner, diary: Diary, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is logged by name, and the next is closed."""
 
@@ -90,9 +90,9 @@ def test_one_that_fails(
         yield
         raise ConnectionError("went away")
 
-    runner.run(diary.resource("first")())
-    runner.run(failing())
-    runner.close()
+    bare.run(diary.resource("first")())
+    bare.run(failing())
+    bare.close()
     assert diary.lines == ["open first", "close first"]
     [line] = our_log(caplog)
     assert "failing failed to close" in line
@@ -107,7 +107,10 @@ def test_a_new_loop(diary: Diary) -> None:
         assert instance.loop is asyncio.get_running_loop()
         return id(instance.loop)
 
-    addresses = [asyncio.run(main()) for _ in range(20)]
+    addresses = []
+    for _ in range(20):
+        addresses.append(asyncio.run(main()))
+        gc.collect()
     assert len(set(addresses)) < 20  # or this has tested nothing
     assert diary.lines == ["open client", "close client"] * 20
 
@@ -132,7 +135,7 @@ def test_nothing_keeps_a_loop(loop_factory: LoopFactory | None, diary: Diary) ->
     assert diary.lines == ["open client"]
 
 
-def test_nothing_stays_on_a_loop(runner: asyncio.Runner, diary: Diary) -> None:
+def test_nothing_stays_on_a_loop(bare: asyncio.Runner, diary: Diary) -> None:
     """An instance that was closed is not kept by the loop that goes on."""
     client = diary.resource("client")
 
@@ -143,7 +146,7 @@ def test_nothing_stays_on_a_loop(runner: asyncio.Runner, diary: Diary) -> None:
         await asyncio.wait([instance.task])
         return weakref.ref(instance)
 
-    reference = runner.run(close())
+    reference = bare.run(close())
     gc.collect()
     assert reference() is None
 
@@ -158,6 +161,6 @@ def test_a_loop_without_room(diary: Diary) -> None:
             super().__setattr__(name, value)
 
     client = diary.resource("client")
-    with asyncio.Runner(loop_factory=Narrow) as runner:
-        assert runner.run(client()) is runner.run(client())
+    with asyncio.Runner(loop_factory=Narrow) as bare:
+        assert bare.run(client()) is bare.run(client())
     assert diary.lines == ["open client", "close client"]

@@ -10,13 +10,14 @@ import pytest
 from tests.core.support import LIMIT, Worker, in_thread, on_worker, outcome
 from tests.resources.parts import Gate
 from wsgi_async import AsyncioLoopManager, get_or_create_loop_manager
+from wsgi_async.core.managers.manager import lifecycle_of
 
 if TYPE_CHECKING:
     from tests.core.conftest import MakeManager
     from tests.resources.parts import Diary
 
 
-def test_on_a_thread_without_a_manager(diary: Diary) -> None:
+def test_on_a_thread_without_a_manager(runner: str, diary: Diary) -> None:
     """The thread's manager is made and started, and is stopped with its thread as any other."""
     client = diary.resource("client")
 
@@ -27,13 +28,15 @@ def test_on_a_thread_without_a_manager(diary: Diary) -> None:
         assert client.get() is instance
         return manager
 
-    manager = in_thread(serve)
+    with Worker(resident=runner == "resident") as worker:
+        manager = worker.call(serve)
+        assert lifecycle_of(manager).resident == (runner == "resident")
     manager.stop(LIMIT)
     assert diary.lines == ["open client", "close client"]
 
 
 @on_worker
-def test_on_a_thread_with_one(diary: Diary) -> None:
+def test_on_a_thread_with_one(runner: str, diary: Diary) -> None:
     """What runs already is used, whatever its task type."""
     manager = get_or_create_loop_manager()
     manager.start("some type")

@@ -334,8 +334,8 @@ def test_a_task_that_is_left_behind(
 
 
 @on_worker
-def test_used_while_it_moves(make_manager: MakeManager, worker: Worker) -> None:
-    """A thread that waits for an opening which another began gets its instance."""
+def test_two_threads_at_once(make_manager: MakeManager, worker: Worker) -> None:
+    """A thread that comes while another one has it opened gets that instance."""
     manager = make_manager()
     gate = Gate()
 

@@ -8,12 +8,17 @@ import itertools
 import json
 import os
 import threading
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 from weakref import WeakKeyDictionary
 
-from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_from, scope_from
+from wsgi_async import (
+    AsyncioLoopManager,
+    AsyncLoopMiddleware,
+    SyncFuture,
+    loop_from,
+    scope_from,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
 LIMIT = 20.0
 
 _meetings: dict[str, threading.Barrier] = {}
-_futures: dict[str, Future[Any]] = {}
+_futures: dict[str, SyncFuture[Any]] = {}
 _numbers = itertools.count(1)
 _visits: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, int]] = WeakKeyDictionary()
 
@@ -73,13 +78,13 @@ def count(environ: WSGIEnvironment, query: dict[str, str]) -> dict[str, Any]:
 
 def keep(environ: WSGIEnvironment, _: dict[str, str]) -> dict[str, Any]:
     """Start a coroutine that has no end, and whose cleanup leaves a line in the log."""
-    began: Future[None] = Future()
+    began: SyncFuture[None] = SyncFuture()
     loop_from(environ).submit_task(_never_ends(began, threading.get_ident()))
     began.result(LIMIT)
     return {"pid": os.getpid(), "thread": threading.get_ident()}
 
 
-async def _never_ends(began: Future[None], thread: int) -> None:
+async def _never_ends(began: SyncFuture[None], thread: int) -> None:
     began.set_result(None)
     try:
         await asyncio.Event().wait()
@@ -193,7 +198,7 @@ def stream(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[
 def scoped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
     """A stream without an end, beside a task without one that belongs to the request."""
     start_response("200 OK", [("Content-Type", "text/plain")])
-    began: Future[None] = Future()
+    began: SyncFuture[None] = SyncFuture()
     scope_from(environ).submit_task(_never_ends(began, threading.get_ident()))
     began.result(LIMIT)
     while True:
@@ -206,7 +211,6 @@ def running() -> int:
 
 
 app = AsyncLoopMiddleware(plain)
-reused = AsyncLoopMiddleware(plain, reuse=True)
 wrapped_bodies = AsyncLoopMiddleware(bodies)
 wrapped_stream = AsyncLoopMiddleware(stream)
 wrapped_scoped = AsyncLoopMiddleware(scoped)

@@ -37,5 +37,5 @@ def __getattr__(name: str) -> WSGIApplication:
 
     from wsgi_async import AsyncLoopMiddleware
 
-    globals()[name] = made = AsyncLoopMiddleware(get_wsgi_application(), reuse=True)
+    globals()[name] = made = AsyncLoopMiddleware(get_wsgi_application())
     return made

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.servers.apache import apache, apache_missing
-from tests.servers.process import Server, free_port, gunicorn, wait_until
+from tests.servers.process import LOOP_THREAD_WORKER, Server, free_port, gunicorn, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +84,7 @@ def _waitress(_: Path) -> Server:
 
 
 def _werkzeug(_: Path) -> Server:
-    server = Server("-m", "tests.servers.development", "tests.servers.apps:reused")
+    server = Server("-m", "tests.servers.development", APP)
     return server.ready(r"Running on http://127\.0\.0\.1:(\d+)")
 
 
@@ -102,7 +102,11 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind("gunicorn gthread", lambda _: gunicorn(APP, "--threads", "3")),
-        Kind("gunicorn sync", lambda _: gunicorn(APP, "--worker-class", "sync"), threads=1),
+        Kind(
+            "gunicorn LoopThreadWorker",
+            lambda _: gunicorn(APP, "--threads", "3", worker_class=LOOP_THREAD_WORKER),
+        ),
+        Kind("gunicorn sync", lambda _: gunicorn(APP, worker_class="sync"), threads=1),
         Kind("waitress", _waitress, missing=partial(_not_installed, "waitress")),
         Kind("Werkzeug", _werkzeug, keeps_threads=False),
         Kind("Django", _django, keeps_threads=False, missing=partial(_not_installed, "django")),

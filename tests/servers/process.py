@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 LIMIT = 30.0
 """Seconds after which whatever a test waits for has failed; no test waits for it to pass."""
 
+LOOP_THREAD_WORKER = "wsgi_async.integrations.gunicorn.LoopThreadWorker"
+"""What gunicorn's option --worker-class takes for ours."""
+
 # The children import the package that the tests run against, and the tests' applications.
 _PATH = [str(Path(wsgi_async.__file__).parents[1]), str(Path(__file__).parents[2])]
 
@@ -235,6 +238,11 @@ class Caller:
         assert self._connection is not None
         self._connection.sendall(line.encode() + b"\n")
 
+    def hang_up(self) -> None:
+        """Close the connection; the coroutine reads to its end."""
+        assert self._connection is not None
+        self._connection.close()
+
     def hear(self) -> str:
         """Wait for the coroutine's next line."""
         assert self._connection is not None
@@ -242,12 +250,12 @@ class Caller:
             return lines.readline().rstrip("\n")
 
 
-def gunicorn(app: str, *options: str, **environment: str) -> Server:
+def gunicorn(app: str, *options: str, worker_class: str = "gthread", **environment: str) -> Server:
     """A gunicorn that serves `module:application` with one threaded worker, and is ready."""
     # Newer ones open a socket in the home directory, where two servers would meet.
     alone = ["--no-control-socket"] if "control_socket" in make_settings() else []
     return Server(
-        *("-m", "gunicorn", "--bind", "127.0.0.1:0", "--worker-class", "gthread"),
+        *("-m", "gunicorn", "--bind", "127.0.0.1:0", "--worker-class", worker_class),
         *(*alone, *options, app),
         **environment,
     ).ready(r"Listening at: http://127\.0\.0\.1:(\d+)")

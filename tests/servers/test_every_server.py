@@ -84,6 +84,7 @@ def test_background_work_goes_on_between_requests(server: Server) -> None:
     ("name", "number"),
     [
         ("gunicorn gthread", TERM),
+        ("gunicorn LoopThreadWorker", TERM),
         ("gunicorn sync", TERM),
         ("waitress", INT),
         ("Werkzeug", INT),

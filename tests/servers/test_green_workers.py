@@ -76,7 +76,7 @@ def test_eventlet_that_has_patched_threading_is_refused() -> None:
 @pytest.mark.gunicorn
 def test_a_gunicorn_gevent_worker_logs_the_way_out() -> None:
     """The operator who chose the wrong worker class finds the right one in the log."""
-    with gunicorn("tests.servers.apps:app", "--worker-class", "gevent") as server:
+    with gunicorn("tests.servers.apps:app", worker_class="gevent") as server:
         server.wait_for(
             "RuntimeError: gevent has patched threading.*gunicorn --worker-class gthread"
         )
@@ -87,7 +87,7 @@ def test_a_gunicorn_gevent_worker_logs_the_way_out() -> None:
 @pytest.mark.gunicorn
 def test_a_preloaded_gevent_worker_answers_500_and_logs_the_way_out() -> None:
     """With --preload gevent patches after the application was wrapped: the request is refused."""
-    with gunicorn("tests.servers.apps:app", "--worker-class", "gevent", "--preload") as server:
+    with gunicorn("tests.servers.apps:app", "--preload", worker_class="gevent") as server:
         response, _ = server.request("/where")
         assert response.status == 500
         server.wait_for("RuntimeError: gevent has patched threading")

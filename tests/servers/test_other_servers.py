@@ -47,7 +47,7 @@ def test_waitress_sends_every_kind_of_body_as_it_would_unwrapped() -> None:
 
 
 def test_a_thread_for_each_request_leaves_no_manager_behind() -> None:
-    """Werkzeug's threaded server ends a thread after each request, and its loop ends with it."""
+    """Without reuse a loop ends with its thread, which Werkzeug ends after each request."""
     cleaned: list[Future[None]] = []
 
     async def never_ends(began: Future[None], ended: Future[None]) -> None:
@@ -67,7 +67,7 @@ def test_a_thread_for_each_request_leaves_no_manager_behind() -> None:
 
     before = running_managers()
     threads_before = threading.active_count()
-    server = make_server("127.0.0.1", 0, AsyncLoopMiddleware(app), threaded=True)
+    server = make_server("127.0.0.1", 0, AsyncLoopMiddleware(app, reuse=False), threaded=True)
     serving = threading.Thread(target=server.serve_forever)
     serving.start()
     try:

@@ -10,7 +10,6 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 from weakref import WeakKeyDictionary
 
 import httpx2
@@ -18,7 +17,6 @@ import pytest
 
 from tests.servers.process import LIMIT, run_script
 from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_from
-from wsgi_async.core import reuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -71,7 +69,7 @@ class Application:
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx2.AsyncClient]
         self._clients = WeakKeyDictionary()
         self.managers: set[AsyncioLoopManager] = set()
-        self.threads: set[str] = set()
+        self.threads: dict[str, threading.Thread] = {}
         self._mutex = threading.Lock()  # guards the clients, the two above and the one below
         self._in_use: set[AsyncioLoopManager] = set()
 
@@ -81,7 +79,7 @@ class Application:
             assert manager not in self._in_use
             self._in_use.add(manager)
             self.managers.add(manager)
-            self.threads.add(thread.name)
+            self.threads[thread.name] = thread
         status = manager.run(self._ask())
         with self._mutex:
             self._in_use.remove(manager)
@@ -105,10 +103,10 @@ class Application:
             manager.stop(LIMIT)
 
 
-def ask(url: str) -> None:
-    """One request; the thread that has served it may still be ending."""
+def ask(url: str, app: Application) -> None:
+    """One request; the thread that has served it ends a little after its answer."""
     with urllib.request.urlopen(url, timeout=LIMIT) as response:
-        assert response.read()
+        app.threads[response.read().decode()].join(LIMIT)
 
 
 def make_werkzeug(app: WSGIApplication) -> TCPServer:
@@ -135,7 +133,6 @@ def make_django(app: WSGIApplication) -> TCPServer:
     return server  # type: ignore[no-any-return]
 
 
-@mock.patch.object(reuse, "PATIENCE", LIMIT)  # a thread may end late on a busy machine
 def serve_many(kind: str) -> dict[str, int]:
     """Have so many clients send so many requests; what was opened for them."""
     make = {"werkzeug": make_werkzeug, "django": make_django}[kind]
@@ -144,9 +141,9 @@ def serve_many(kind: str) -> dict[str, int]:
     with serving(upstream) as upstream_url:
         app = Application(upstream_url)
         # Without debug mode, in which asyncio tells of each step that takes its time.
-        server = make(AsyncLoopMiddleware(app, reuse=True, debug=False))
+        server = make(AsyncLoopMiddleware(app, debug=False))
         with serving(server) as url, ThreadPoolExecutor(CLIENTS) as pool:
-            for call in [pool.submit(ask, url) for _ in range(REQUESTS)]:
+            for call in [pool.submit(ask, url, app) for _ in range(REQUESTS)]:
                 call.result(LIMIT)
         app.close()
     return {

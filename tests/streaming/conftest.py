@@ -1,10 +1,19 @@
-"""The core's fixtures: a manager on either loop, and a look at what is left behind."""
+"""The core's fixtures: a manager on either loop and runner, and a look at what is left behind."""
 
 from tests.core.conftest import (
     _collected,
     _nothing_stays_behind,
     loop_factory,
     make_manager,
+    pytest_generate_tests,
+    runner,
 )
 
-__all__ = ["_collected", "_nothing_stays_behind", "loop_factory", "make_manager"]
+__all__ = [
+    "_collected",
+    "_nothing_stays_behind",
+    "loop_factory",
+    "make_manager",
+    "pytest_generate_tests",
+    "runner",
+]

@@ -7,6 +7,8 @@ import contextvars
 import threading
 from typing import TYPE_CHECKING, Any
 
+from wsgi_async.core.managers.manager import lifecycle_of
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
@@ -74,11 +76,16 @@ class Numbers:
         self._loop.call_soon_threadsafe(self._gate.set)
 
 
-def keeper_of(manager: AsyncioLoopManager) -> int:
-    """The ident of the keeper's thread."""
-    driver = manager.life.driver
-    assert driver is not None
-    return driver.baton.keeper
+async def ident() -> int:
+    """The thread that steps this coroutine."""
+    return threading.get_ident()
+
+
+def open_on(manager: AsyncioLoopManager) -> int:
+    """How many calls are in flight on a manager, or open between two calls."""
+    runner = lifecycle_of(manager).runner
+    assert runner is not None
+    return len(runner.live.in_flight()) + len(runner.live.actors)
 
 
 async def fail_when_cancelled() -> None:

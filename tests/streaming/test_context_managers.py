@@ -25,8 +25,9 @@ from tests.core.support import (
     throw,
     wait_until,
 )
-from tests.streaming.parts import fail_when_cancelled, keeper_of, variable
+from tests.streaming.parts import fail_when_cancelled, ident, variable
 from wsgi_async import AsyncioLoopManager
+from wsgi_async.core.managers.manager import lifecycle_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator
@@ -84,17 +85,8 @@ def test_enter_and_exit_in_one_task(make_manager: MakeManager) -> None:
     assert session.exited.is_set()
     assert session.got is None
     assert len(set(session.tasks)) == 1
-    assert set(session.threads) == {keeper_of(manager)}
+    assert set(session.threads) == {manager.run(ident())}
     assert set(session.seen) == {"request"}
-
-
-@on_worker
-def test_calls_in_between_are_driven_by_their_caller(make_manager: MakeManager) -> None:
-    """What is held open is no work in flight: run() costs no hop while it is."""
-    manager = make_manager()
-    with manager.wrap_async_context_manager(Session()):
-        for _ in range(5):
-            assert manager.run(ident()) == threading.get_ident()
 
 
 @on_worker
@@ -449,10 +441,6 @@ def test_before_the_start() -> None:
         AsyncioLoopManager().wrap_async_context_manager(Session())
 
 
-async def ident() -> int:
-    return threading.get_ident()
-
-
 def child_interrupted_in_a_stop() -> None:
     """The main thread is interrupted in an exit, after an error, while the manager is stopped."""
 
@@ -466,7 +454,7 @@ def child_interrupted_in_a_stop() -> None:
 
     def interrupt() -> None:
         reached(exiting)
-        manager.life.request_stop()
+        lifecycle_of(manager).request_stop()
         os.kill(os.getpid(), signal.SIGINT)
 
     exiting = threading.Event()

@@ -7,7 +7,6 @@ import concurrent.futures
 import contextvars
 import gc
 import threading
-import time
 import weakref
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
+from tests.core.forking import fork
 from tests.core.support import (
     LIMIT,
     Endless,
@@ -22,6 +22,7 @@ from tests.core.support import (
     Worker,
     give,
     in_process,
+    on_plain_worker,
     on_worker,
     our_log,
     outcome,
@@ -29,15 +30,15 @@ from tests.core.support import (
     say,
     wait_until,
 )
-from tests.streaming.parts import Numbers, fail_when_cancelled, keeper_of, variable
+from tests.streaming.parts import Numbers, fail_when_cancelled, ident, open_on, variable
 from wsgi_async import AsyncioLoopManager
-from wsgi_async.core.deadlines import deadline
+from wsgi_async.core.base.deadlines import Deadline, request_deadline
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.core.conftest import MakeManager
-    from wsgi_async.core.streaming import SyncIterator
+    from wsgi_async.core.actors.stream import SyncIterator
 
 
 class Countdown:
@@ -85,38 +86,17 @@ def test_one_task_and_one_context(make_manager: MakeManager, prefetch: int) -> N
     assert variable.get() == "later"
 
 
+@BOTH
 @on_worker
-def test_items_are_made_on_the_consumers_thread(make_manager: MakeManager) -> None:
-    """Without prefetch no item crosses a thread, and the loop is free between them."""
-    manager, numbers = make_manager(), Numbers(20)
-    for _ in manager.iterate(numbers.walk()):
-        assert manager.run(ident()) == threading.get_ident()
-    assert set(numbers.threads) == {threading.get_ident()}
-
-
-@on_worker
-def test_with_prefetch_the_keeper_makes_the_items(make_manager: MakeManager) -> None:
-    """A generator that runs ahead stays on one thread as well: the keeper's."""
-    manager, numbers = make_manager(), Numbers(50)
-    for _ in manager.iterate(numbers.walk(), prefetch=4):
-        manager.run(give(1))
-    assert set(numbers.threads) == {keeper_of(manager)}
-
-
-@on_worker
-def test_from_the_keeper_there_is_no_way_back(make_manager: MakeManager) -> None:
-    """A generator that had to move to the keeper, as that was busy, stays there."""
-    manager, numbers, task = make_manager(), Numbers(6), Endless()
-    iterator = manager.iterate(numbers.walk())
-    next(iterator)
-    future = manager.submit_task(task.wait())
-    reached(task.began)
-    next(iterator)
-    future.cancel()
-    reached(task.cleaned)
-    assert list(iterator) == [2, 3, 4, 5]
-    moves = [b for a, b in zip(numbers.threads, numbers.threads[1:], strict=False) if a != b]
-    assert moves == [keeper_of(manager)]
+def test_one_thread(make_manager: MakeManager, prefetch: int) -> None:
+    """All of the generator runs on the thread that every coroutine of the manager runs on."""
+    manager, numbers, task = make_manager(), Numbers(50), Endless()
+    for number in manager.iterate(numbers.walk(), prefetch=prefetch):
+        if number == 25:
+            manager.submit_task(task.wait())
+            reached(task.began)
+        assert manager.run(ident()) in numbers.threads
+    assert len(set(numbers.threads)) == 1
 
 
 @on_worker
@@ -199,7 +179,7 @@ def test_leaving_early_runs_the_finally_blocks(
     assert numbers.closed.is_set()
     assert len(numbers.tasks) == 1
     assert list(iterator) == []
-    assert in_flight(manager) == 0
+    assert open_on(manager) == 0
 
 
 @on_worker
@@ -215,14 +195,27 @@ def test_closing_what_was_never_begun(make_manager: MakeManager) -> None:
 @on_worker
 def test_closing_while_it_waits_ends_it_at_once(make_manager: MakeManager, prefetch: int) -> None:
     """A client that goes away ends a generator that is waiting for something."""
-    manager, numbers = make_manager(), Numbers(stall_at=1)
+    manager, numbers = make_manager(grace=1000.0), Numbers(stall_at=1)
     iterator = manager.iterate(numbers.walk(), prefetch=prefetch)
     next(iterator)
-    with Worker() as other:
+    with Worker() as other, Worker() as closer:
         waiting = other.begin(next, iterator)
         reached(numbers.stalled)
-        iterator.close()
+        closer.call(iterator.close)
         assert isinstance(waiting.exception(LIMIT), asyncio.CancelledError | StopIteration)
+    assert numbers.closed.is_set()
+    assert isinstance(numbers.ended_by, asyncio.CancelledError)
+
+
+@on_worker
+def test_closing_what_runs_ahead_ends_it_at_once(make_manager: MakeManager) -> None:
+    """A generator that waits for something before anybody asks for its item is ended too."""
+    manager, numbers = make_manager(grace=1000.0), Numbers(stall_at=1)
+    iterator = manager.iterate(numbers.walk(), prefetch=4)
+    next(iterator)
+    reached(numbers.stalled)
+    with Worker() as closer:
+        closer.call(iterator.close)
     assert numbers.closed.is_set()
     assert isinstance(numbers.ended_by, asyncio.CancelledError)
 
@@ -335,7 +328,7 @@ def test_a_cleanup_that_never_ends(
     iterator.close()
     assert any("hopeless" in line and "0.05 s" in line for line in our_log(caplog))
     stubborn.release()
-    wait_until(lambda: in_flight(manager) == 0, "it did not end when released")
+    wait_until(lambda: open_on(manager) == 0, "it did not end when released")
 
 
 @BOTH
@@ -381,7 +374,7 @@ def test_nothing_keeps_an_iterable(make_manager: MakeManager, prefetch: int, way
 
 
 @pytest.mark.parametrize("way", ["closed", "collected"])
-@on_worker
+@on_plain_worker
 def test_leaving_before_the_keeper_has_begun(make_manager: MakeManager, way: str) -> None:
     """Who gives up on the first item leaves nothing that begins later, and stays."""
     manager, numbers = make_manager(), Numbers()
@@ -400,7 +393,7 @@ def test_leaving_before_the_keeper_has_begun(make_manager: MakeManager, way: str
     iterator = manager.iterate(numbers.walk(), prefetch=2)
 
     def give_up(iterator: SyncIterator[int]) -> None:
-        deadline.set(time.monotonic() + 0.01)
+        request_deadline.set(Deadline(0.01))
         with pytest.raises(TimeoutError):
             next(iterator)
 
@@ -415,7 +408,7 @@ def test_leaving_before_the_keeper_has_begun(make_manager: MakeManager, way: str
         with expectation[way]:
             kept.clear()
         go_on.set()
-    wait_until(lambda: in_flight(manager) == 0, "it stays")
+    wait_until(lambda: open_on(manager) == 0, "it stays")
     assert not numbers.threads or numbers.closed.is_set()
 
 
@@ -444,7 +437,7 @@ def test_a_timeout_of_its_own_between_two_items(make_manager: MakeManager, prefe
     for goes_on in (True, False):
         iterator = manager.iterate(limited(goes_on=goes_on), prefetch=prefetch)
         next(iterator)
-        wait_until(lambda: in_flight(manager) == 1, "it does not park")
+        wait_until(lambda: open_on(manager) == 1, "it does not park")
         manager.run(let_it_be_over())
         assert (99 in list(iterator)) is goes_on
 
@@ -474,9 +467,9 @@ def test_a_task_group_of_its_own_between_two_items(
 
     iterator = manager.iterate(grouped(), prefetch=prefetch)
     next(iterator)
-    wait_until(lambda: in_flight(manager) == 1, "it does not park")
+    wait_until(lambda: open_on(manager) == 1, "it does not park")
     manager.run(fail())
-    wait_until(lambda: in_flight(manager) == 0, "it does not end")
+    wait_until(lambda: open_on(manager) == 0, "it does not end")
     with pytest.raises(ExceptionGroup) as caught:
         list(iterator)
     assert [type(error) for error in caught.value.exceptions] == [LookupError]
@@ -496,7 +489,7 @@ def test_closing_what_swallows_a_cancellation(make_manager: MakeManager, prefetc
         iterator.close()
         assert closed.is_set()
         assert isinstance(waiting.exception(LIMIT), asyncio.CancelledError)
-    assert in_flight(manager) == 0
+    assert open_on(manager) == 0
 
 
 @on_worker
@@ -595,7 +588,8 @@ def test_one_thread_at_a_time(make_manager: MakeManager, prefetch: int) -> None:
     iterator = manager.iterate(numbers.walk(), prefetch=prefetch)
     with Worker() as one, Worker() as another:
         waiting = {worker.begin(next, iterator) for worker in (one, another)}
-        refused, others = concurrent.futures.wait(waiting, LIMIT, "FIRST_COMPLETED")
+        wait_until(lambda: any(one.done() for one in waiting), "neither is refused")
+        refused, others = concurrent.futures.wait(waiting, 0)
         assert len(others) == 1
         with pytest.raises(RuntimeError, match="is busy with the call of another thread"):
             refused.pop().result()
@@ -657,12 +651,12 @@ def test_an_item_in_a_coroutine(make_manager: MakeManager, prefetch: int) -> Non
     kept = [manager.iterate(numbers.walk(), prefetch=prefetch)]
 
     async def blocks() -> None:
-        for _ in range(2):
-            with pytest.raises(RuntimeError, match="async for"):
-                next(kept[0])
-            await asyncio.to_thread(manager.run, give(1))
+        with pytest.raises(RuntimeError, match="async for"):
+            next(kept[0])
 
-    asyncio.run(blocks())
+    for _ in range(2):
+        asyncio.run(blocks())
+        manager.run(give(1))
     kept.clear()  # without a warning
     assert not numbers.threads
 
@@ -699,7 +693,7 @@ def test_stopped_before_the_first_item(make_manager: MakeManager, prefetch: int)
 
 @on_worker
 def test_a_coroutine_that_iterates_in_a_thread(make_manager: MakeManager) -> None:
-    """A sync function in a thread may iterate while the coroutine that waits for it is driven."""
+    """A sync function in a thread may iterate while the coroutine that waits for it runs."""
     manager = make_manager()
 
     async def outer(prefetch: int) -> list[int]:
@@ -726,7 +720,7 @@ def fork_while_streaming() -> None:
         for iterator in iterators:
             next(iterator)
         wait_until(lambda: ahead.made >= 9, "it does not run ahead")
-        pid = os.fork()
+        pid = fork()
         if pid == 0:
             for iterator in iterators:
                 try:
@@ -750,16 +744,12 @@ def test_in_a_forked_child() -> None:
     assert lines == ["child: True", "child: True", "parent: 99", "parent: 99"]
 
 
-async def ident() -> int:
-    return threading.get_ident()
-
-
 @pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="since Python 3.12")
 @pytest.mark.parametrize("way", ["iterate", "prefetch", "context manager"])
 @on_worker
 def test_an_eager_task_factory(make_manager: MakeManager, way: str) -> None:
     """What ends, or fails, before its task is there is held by nobody after it."""
-    manager = make_manager(drive="keeper", loop_factory=None)  # uvloop takes it since 3.13.3 only
+    manager = make_manager(loop_factory=None)  # uvloop takes it since 3.13.3 only
     manager.get_event_loop().set_task_factory(getattr(asyncio, "eager_task_factory", None))
 
     async def fail() -> AsyncIterator[int]:
@@ -776,10 +766,4 @@ def test_an_eager_task_factory(make_manager: MakeManager, way: str) -> None:
     for _ in range(2):
         with pytest.raises(LookupError):
             use()
-    wait_until(lambda: in_flight(manager) == 0, "it is held")
-
-
-def in_flight(manager: AsyncioLoopManager) -> int:
-    driver = manager.life.driver
-    assert driver is not None
-    return len(driver.in_flight()) + len(driver.hosts)
+    wait_until(lambda: open_on(manager) == 0, "it is held")

@@ -21,6 +21,7 @@ WSGI = "tests.integrations.django.project.wsgi:application"
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """The PostgreSQL of this test run; a skip where there is none."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
     folder = programs()
     if folder is None:
         if os.environ.get("WSGI_ASYNC_POSTGRES"):

@@ -88,7 +88,7 @@ def test_a_cache_client_serves_one_request_after_the_other(lone_site: Server) ->
 
 def test_a_worker_that_serves_in_its_main_thread_has_the_orm_there(sqlite: str) -> None:
     """Under gunicorn's `sync` worker the view's queries run on the main thread, as sync ones do."""
-    with gunicorn(WSGI, "--worker-class=sync", DATABASE=sqlite) as server:
+    with gunicorn(WSGI, worker_class="sync", DATABASE=sqlite) as server:
         assert server.request("/where")[0].headers["X-Either"] == "sync"
         for facts in [server.get("/where"), *server.get("/sync")["ways"]]:
             assert facts["orm"] == facts["worker"] not in facts["stepped_by"]

@@ -90,14 +90,17 @@ class _Mark(threading.local):
     """
 
     found: tuple[Any, contextvars.ContextVar[Any] | None, Any] = (None, None, None)
-    """The `Local`, its variable and that one's value; None for the variable where it is not all in
-    one."""
+    """The `Local`, its variable and that one's value. None for the variable where it is not all in
+    one, or where asgiref (before 3.9) changes the value itself instead of putting another there."""
 
     def find(self, executors: Any) -> tuple[contextvars.ContextVar[Any] | None, Any]:
-        """Find variable and value, by setting the executor in an empty context."""
+        """Find variable and value, by setting the executor twice in an empty context."""
         context = contextvars.Context()
         context.run(setattr, executors, "current", calling_thread)
         variable, value = next(iter(context.items())) if len(context) == 1 else (None, None)
+        context.run(setattr, executors, "current", calling_thread)
+        if variable is not None and context[variable] is value:
+            variable = None
         self.found = executors, variable, value
         return variable, value
 

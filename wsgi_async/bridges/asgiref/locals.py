@@ -31,9 +31,11 @@ def _move_present() -> None:
             variable.set(_moved_here(value))
 
 
-def value_back(variable: contextvars.ContextVar[Any], value: Any, old: Any) -> Any:
+def value_back(
+    variable: contextvars.ContextVar[Any], value: Any, old: Any, *, inner: bool
+) -> Any:
     """What the current thread is to see of a variable's value; `old` where it stays as it was."""
-    if variable in _critical:
+    if not inner and variable in _critical:
         return old
     # Of another thread: the one that the coroutine runs on.
     if _is_local(value) and value.thread_id != threading.get_ident():

@@ -81,12 +81,19 @@ class Actor:
         if self.live.inherited:
             raise inherited_error(self.live.label)
         look_for_bridges()
-        self.begun = True
+        if not self.begun:
+            self._first_call()
         try:
             complete(self.runner, call, timeout)
         except Closing:
             raise self.live.stopped_error(None) from None
         return self._outcome(call)
+
+    def _first_call(self) -> None:
+        self.begun = True
+        context = self._context
+        if bridge.active is not None and context is not None:
+            bridge.active.submitted(context)  # what it leaves behind finds this thread too
 
     def _outcome(self, call: ActorCall) -> Any:
         # First, as the outcome comes before it. Where the call was done in the same moment as its
@@ -177,9 +184,7 @@ class Actor:
             context.run(current_caller.set, self)
             if bridge.active is not None:
                 self.live.tell_bridge(bridge.active, context)
-            task = self.live.loop.create_task(coro, context=context)
-            task.set_name(self.name)
-            self.task = call.task = task
+            self.task = call.task = task = self.live.make_task(coro, context, self.name)
         except BaseException as error:
             # For example a task factory's. Whatever it is, it is the caller's.
             coro.close()

@@ -147,7 +147,7 @@ class ContextManagerActor(Actor):
         super().__init__(runner, contextvars.copy_context(), name_of(source))
         self.entered = False  # and not exited; the user's thread's own
         self.inside = False  # `__aenter__` has come to its end; written on the loop
-        self._source: Any = source
+        self._source: Any = source  # until the task has it
         self._details: Details = (None, None, None)  # written before the call that reads it
         self._left_with: BaseException | None = None  # raised with nobody to tell
         self._left_well = False  # exited when the task was cancelled, which was suppressed
@@ -200,7 +200,7 @@ class ContextManagerActor(Actor):
 
     async def act(self) -> None:
         """Enter for the first call, and exit for the second, or when the task is canceled."""
-        source = self._source
+        source, self._source = self._source, None  # what it holds may lead to us: no cycle
         manager = source if is_async_context_manager(source) else source()
         if not is_async_context_manager(manager):
             close_unstarted(manager)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import threading
+import _thread
+import time
 import weakref
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from wsgi_async.core.base.primitives import Primitives, start_thread
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from wsgi_async.core.base.primitives import Primitives
 
 __all__ = ["end_streams", "open_streams", "time_to_end"]
 
@@ -25,18 +23,18 @@ class _Streams:
     """The streams of the process. Lives as long as the process; callable from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards the streams
-        self._streams: weakref.WeakSet[_Stream] = weakref.WeakSet()
-        # When all streams are to end. Written once; a reader that comes too early looks again.
+        # By their id. Single operations on it are thread-safe, and need no lock.
+        self._streams: weakref.WeakValueDictionary[int, _Stream] = weakref.WeakValueDictionary()
+        # When all streams are to end; it only comes nearer. A reader looks again and again.
         self.leave_at: float | None = None
 
     def add(self, stream: _Stream) -> None:
-        with self._lock:
-            self._streams.add(stream)
+        self._streams[id(stream)] = stream
 
     def all(self) -> list[_Stream]:
-        with self._lock:
-            return list(self._streams)
+        # Not values(): streams that are collected meanwhile would break its iteration.
+        streams = [reference() for reference in self._streams.valuerefs()]
+        return [stream for stream in streams if stream is not None]
 
     def reset(self) -> None:
         """In a forked child: the streams are the parent's, and so was its end."""
@@ -57,21 +55,30 @@ def end_streams(after: float = 0.0) -> None:
 
     A stream without an end would keep its thread, and so the server, from stopping in order. A
     stream that has an end can reach it until then. Streams end as if they were exhausted; their
-    `finally` blocks run. From any thread, also in a signal handler.
+    `finally` blocks run. A second call can only make it sooner. From any thread, also in a signal
+    handler.
 
     Args:
         after: Seconds from now.
     """
-    open_streams.leave_at = Primitives.clock() + after
-    start_thread(_cutter(after), "wsgi_async end of streams")
+    leave_at = Primitives.clock() + after
+    if open_streams.leave_at is not None and open_streams.leave_at <= leave_at:
+        return
+    open_streams.leave_at = leave_at
+    try:
+        # Not threading's: a signal handler may have interrupted one that holds its locks.
+        _thread.start_new_thread(_cut_in, (after,))
+    except RuntimeError:
+        _cut()  # there is no room for another thread: too early is better than never
 
 
-def _cutter(after: float) -> Callable[[], None]:
-    def cut() -> None:
-        threading.Event().wait(after)
-        # Those that wait for an item; the others see it when they are asked for the next one.
-        for stream in open_streams.all():
-            if not stream.live.inherited:
-                stream.live.post(stream.cut)
+def _cut_in(seconds: float) -> None:
+    time.sleep(max(0.0, seconds))
+    _cut()
 
-    return cut
+
+def _cut() -> None:
+    """End those that wait for an item; the others see it when they are asked for the next one."""
+    for stream in open_streams.all():
+        if not stream.live.inherited:
+            stream.live.post(stream.cut)

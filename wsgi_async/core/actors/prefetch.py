@@ -38,6 +38,7 @@ class PrefetchingActor(StreamActor):
         self._batch: deque[Any] = deque()  # the consumer's
         self._items: list[Any] = []  # for the next batch
         self._room = limit  # how many of them there may be, beside what the consumer has
+        self._disturbed = False  # canceled while it had made enough, by a task of its own perhaps
 
     # -- in the consumer's thread ----------------------------------------------------------------
 
@@ -71,8 +72,8 @@ class PrefetchingActor(StreamActor):
             super().refuse(call)
 
     def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
-        """As the base class; an error that comes early is raised after the items before it."""
-        if self.present is None and not cancelled:
+        """As the base class; one that just comes early is raised after the items before it."""
+        if self.present is None and not (cancelled or self._disturbed):
             self.end_unasked(error)
         else:
             super().fail(error, cancelled=cancelled)
@@ -108,6 +109,7 @@ class PrefetchingActor(StreamActor):
                 while len(self._items) >= self._room and not self.leaving:
                     await self.park()
             except asyncio.CancelledError as error:
+                self._disturbed = True
                 step = self.throws(iterator, error)
                 if step is None:
                     raise

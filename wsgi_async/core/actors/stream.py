@@ -7,7 +7,7 @@ import contextvars
 import logging
 import warnings
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from wsgi_async.core.base.checks import refuse_in_event_loop
 from wsgi_async.core.base.coroutines import name_of
@@ -143,7 +143,7 @@ class StreamActor(Actor):
 
     def __init__(self, runner: Runner, iterable: AsyncIterable[Any]) -> None:
         super().__init__(runner, contextvars.copy_context(), name_of(iterable))
-        self._iterable = iterable
+        self._iterable: AsyncIterable[Any] | None = iterable  # until the task has it
         open_streams.add(self)
         self._cut_short = False  # closed in the middle of a call, or after it was canceled
         self._end: Any = None  # END, or an exception, that came when nobody had asked
@@ -175,6 +175,7 @@ class StreamActor(Actor):
     def close(self) -> None:
         """Close the iterable and wait for it, bounded."""
         if not self.open:
+            self._end = None  # its traceback leads to us: no cycle
             return
         call = _LastCall(self)
         try:
@@ -207,6 +208,8 @@ class StreamActor(Actor):
             # Where it was canceled meanwhile, the closing thread gets no CancelledError.
             self._cut_short = self._turn is None or self._turn.done()
             super().serve(call)
+            if self._cut_short and self.ahead:
+                task.cancel()  # it is at an item, and may wait for something
         else:
             self._cut_short = True
             self.present, call.home, call.task = call, self.live, task
@@ -224,7 +227,9 @@ class StreamActor(Actor):
 
     async def act(self) -> None:
         """Make one item after the other, and close the iterable at the end, whatever comes."""
-        iterator = aiter(self._iterable)
+        iterable, self._iterable = self._iterable, None  # what it holds may lead to us: no cycle
+        iterator = aiter(cast("AsyncIterable[Any]", iterable))
+        del iterable
         try:
             await self.pass_on(iterator)
         finally:

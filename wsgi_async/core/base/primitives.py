@@ -42,6 +42,9 @@ class Wakeup(Protocol):
         that interrupted anything, also from one that interrupted `set()` itself.
         """
 
+    def nudge(self) -> None:
+        """As `set()`. A thread that runs the loop as it waits first lets that come to rest."""
+
     def wait(self, timeout: float | None = None) -> bool:
         """Block until set, and unset it again. False after `timeout` seconds.
 
@@ -65,6 +68,8 @@ class ThreadWakeup:
             self._lock.release()
         except RuntimeError:
             pass  # it was set already: one wake-up serves both
+
+    nudge = set
 
     def wait(self, timeout: float | None = None) -> bool:
         """As the protocol says."""

@@ -77,12 +77,13 @@ class Job:
     # Guarded by `LiveLoop.mutex`. `done` comes after the outcome and is never unset, so a thread
     # that sees it may read the outcome without the mutex.
     done = False
-    result: Any = None
     cancelled = False
     stopped = False  # it ended because the manager was stopped
     released = False  # its thread has gone on without the outcome
+    expired = False  # to be cancelled, once, since its deadline has passed
     inbox: Inbox | None = None  # functions that this thread is to run meanwhile
-    # No lock: written before `done`; the thread that has it then takes it out, for the traceback.
+    # No lock: written before `done`; the thread that waited takes them out, to keep nothing alive.
+    result: Any = None
     exception: BaseException | None = None
     # No lock: written before the loop sees the job, and taken by the one thread that sets `done`.
     future: JobFuture | None = None
@@ -90,8 +91,6 @@ class Job:
     task: asyncio.Task[Any] | None = None
     timer: asyncio.TimerHandle | None = None  # of the deadline, while the thread runs a function
     cut_off = False  # cancelled before it was done
-    # No lock: True once, by the loop or by the thread that gives up.
-    expired = False  # cancelled since its deadline has passed
     # One thread, the loop's:
     home: Home | None = None  # where it has begun
 
@@ -133,20 +132,24 @@ class Job:
                 return False
             inbox = self.inbox
             if inbox is None:
-                inbox = self.inbox = Inbox(self.wakeup.set)
+                inbox = self.inbox = Inbox(self.wakeup.nudge)
         self._limit(home)
         return inbox.put(call)
 
     def _limit(self, home: Home) -> None:
         """From now on the loop counts the time: the thread may be busy when it is over."""
-        left = None if self.deadline is None else self.deadline.left()
-        if left is not None and self.timer is None:
+        if self.deadline is None or self.timer is not None or self.expired:
+            return
+        left = self.deadline.left()
+        if left is not None:
             self.timer = home.later(left, self._expire, home)
 
     def _expire(self, home: Home) -> None:
-        if not self.done:
+        with home.mutex:
+            if self.done or self.expired:
+                return  # the thread has found so too, and has it canceled: twice is once too often
             self.expired = True
-            home.cancel(self)
+        home.cancel(self)
 
 
 class Served(Protocol):

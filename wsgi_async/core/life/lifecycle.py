@@ -73,6 +73,7 @@ class Lifecycle:
         # No lock: each is one thread's to write, and where another sees it late no harm is done.
         self.node = node  # written by the thread that takes over a manager without a thread
         self.lasting = False  # it is meant to run until its thread ends
+        self.of_pool = False  # a pool of ours has made it for one of its threads
         self.given_up = False  # a stop has waited as long as it was told, in vain
         # Called when the owner thread ends, by that thread, so it takes no lock: whether the
         # manager goes on without an owner. None: it does not.
@@ -147,24 +148,23 @@ class Lifecycle:
         warn_of_silent_forks(lambda: self.label)
 
     def _claim(self) -> str:
-        """Say that it is being started, and by whom; what the state was before."""
-        me = threading.get_ident()
-        while True:
-            # User code makes the loop, so that is not done under the lock.
-            with self._lock:
-                state = self.state
-                if state in ("new", "stopped"):
-                    self._state, self._starter = "starting", me
-                    self._started.clear()
-                    return state
+        """Say that it is being started; what the state was before."""
+        # User code makes the loop, so that is not done under the lock.
+        with self._lock:
+            state = self.state
+            if state in ("starting", "stopping"):
+                raise self.refusal()
             if state == "running":
                 raise RuntimeError(
                     f"{self.label} is already started. Use it as it is, or stop() it first."
                 )
-            if state != "starting" or self._starter == me:
-                raise self.refusal()
-            if not self._started.wait(STOP_TIMEOUT):
-                raise self.refusal()
+            self._state = "starting"
+            self._started.clear()
+            return state
+
+    def wait_started(self) -> None:
+        """Wait until another thread's `start()` is over, bounded."""
+        self._started.wait(STOP_TIMEOUT)
 
     def _build(self, *, resident: bool) -> Runner:
         with ExitStack() as undo:
@@ -212,11 +212,14 @@ class Lifecycle:
         runner = self.runner
         if runner is None:
             return None
+        self._refuse_work(runner, timeout)
+        runner.leave()
+        return runner
+
+    def _refuse_work(self, runner: Runner, timeout: float) -> None:
         if self._deadline is None:
             self._deadline = Deadline(timeout)
         runner.live.closing = True
-        runner.leave()
-        return runner
 
     def stop(self, timeout: float) -> None:
         """Stop, and wait for the end, at most `timeout` seconds."""
@@ -225,7 +228,7 @@ class Lifecycle:
             return
         refuse_in_event_loop("await asyncio.to_thread(manager.stop)")
         if isinstance(runner, Resident) and runner.is_owner:
-            self.request_stop(timeout)
+            self._refuse_work(runner, timeout)
             self.close(runner.live)
             return
         if self._executor is not None and self._executor.is_current:
@@ -290,7 +293,7 @@ class Lifecycle:
 
 
 def _watch(selector: WatchedSelector | None, live: LiveLoop) -> None:
-    """Have lost wake-ups noticed."""
+    """Have lost wake-ups noticed, and let the loop come to rest before it is left."""
     reported: list[bool] = []
 
     def lost() -> None:
@@ -309,6 +312,7 @@ def _watch(selector: WatchedSelector | None, live: LiveLoop) -> None:
         return
     selector.busy = lambda: bool(live.jobs)
     selector.lost = lost
+    live.leave_soon = partial(selector.leave_soon, live.loop.stop)
 
 
 def _nothing() -> None:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["LoopEntry"]
 
 
+_TOO_OFTEN = 3
+
+
 class LoopEntry:
     """Runs one loop until somebody stops it. Lives as long as the loop; for its thread only.
 
@@ -23,6 +26,7 @@ class LoopEntry:
     def __init__(self, live: LiveLoop) -> None:
         # Never changes:
         self.live = live
+        self._failures = 0  # entries in a row that have failed before any callback
         self._run_forever = live.primitives.entry(live.loop.run_forever)
 
     def enter(self) -> None:
@@ -44,3 +48,24 @@ class LoopEntry:
                 type(error).__name__,
                 error=error,
             )
+
+    def enter_again(self) -> None:
+        """As `enter()`, for a thread that is to go on whatever comes out of the loop.
+
+        Where the user's logging raises, asyncio lets that through. A loop that is broken fails
+        each time, before it has called anything.
+
+        Raises:
+            Exception: The loop itself is broken.
+        """
+        self.live.raw.call_soon(self._called)
+        try:
+            self.enter()
+        except Exception as error:
+            self._failures += 1
+            if self._failures > _TOO_OFTEN:
+                raise
+            report(logging.ERROR, "%s: the event loop was left", self.live.label, error=error)
+
+    def _called(self) -> None:
+        self._failures = 0

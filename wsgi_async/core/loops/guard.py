@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundLoop"]
 
-_GUARDED = ("run_forever", "run_until_complete", "close", "stop", "add_signal_handler")
+# The interpreter keeps names that are looked up, so none is made anew for each loop.
+_GUARDED = {
+    name: f"_{name}"
+    for name in ("run_forever", "run_until_complete", "close", "stop", "add_signal_handler")
+}
 
 
 class BoundLoop:
@@ -32,6 +36,7 @@ class BoundLoop:
         self.close = loop.close
         self.create_task = loop.create_task
         self.call_soon_threadsafe = loop.call_soon_threadsafe
+        self._seconds = 0.0
         self._closer: int | None = None  # the thread that closes the loop right now
         self._label: Callable[[], str] = lambda: repr(loop)
         self._stop_reported = False
@@ -46,21 +51,25 @@ class BoundLoop:
             label: Tells what to call the manager in messages.
         """
         self._label = label
-        for name in _GUARDED:
+        for name, ours in _GUARDED.items():
             try:
-                setattr(self.raw, name, getattr(self, f"_{name}"))
+                setattr(self.raw, name, getattr(self, ours))
             except AttributeError:
                 return
 
-    def give_back(self) -> None:
+    def give_back(self, seconds: float = 0.0) -> None:
         """Close the loop, by whatever `close()` it has by now.
 
         Libraries put a function of their own in its place, which closes their connections to
         this loop by `run_until_complete()` and then calls the one that was there, ours.
 
+        Args:
+            seconds: How long each `run_until_complete()` may take.
+
         Raises:
             Exception: What a `close()` raises. The loop is closed all the same.
         """
+        self._seconds = seconds
         self._closer = threading.get_ident()
         try:
             self.raw.close()
@@ -86,17 +95,34 @@ class BoundLoop:
             # It may call the guarded run_forever() and stop() inside.
             self._unguard()
             try:
-                return self.run_until_complete(future)
+                return self._run_bounded(future)
             finally:
                 self._guard_again()
         if asyncio.iscoroutine(future):
             future.close()
         raise self._refusal()
 
+    def _run_bounded(self, future: Any) -> Any:
+        task = asyncio.ensure_future(future, loop=self.raw)
+        timers = [
+            self.raw.call_later(self._seconds, task.cancel),
+            self.raw.call_later(2 * self._seconds, self.stop),
+        ]
+        try:
+            return self.run_until_complete(task)
+        except asyncio.CancelledError:
+            raise TimeoutError(
+                f"A function in the place of close() did not end within {self._seconds:.1f} s."
+            ) from None
+        finally:
+            for timer in timers:
+                timer.cancel()
+
     def _guard_again(self) -> None:
-        # Not `close`: it is somebody else's by now, and leads to ours.
-        for name in ("run_forever", "run_until_complete", "stop", "add_signal_handler"):
-            setattr(self.raw, name, getattr(self, f"_{name}"))
+        # `close` is somebody else's by now, and leads to ours.
+        for name, ours in _GUARDED.items():
+            if name != "close":
+                setattr(self.raw, name, getattr(self, ours))
 
     def _refusal(self) -> RuntimeError:
         return RuntimeError(

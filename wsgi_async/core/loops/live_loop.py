@@ -11,17 +11,18 @@ import contextvars
 import logging
 import weakref
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wsgi_async.core.base.errors import Closing
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
-from wsgi_async.core.jobs.job import ActorCall
+from wsgi_async.core.jobs.job import ActorCall, current_caller
 
 from .selector import LOOK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from wsgi_async.core.base.primitives import Primitives
     from wsgi_async.core.jobs.job import Job
@@ -76,6 +77,9 @@ class LiveLoop:
         self.primitives = primitives
         self.grace = grace
         self._label = label
+        # On the loop: ends its run when nothing is ready on it any more. A loop that cannot tell
+        # ends it after the present turn.
+        self.leave_soon: Callable[[], None] = loop.stop
         # What we put on the loop ourselves runs in this. It would keep the variables of a request
         # otherwise. Only the loop's thread enters it.
         self._context = contextvars.Context()
@@ -257,22 +261,22 @@ class LiveLoop:
             self._may_beat = False
             self.later(LOOK, self._beat)
         wrapped = self._follow(job)
-        task = None
         try:
             if job.foreign_context:
                 job.context.run(_nothing)  # raises if entered: asyncio would never step the task
             if bridge.active is not None:
                 self.tell_bridge(bridge.active, job.context)
             job.home = self
-            task = self._create_task(wrapped, context=job.context)
-            task.set_name(getattr(job.coro, "__qualname__", None) or job.name)
+            task = self.make_task(
+                wrapped, job.context, getattr(job.coro, "__qualname__", None) or job.name
+            )
             job.task = task
             if not task.done():  # an eager task factory may have run it to its end already
                 task.add_done_callback(job.task_ended)
         except BaseException as error:
             wrapped.close()
             job.discard()
-            self.finish(job, exception=self._explained(error, task))
+            self.finish(job, exception=error)
 
     def _beat(self) -> None:
         if self.jobs:
@@ -293,30 +297,48 @@ class LiveLoop:
             plugin.loop_opened(self.raw)
         plugin.context_moved(context)
 
-    def _explained(self, error: BaseException, task: object) -> BaseException:
-        if isinstance(error, AttributeError) and not asyncio.isfuture(task):
-            return TypeError(
+    def make_task(
+        self, coro: Coroutine[Any, Any, None], context: contextvars.Context, name: str
+    ) -> asyncio.Task[None]:
+        """Make a task by the loop's factory, which may be the user's.
+
+        Raises:
+            TypeError: The factory has returned something else.
+            BaseException: What the factory raised.
+        """
+        task: Any = self._create_task(coro, context=context)
+        try:
+            task.set_name(name)
+        except AttributeError:
+            raise TypeError(
                 f"The task factory of {self.label} returned {task!r}. Have it return a task."
-            )
-        return error
+            ) from None
+        return task  # type: ignore[no-any-return]
 
     async def _follow(self, job: Job) -> None:
         """Carry the coroutine's outcome to its job; nothing of it goes through the loop."""
+        finish = self._finish_later if job.foreign_context else self.finish
         try:
             result = await job.coro
         except asyncio.CancelledError as error:
-            self.finish(job, exception=error, cancelled=True)
+            finish(job, exception=error, cancelled=True)
             if not job.quiet:
                 raise
         except BaseException as error:
-            self.finish(job, exception=error)
+            finish(job, exception=error)
         else:
-            self.finish(job, result)
+            finish(job, result)
         finally:
+            if current_caller.get() is job:
+                current_caller.set(None)  # the job leads to this context: no cycle
             if job.task is not None:
                 # It would cost the loop one more turn.
                 job.task.remove_done_callback(job.task_ended)
             del job  # the exception's traceback holds this frame: no cycle
+
+    def _finish_later(self, job: Job, result: Any = None, **outcome: Any) -> None:
+        """As `finish()`, when the loop has left the job's context, which is the caller's again."""
+        self.raw.call_soon(partial(self.finish, job, result, **outcome), context=self._context)
 
     def wind_up(self) -> None:
         """The manager is being stopped: end what the loop's thread may wait for in its loop."""
@@ -335,11 +357,13 @@ class LiveLoop:
         """Cancel a job's task, unless the job was done before this came here.
 
         The task of an actor lives on, and is not canceled for a call that it has answered, but
-        where the answer came too late for the caller.
+        where the answer came too late for the caller. Where sync code of another coroutine waits
+        for it, that one may have canceled it already, by the same deadline.
         """
         if job.task is not None and (job.released or not job.done):
             job.cut_off = True
-            job.task.cancel()
+            if not (job.quiet and job.task.cancelling()):
+                job.task.cancel()
 
 
 def _nothing() -> None:

@@ -13,6 +13,9 @@ __all__ = ["LOOK", "WatchedSelector"]
 LOOK = 1.0
 """Seconds. A wake-up that was lost comes at most that late."""
 
+_TURNS = 5
+"""How often a loop turns that is to come to rest and does not."""
+
 
 class WatchedSelector(selectors.DefaultSelector):
     """The platform's best selector, which never sleeps long while there is work in flight.
@@ -28,13 +31,32 @@ class WatchedSelector(selectors.DefaultSelector):
     lost: Callable[[], None] | None = None
     """Called when a look has found a wake-up that was lost."""
     _looked = False
+    _turns_left = 0
 
     def __init__(self) -> None:
         super().__init__()
         self._select = super().select  # bound once: every turn of the loop comes by
 
+    def leave_soon(self, stop: Callable[[], None]) -> None:
+        """End the loop's run as soon as nothing is ready on it, and after a few turns at last.
+
+        Args:
+            stop: Ends it in the turn in which it is called.
+        """
+        self._stop, self._turns_left = stop, _TURNS
+
+    def _leaves(self, *, ready: bool) -> bool:
+        self._turns_left -= 1
+        if ready and self._turns_left:
+            return False
+        self._turns_left = 0
+        self._stop()
+        return True
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As the base class."""
+        if self._turns_left and self._leaves(ready=timeout == 0):
+            return []  # whoever enters the loop next looks
         if timeout == 0:
             events = self._select(0)
             if not self._looked:

@@ -69,12 +69,15 @@ def run(coro: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
 
 def start_once(manager: AsyncioLoopManager, task_type: Hashable = None) -> AsyncioLoopManager:
     """Start a manager that is to last as long as its thread, unless it runs; return it."""
+    life = lifecycle_of(manager)
     if not manager.running:
-        lifecycle_of(manager).lasting = True
+        life.lasting = True
         try:
             manager.start(task_type)
         except RuntimeError:
             # A thread that shares it was faster: start() lets in one after the other.
+            if manager.state == "starting":
+                life.wait_started()
             if not manager.running:
                 raise
     return manager

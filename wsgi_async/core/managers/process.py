@@ -16,7 +16,7 @@ from wsgi_async.core.life.lifecycle import STOP_TIMEOUT
 
 from . import manager, thread_pool
 
-__all__ = ["install_hooks", "stop_with_process"]
+__all__ = ["install_hooks", "stop_all", "stop_with_process"]
 
 _inherited: list[Any] = []
 """The parent process's runners and loops, kept for ever: see `Lifecycle.inherit`."""
@@ -29,7 +29,7 @@ def install_hooks() -> None:
     """Register the exit hook and the fork hook. Called once, at import."""
     # atexit runs after all non-daemon threads have been joined, so never under a request that
     # still runs. gunicorn's worker_exit and threading._register_atexit do run under it.
-    atexit.register(_stop_all)
+    atexit.register(stop_all)
     install_fork_hook(_forget_parent)
     manager.on_start(stop_with_process)
 
@@ -45,10 +45,10 @@ def stop_with_process() -> None:
     _hooked.clear()
     _hooked.add(pid)
     # After those with a higher priority, such as the child's own pools.
-    util.Finalize(None, _stop_all, exitpriority=0)
+    util.Finalize(None, stop_all, exitpriority=0)
 
 
-def _stop_all() -> None:
+def stop_all() -> None:
     """Stop every manager at once, within one common budget."""
     notice_fork()  # a child that ends before its first request
     thread_pool.shut_down_pools(Deadline(STOP_TIMEOUT))

@@ -13,7 +13,9 @@ from wsgi_async.core.base.deadlines import Deadline, bounded, within
 from wsgi_async.core.base.log import report
 from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.jobs.wait import wait_for
-from wsgi_async.core.runners.resident import wakeup_here
+from wsgi_async.core.runners.resident import borrow_here, give_back_here
+
+from .waiters import Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -46,7 +48,7 @@ class SyncFuture(concurrent.futures.Future[T]):
 
     # Class attributes are the defaults.
     # Never changes once the job is handed in:
-    _name = "a future"
+    _name = ""
     # No lock: set before that, and taken back by the one thread that settles the future.
     _runner: Runner | None = None
     _job: Job | None = None
@@ -59,13 +61,19 @@ class SyncFuture(concurrent.futures.Future[T]):
     _told = False
 
     def __repr__(self) -> str:
-        state = "cancelled" if self.cancelled() else "finished" if self.done() else "pending"
-        return f"<{type(self).__name__} of {self._name}, {state}, at {id(self):#x}>"
+        text = super().__repr__()
+        return f"{text[:-1]} of {self._name}>" if self._name else text
 
     def attach(self, runner: Runner, job: Job) -> None:
         """Have it carry this job's outcome. For the manager; once, before the job is handed in."""
         self._runner, self._job, self._name = runner, job, job.name
         job.future = self
+        self.wait_in(runner)
+
+    def wait_in(self, runner: Runner) -> None:
+        """Have all who wait on the thread of a resident loop run it, as they do in `wait()`."""
+        if runner.resident:
+            self._waiters = Waiters()
 
     def __del__(self) -> None:
         if (error := self._unretrieved) is not None:
@@ -139,7 +147,7 @@ class SyncFuture(concurrent.futures.Future[T]):
     def _wait(self, timeout: float | None) -> bool:
         self._check()
         runner = self._runner
-        wakeup = wakeup_here() or primitives.borrow() if runner is None else runner.borrow()
+        wakeup = borrow_here(primitives) if runner is None else runner.borrow()
         blocked = self.__dict__.setdefault("_blocked", [])
         if not self._told:
             # Twice does no harm: two threads may come at once, or a signal interrupt this one.
@@ -150,7 +158,10 @@ class SyncFuture(concurrent.futures.Future[T]):
             return wait_for(_Outcome(self), wakeup, None if timeout is None else Deadline(timeout))
         finally:
             blocked.remove(wakeup)
-            (primitives if runner is None else runner).give_back(wakeup)
+            if runner is None:
+                give_back_here(primitives, wakeup)
+            else:
+                runner.give_back(wakeup)
 
     def _check(self) -> None:
         """Raise if this thread cannot wait for it."""
@@ -196,10 +207,15 @@ class SyncFuture(concurrent.futures.Future[T]):
                 self.set_exception(job.exception)
         except concurrent.futures.InvalidStateError:
             self._unretrieved = None  # somebody has filled it by hand
+        except Exception as error:
+            # Where the user's logging raises while a callback's failure is logged.
+            report(logging.ERROR, "A done callback of %r failed", self, error=error)
         finally:
             # Not before it is done: a cancel() that found no job would cancel the future itself,
             # and the outcome would be lost.
             self._runner = self._job = None
+            if "_blocked" in self.__dict__:
+                _wake_blocked(self)  # it may have been one of the callbacks after that
 
 
 class _Outcome:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wsgi_async.core.base.log import report
 from wsgi_async.core.loops.entering import LoopEntry
 
-from . import resident
+from .resident import borrow_here, give_back_here
 from .runner import register
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ class Keeper:
         self.live = live
         register(self)
         self._primitives = live.primitives
-        self.give_back = live.primitives.give_back
         self._thread: threading.Thread | None = None
 
     def start(self, close: Callable[[], None], name: str) -> None:
@@ -66,7 +65,11 @@ class Keeper:
 
     def borrow(self) -> Wakeup:
         """A wake-up for one wait of the current thread."""
-        return resident.wakeup_here() or self._primitives.borrow()
+        return borrow_here(self._primitives)
+
+    def give_back(self, wakeup: Wakeup) -> None:
+        """The wait is over."""
+        give_back_here(self._primitives, wakeup)
 
     def leave(self) -> None:
         """End the loop's run; the keeper looks whether it is being stopped. Takes no lock."""
@@ -84,7 +87,7 @@ class Keeper:
         entry = LoopEntry(live)
         try:
             while not live.closing:
-                entry.enter()
+                entry.enter_again()
         except BaseException as error:
             # Not from a task: the loop itself is broken, for example its selector.
             live.closing = True

@@ -17,7 +17,7 @@ from .runner import register
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from wsgi_async.core.base.primitives import Wakeup
+    from wsgi_async.core.base.primitives import Primitives, Wakeup
     from wsgi_async.core.jobs.job import Job
     from wsgi_async.core.loops.live_loop import LiveLoop
 
@@ -25,8 +25,10 @@ __all__ = [
     "PATIENCE",
     "Resident",
     "Seat",
+    "borrow_here",
     "current_seat",
     "forget_seat",
+    "give_back_here",
     "has_free_seat",
     "take_seat",
     "wakeup_here",
@@ -85,6 +87,18 @@ def wakeup_here() -> Wakeup | None:
     return None if seat is None or seat.runner is None else LoopWakeup(seat.runner)
 
 
+def borrow_here(primitives: Primitives) -> Wakeup:
+    """A wake-up for one wait of the current thread, which runs the loop that lives on it, if any."""
+    seat = _here.seat
+    runner = None if seat is None else seat.runner
+    return primitives.borrow() if runner is None else runner.borrow()
+
+
+def give_back_here(primitives: Primitives, wakeup: Wakeup) -> None:
+    """The wait that it was borrowed for is over."""
+    (wakeup.runner if isinstance(wakeup, LoopWakeup) else primitives).give_back(wakeup)
+
+
 class Resident(LoopEntry):
     """Runs one loop on the thread that it is made on, whenever that thread waits.
 
@@ -108,7 +122,8 @@ class Resident(LoopEntry):
         self._current = live.primitives.current
         self._owner = self._current()
         # One thread, the owner's:
-        self._spare: LoopWakeup | None = None  # between two waits
+        self._spare: LoopWakeup | None = None  # between its waits
+        self._waits = 0  # how many it is in, one inside the other
         self.gone = False  # the loop is closed, or our parent process's
         # No lock: written by the owner's thread; a hint for the others.
         self.inside = False  # the owner's thread is in the loop
@@ -133,13 +148,19 @@ class Resident(LoopEntry):
         """A wake-up for one wait of the current thread."""
         if self._current() != self._owner:
             return _PatientWakeup(wakeup_here() or self._primitives.wakeup(), self)
+        self._waits += 1
         spare, self._spare = self._spare, None
         return spare or LoopWakeup(self)
 
     def give_back(self, wakeup: Wakeup) -> None:
         """The owner keeps one for its next wait."""
-        if isinstance(wakeup, LoopWakeup) and wakeup.runner is self:
-            self._spare = wakeup
+        if not isinstance(wakeup, LoopWakeup):
+            return
+        self._spare = wakeup
+        self._waits -= 1
+        # Not before all waits are over: in its cleanup a coroutine may ask for this thread.
+        if self.live.closing and not self._waits and self._seat.runner is self:
+            self.close()
 
     def leave(self) -> None:
         """End what the owner's thread waits for in its loop. Takes no lock."""
@@ -157,7 +178,16 @@ class Resident(LoopEntry):
     def turn(self) -> None:
         """Give the loop one turn: what is ready on it runs."""
         self.live.loop.stop()
-        self.run_until_stopped()
+        self.rest()
+
+    def rest(self) -> None:
+        """Wait in the loop until somebody stops it, whatever comes out of it meanwhile."""
+        self.entries += 1
+        self.inside = True
+        try:
+            self.enter_again()
+        finally:
+            self.inside = False
 
     def run_until_stopped(self) -> None:
         """Run the loop until somebody stops it."""
@@ -205,6 +235,16 @@ class LoopWakeup:
         else:
             self._live.post(self._live.loop.stop)
 
+    def nudge(self) -> None:
+        """As `set()`, but from the loop itself: other branches first come to where they wait.
+
+        The request that one of them sends is then under way while the thread does something else.
+        """
+        if self._current() == self._owner:
+            self._live.leave_soon()
+        else:
+            self.set()
+
     def wait(self, timeout: float | None = None) -> bool:
         """Run the loop until set; False after `timeout` seconds. It may return too early."""
         if self.runner.gone:
@@ -251,6 +291,7 @@ class _PatientWakeup:
         self._patience = PATIENCE
         self._slice = PATIENCE / _LOOKS
         self.set = wakeup.set
+        self.nudge = wakeup.nudge
 
     def wait(self, timeout: float | None = None) -> bool:
         """As the wake-up within, in parts, between which it looks at the loop.

@@ -53,7 +53,6 @@ def run(
     """
     seconds = before = None
     try:
-        need_stack()
         if timeout is not None or request_deadline.get() is not None:
             seconds = time_left(check_timeout(timeout))
         if context is not None:
@@ -69,13 +68,15 @@ def run(
     job.foreign_context = context is not None
     try:
         complete(runner, job, seconds)
+    except Closing:
+        job.discard()  # what is around the caller's own
+        raise
     finally:
         if copy_back and len(own) > 1:  # with nothing in it but ours there is nothing to copy
-            copy_changes(own, before)
-        if context is not None and job.done:
-            context.run(current_caller.set, None)
+            copy_changes(own, before, inner=job.quiet)
     if job.exception is None and not job.expired:
-        return job.result  # type: ignore[no-any-return]
+        result, job.result = job.result, None  # the loop may hold the job a little longer
+        return result  # type: ignore[no-any-return]
     return _outcome(job, timeout, seconds)  # type: ignore[no-any-return]
 
 
@@ -100,18 +101,19 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
         Closing: The manager is being stopped; the job was not taken.
         BaseException: What a signal handler raised in the waiting main thread.
     """
+    need_stack()
     job.wakeup = wakeup = runner.borrow()
     if seconds is not None:
         job.deadline = Deadline(seconds)
     try:
         runner.begin(job)
         if not wait_for(job, wakeup, job.deadline):
-            _give_up(runner, job, wakeup, cancelled=job.expired)
+            _give_up(runner, job, wakeup)
     except Closing:
-        raise  # there is nothing to wait for
+        raise  # it was not taken, so there is nothing to wait for
     except BaseException:
         if not job.done:
-            _give_up(runner, job, wakeup)
+            _give_up(runner, job, wakeup, interrupted=True)
         raise
     finally:
         if job.inbox is not None:
@@ -119,18 +121,20 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
         runner.give_back(wakeup)
 
 
-def _give_up(runner: Runner, job: Job, wakeup: Wakeup, *, cancelled: bool = False) -> None:
+def _give_up(runner: Runner, job: Job, wakeup: Wakeup, *, interrupted: bool = False) -> None:
     """Cancel a job whose thread cannot wait any longer, and wait for its cleanup, bounded.
 
     Args:
         runner: Runs the loop.
         job: The job.
         wakeup: The thread's.
-        cancelled: The loop has canceled it already. Twice would interrupt its cleanup.
+        interrupted: By an exception. Else the time has passed, and the loop may have canceled it
+            for that already: once more would interrupt its cleanup.
     """
     live = runner.live
-    job.expired = True
-    if not cancelled:
+    with live.mutex:
+        expired, job.expired = job.expired, True
+    if interrupted or not expired:
         live.request_cancel(job)
     if not wait_for(job, wakeup, Deadline(live.grace)):
         live.release(job)

@@ -1,0 +1,202 @@
+"""Futures of ours in the hands of `concurrent.futures` and asyncio, which know nothing of us."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.core.support import (
+    LIMIT,
+    Endless,
+    Worker,
+    give,
+    in_thread,
+    on_worker,
+    outcome,
+    reached,
+    throw,
+)
+from wsgi_async import SyncFuture, async_to_sync_future
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.core.conftest import MakeManager
+    from wsgi_async import AsyncioLoopManager
+
+    Call = Callable[..., Any]
+
+
+def here(fn: Call, *args: Any, **kwargs: Any) -> Any:
+    """On the thread that the manager belongs to."""
+    return fn(*args, **kwargs)
+
+
+def elsewhere(fn: Call, *args: Any, **kwargs: Any) -> Any:
+    """On a thread that only uses the manager."""
+    return in_thread(fn, *args, **kwargs)
+
+
+anywhere = pytest.mark.parametrize("call", [here, elsewhere])
+
+
+@anywhere
+@on_worker
+def test_wait(make_manager: MakeManager, call: Call) -> None:
+    """`concurrent.futures.wait()` takes our futures, beside an executor's."""
+    manager = make_manager()
+
+    def wait() -> Any:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            tasks = [manager.submit_task(give(1)), manager.submit_task(asyncio.sleep(0.01, 2))]
+            return concurrent.futures.wait([pool.submit(int, 3), *tasks], LIMIT)
+
+    done, left = call(wait)
+    assert {future.result() for future in done} == {1, 2, 3}
+    assert left == set()
+
+
+@anywhere
+@on_worker
+def test_wait_sees_a_failure_and_a_cancellation(make_manager: MakeManager, call: Call) -> None:
+    """`wait()` returns for the first failure, and counts a canceled task as done."""
+    manager = make_manager()
+    endless, other = manager.submit_task(Endless().wait()), manager.submit_task(Endless().wait())
+    bad = manager.submit_task(throw(LookupError()))
+    futures = [endless, other, bad]
+    done, _ = call(concurrent.futures.wait, futures, LIMIT, concurrent.futures.FIRST_EXCEPTION)
+    assert done == {bad}
+    assert isinstance(bad.exception(), LookupError)
+    assert endless.cancel()
+    futures = [endless, other]
+    done, left = call(concurrent.futures.wait, futures, LIMIT, concurrent.futures.FIRST_COMPLETED)
+    assert (done, left) == ({endless}, {other})
+    assert endless.cancelled()
+
+
+@anywhere
+@on_worker
+def test_wait_ends_with_its_timeout(make_manager: MakeManager, call: Call) -> None:
+    """`wait()` keeps to its timeout, and `as_completed()` to its own."""
+    manager, endless = make_manager(), Endless()
+    future = manager.submit_task(endless.wait())
+    assert call(concurrent.futures.wait, [future], 0.01) == (set(), {future})
+    with pytest.raises(TimeoutError):
+        call(next, concurrent.futures.as_completed([future], 0.01))
+    reached(endless.began)
+    assert not endless.cleaned.is_set()
+
+
+@anywhere
+@on_worker
+def test_as_completed(make_manager: MakeManager, call: Call) -> None:
+    """`as_completed()` gives each of our futures when it is done, the quickest first."""
+    manager = make_manager()
+
+    def values() -> list[str]:
+        tasks = [asyncio.sleep(0.05, "slow"), give("quick"), asyncio.sleep(0.025, "middling")]
+        futures = [manager.submit_task(task) for task in tasks]
+        return [done.result() for done in concurrent.futures.as_completed(futures, LIMIT)]
+
+    assert call(values) == ["quick", "middling", "slow"]
+
+
+@anywhere
+@on_worker
+def test_wait_for_a_wrapped_future(make_manager: MakeManager, call: Call) -> None:
+    """What `async_to_sync_future()` gives can be waited for in the same way."""
+    manager = make_manager()
+
+    async def leave() -> asyncio.Task[str]:
+        return asyncio.create_task(asyncio.sleep(0.01, "page"))
+
+    future = async_to_sync_future(manager.run(leave()))
+    assert call(concurrent.futures.wait, [future], LIMIT).done == {future}
+    assert future.result(0) == "page"
+
+
+def test_wait_for_a_future_by_hand() -> None:
+    """A future that somebody fills is one like any other."""
+    future: SyncFuture[int] = SyncFuture()
+    with Worker() as worker:
+        waiting = worker.begin(concurrent.futures.wait, [future])
+        assert future.set_running_or_notify_cancel()
+        future.set_result(1)
+        assert outcome(waiting).done == {future}
+
+
+# -- asyncio -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other_loop() -> Iterator[Call]:
+    """Runs a coroutine on a loop of asyncio's own, in a thread of its own."""
+    with Worker("other loop") as worker:
+        yield lambda coro: outcome(worker.begin(asyncio.run, coro))
+
+
+async def wrapped(manager: AsyncioLoopManager, coro: Any) -> Any:
+    return await asyncio.wrap_future(manager.submit_task(coro))
+
+
+async def awaited(manager: AsyncioLoopManager, coro: Any) -> Any:
+    return await manager.submit_task(coro)
+
+
+awaits = pytest.mark.parametrize("wait", [wrapped, awaited])
+
+
+@awaits
+@on_worker
+def test_another_loop_can_await_it(make_manager: MakeManager, other_loop: Call, wait: Call) -> None:
+    """A coroutine on another thread's loop gets the result or the exception."""
+    manager = make_manager()
+    assert other_loop(wait(manager, give("page"))) == "page"
+    with pytest.raises(LookupError):
+        other_loop(wait(manager, throw(LookupError())))
+
+
+@awaits
+@on_worker
+def test_another_loop_can_cancel_it(
+    make_manager: MakeManager, other_loop: Call, wait: Call
+) -> None:
+    """A coroutine that is canceled while it awaits our future cancels the task."""
+    manager, endless = make_manager(), Endless()
+
+    async def cancel() -> None:
+        waiting = asyncio.ensure_future(wait(manager, endless.wait()))
+        await asyncio.to_thread(reached, endless.began)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    other_loop(cancel())
+    reached(endless.cleaned)
+
+
+@awaits
+@on_worker
+def test_a_coroutine_on_the_same_loop_can_await_it(make_manager: MakeManager, wait: Call) -> None:
+    """Async code may await what it has submitted to its own manager."""
+    manager = make_manager()
+    assert manager.run(wait(manager, give("page"))) == "page"
+
+
+@awaits
+@on_worker
+def test_a_cancellation_arrives(make_manager: MakeManager, other_loop: Call, wait: Call) -> None:
+    """Who awaits a task that somebody cancels gets asyncio's error."""
+    manager, endless = make_manager(), Endless()
+
+    async def cancel_itself() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await endless.wait()
+
+    with pytest.raises(asyncio.CancelledError):
+        other_loop(wait(manager, cancel_itself()))

@@ -1,0 +1,54 @@
+"""`concurrent.futures.wait()` and `as_completed()` on a thread that a loop lives on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from wsgi_async.core.base.deadlines import Deadline
+from wsgi_async.core.jobs.wait import wait_for
+from wsgi_async.core.runners.resident import wakeup_here
+
+if TYPE_CHECKING:
+    from wsgi_async.core.base.primitives import Wakeup
+
+__all__ = ["Waiters"]
+
+
+class Waiters(list[Any]):
+    """Whom a future tells that it is done, beside its callbacks. Lives as long as the future.
+
+    The two functions add a waiter to each future, and block on its event. On a resident thread
+    that would keep the loop from turning that is to bring the outcome, so the waiter gets an event
+    there that runs the loop. They hold the locks of all futures meanwhile: nobody sets the event.
+    """
+
+    def append(self, waiter: Any) -> None:
+        """As the base class."""
+        wakeup = wakeup_here()
+        if wakeup is not None and not isinstance(waiter.event, _LoopEvent):
+            waiter.event = _LoopEvent(wakeup)
+        super().append(waiter)
+
+
+class _LoopEvent:
+    """What a waiter needs of a `threading.Event`, for a resident thread. For one wait.
+
+    Args:
+        wakeup: The thread's.
+    """
+
+    inbox = None
+
+    def __init__(self, wakeup: Wakeup) -> None:
+        self.done = False
+        self._wakeup = wakeup
+
+    def set(self) -> None:
+        self.done = True
+        self._wakeup.set()
+
+    def clear(self) -> None:
+        self.done = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return wait_for(self, self._wakeup, None if timeout is None else Deadline(timeout))

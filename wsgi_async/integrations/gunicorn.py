@@ -1,0 +1,185 @@
+"""gunicorn: worker threads on which a loop lives, and streams that end before the worker does.
+
+Serve with `LoopThreadWorker` in place of the `gthread` worker::
+
+    gunicorn -k wsgi_async.integrations.gunicorn.LoopThreadWorker --threads 8 app:app
+
+or have gunicorn's own `gthread` and `sync` workers end streams in time, in `gunicorn.conf.py`::
+
+    from wsgi_async.integrations.gunicorn import post_worker_init
+"""
+# gunicorn has no types, and strict mode would complain of each use of it.
+# pyright: standard
+
+from __future__ import annotations
+
+import signal
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+from wsgi_async.core import LoopThreadPoolExecutor
+from wsgi_async.core.actors.leaving import end_streams
+from wsgi_async.core.base.deadlines import Deadline
+from wsgi_async.core.managers.process import stop_all
+from wsgi_async.core.runners.resident import LoopWakeup, current_seat
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterable
+    from concurrent.futures import Executor
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+__all__ = ["LoopThreadWorker", "post_worker_init"]
+
+
+class LoopThreadWorker(ThreadWorker):
+    """gunicorn's `gthread` worker, with a pool on whose threads the loops live.
+
+    Takes all of its settings. The manager that `AsyncLoopMiddleware` makes for a thread lives on
+    that thread: a `run()` needs no other one, and background tasks continue whenever the thread
+    waits for a coroutine or for the next request. They stand still while the thread computes, or
+    reads from or writes to a slow client.
+
+    When the worker is to end, by SIGTERM, by `--max-requests` or otherwise, streams of
+    `iterate()` have half of `--graceful-timeout` to reach their end, and end then. Each thread
+    closes its loop itself, after its last request, and the process's other managers are stopped
+    after the hook `worker_exit`, where their cleanup can still start threads. Lives as long as
+    the worker process.
+    """
+
+    _alive = True
+
+    @property
+    def alive(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the worker goes on; gunicorn sets it in all ways to end one in order."""
+        return self._alive
+
+    @alive.setter
+    def alive(self, alive: bool) -> None:
+        self._alive = alive
+        if not alive:
+            end_streams(_time_of_streams(self))
+
+    def init_process(self) -> None:
+        """Begin to serve, in the worker process."""
+        _stop_managers_after_hook(self.cfg)
+        super().init_process()
+
+    def get_thread_pool(self) -> Executor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The pool; the middleware's options are those of its loops."""
+        return LoopThreadPoolExecutor(self.cfg.threads, "gunicorn", own_managers=False)
+
+    def handle(self, conn: Any) -> Any:
+        """Serve a connection, in a thread of the pool; wait for a new one's request in the loop."""
+        wait_for_data = getattr(conn, "wait_for_data", None)
+        if wait_for_data is None or conn.initialized:  # old versions do not wait here
+            return super().handle(conn)
+        conn.wait_for_data = partial(_wait_for_data, wait_for_data, conn.sock)
+        try:
+            return super().handle(conn)
+        finally:
+            del conn.wait_for_data  # it leads back to the connection: no cycle
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        """Have streams end at once, as gunicorn ends the worker at once."""
+        end_streams()
+        super().handle_quit(sig, frame)
+
+    def run(self) -> None:
+        """Serve; afterwards wait for the requests that still run, and for the loops to close."""
+        try:
+            super().run()
+        finally:
+            end_streams()
+            # Not bounded: gunicorn ends a worker that takes too long.
+            self.tpool.shutdown()
+
+
+def _time_of_streams(worker: Any) -> float:
+    # With `reload` somebody waits at the keyboard.
+    return 0.0 if worker.cfg.reload else worker.cfg.graceful_timeout / 2
+
+
+def _stop_managers_after_hook(cfg: Any) -> None:
+    worker_exit = cfg.worker_exit
+
+    def stop(server: Any, worker: Any) -> None:
+        try:
+            worker_exit(server, worker)
+        finally:
+            stop_all()
+
+    cfg.set("worker_exit", stop)
+
+
+def _wait_for_data(
+    wait_for_data: Callable[[float], bool], sock: socket.socket, timeout: float
+) -> bool:
+    """Wait for a connection's first bytes; the thread's loop goes on, if it has one.
+
+    Args:
+        wait_for_data: What gunicorn waits with. The loop stands still meanwhile.
+        sock: The connection's socket.
+        timeout: Seconds; browsers open connections that they do not use at once.
+    """
+    seat = current_seat()
+    runner = None if seat is None else seat.runner
+    if runner is None:
+        return wait_for_data(timeout)
+    deadline, loop, wakeup = Deadline(timeout), runner.live.raw, LoopWakeup(runner)
+    while not wait_for_data(0.0):
+        left = deadline.left()
+        if not left:
+            return False
+        loop.add_reader(sock, wakeup.set)
+        try:
+            wakeup.wait(left)
+        finally:
+            loop.remove_reader(sock)
+    return True
+
+
+def post_worker_init(worker: Any) -> None:
+    """A hook for `gunicorn.conf.py`: have streams end in time with a `gthread` or `sync` worker.
+
+    When SIGTERM comes, or `--max-requests` are served, streams of `iterate()` have half of
+    `--graceful-timeout` to reach their end, and end then. On SIGINT, SIGQUIT and a reload they
+    end at once. If your configuration has a hook of this name, call this one in it. With
+    `LoopThreadWorker` it is not needed, and does nothing.
+
+    Args:
+        worker: gunicorn's worker.
+    """
+    if isinstance(worker, LoopThreadWorker):
+        return
+    _chain_sigterm(worker)
+    worker_int = worker.cfg.worker_int  # called on SIGINT, on SIGQUIT, and by the reloader
+
+    def end_at_once(worker: Any) -> None:
+        end_streams()
+        worker_int(worker)
+
+    worker.cfg.set("worker_int", end_at_once)
+    worker.wsgi = partial(_serve, worker, worker.wsgi)
+
+
+def _chain_sigterm(worker: Any) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def handle(sig: int, frame: Any) -> None:
+        end_streams(_time_of_streams(worker))
+        if callable(before):
+            before(sig, frame)
+
+    signal.signal(signal.SIGTERM, handle)
+    signal.siginterrupt(signal.SIGTERM, False)  # as gunicorn has it
+
+
+def _serve(
+    worker: Any, app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
+) -> Iterable[bytes]:
+    if not worker.alive:
+        end_streams(_time_of_streams(worker))  # this may be the last one of --max-requests
+    return app(environ, start_response)
