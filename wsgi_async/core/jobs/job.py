@@ -88,11 +88,10 @@ class Job:
     # No lock: written before the loop sees the job, and taken by the one thread that sets `done`.
     future: JobFuture | None = None
     # No lock: written on the loop. Others look at it in passing.
+    home: Home | None = None  # where it has begun
     task: asyncio.Task[Any] | None = None
     timer: asyncio.TimerHandle | None = None  # of the deadline, while the thread runs a function
     cut_off = False  # cancelled before it was done
-    # One thread, the loop's:
-    home: Home | None = None  # where it has begun
 
     def __init__(
         self,

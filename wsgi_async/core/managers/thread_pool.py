@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from wsgi_async.core.base.checks import check_count
 from wsgi_async.core.base.log import report
 from wsgi_async.core.base.settings import primitives
-from wsgi_async.core.runners.resident import Seat, forget_seat, take_seat, wakeup_here
+from wsgi_async.core.runners.resident import (
+    LoopWakeup,
+    Seat,
+    borrow_here,
+    give_back_here,
+    take_seat,
+)
 
 from .current import start_once
+from .manager import lifecycle_of
 from .registry import get_or_create_loop_manager
 
 if TYPE_CHECKING:
@@ -24,7 +31,7 @@ if TYPE_CHECKING:
     from wsgi_async.core.base.deadlines import Deadline
     from wsgi_async.core.base.primitives import Wakeup
 
-__all__ = ["LoopThreadPoolExecutor", "forget_pools", "shut_down_pools"]
+__all__ = ["LoopThreadPoolExecutor", "forget_pools", "shut_down_pools", "threads_of_pool"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -160,12 +167,19 @@ class LoopThreadPoolExecutor(Executor):
             work.drop()
         return workers
 
+    def threads(self) -> list[threading.Thread]:
+        """Those that have not ended; none once it is shut down. For the library's own parts."""
+        with self._lock:
+            workers = () if self._shut_down else (*self._workers, *self._leaving)
+        return [worker.thread for worker in workers if worker.thread is not None]
+
     # -- for the workers -----------------------------------------------------------------------
 
     def enter_thread(self) -> None:
         """At the start of a thread: make its manager, and call the initializer."""
         if self._own_managers:
-            start_once(get_or_create_loop_manager(None, True, **self._options))
+            manager = start_once(get_or_create_loop_manager(None, True, **self._options))
+            lifecycle_of(manager).of_pool = True
         if self._initializer is not None:
             self._initializer(*self._initargs)
 
@@ -184,7 +198,7 @@ class LoopThreadPoolExecutor(Executor):
                 return self._work.popleft()
             if self._shut_down:
                 return None
-            wakeup = self._idle[worker] = worker.borrow()
+            wakeup = self._idle[worker] = borrow_here(primitives)
             return wakeup
 
     def leave(self, worker: _Worker, *, failed: bool) -> None:
@@ -314,15 +328,19 @@ class _Worker:
             del found  # its function and its result, which nobody else may need any more
             self._give_loop_a_turn()
         else:
-            found.wait()
-            primitives.give_back(found)
+            self._rest(found)
         # Looked at after the loop has run: that may have used up the wake-up of a stop().
         self._close_if_stopped()
         return True
 
-    def borrow(self) -> Wakeup:
-        """What the thread waits with."""
-        return wakeup_here() or primitives.borrow()
+    def _rest(self, wakeup: Wakeup) -> None:
+        try:
+            if isinstance(wakeup, LoopWakeup):
+                wakeup.rest()
+            else:
+                wakeup.wait()
+        finally:
+            give_back_here(primitives, wakeup)
 
     def _give_loop_a_turn(self) -> None:
         """There may be work without end: background tasks go on between two pieces of it."""
@@ -345,6 +363,11 @@ class _Worker:
 _pools: weakref.WeakSet[LoopThreadPoolExecutor] = weakref.WeakSet()
 
 
+def threads_of_pool(pool: LoopThreadPoolExecutor) -> list[threading.Thread]:
+    """The threads of a pool, for the library's own parts; none once it is shut down."""
+    return pool.threads()
+
+
 def shut_down_pools(deadline: Deadline) -> None:
     """At the process's exit: end the pools, whose threads do not keep the process alive."""
     workers = [worker for pool in list(_pools) for worker in pool.close()]
@@ -357,4 +380,3 @@ def forget_pools() -> None:
     for pool in list(_pools):
         pool.inherit()
     _pools.clear()
-    forget_seat()

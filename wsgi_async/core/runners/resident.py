@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PATIENCE",
+    "LoopWakeup",
     "Resident",
     "Seat",
     "borrow_here",
@@ -88,7 +89,7 @@ def wakeup_here() -> Wakeup | None:
 
 
 def borrow_here(primitives: Primitives) -> Wakeup:
-    """A wake-up for one wait of the current thread, which runs the loop that lives on it, if any."""
+    """A wake-up for one wait of the current thread, in the loop that lives on it, if any."""
     seat = _here.seat
     runner = None if seat is None else seat.runner
     return primitives.borrow() if runner is None else runner.borrow()
@@ -255,6 +256,12 @@ class LoopWakeup:
             self.runner.run_until_stopped()
         self._set = False
         return True
+
+    def rest(self) -> None:
+        """As `wait()`, for a thread with nothing to do: it goes on whatever comes out of the loop."""
+        if not (self._set or self.runner.gone):
+            self.runner.rest()
+        self._set = False
 
     def _wait_until(self, timeout: float) -> bool:
         self._late = False
