@@ -51,7 +51,11 @@ async def sync_calls(count: int) -> float:
 
 def calling(way: Way, calls: int) -> Measure:
     """Measure calls of `async_to_sync(noop)()`: microseconds a call."""
-    return batch(lambda: way(noop)(), calls)
+
+    def call() -> None:
+        way(noop)()
+
+    return batch(call, calls)
 
 
 def calling_back(way: Way, calls: int) -> Measure:

@@ -1,6 +1,6 @@
 """A Flask app under waitress, in a process of its own: its view tells which thread has answered.
 
-`python -m benchmarks.waitress_app DESCRIPTOR [reuse]` serves on a listening socket that it inherits.
+`python -m benchmarks.waitress_app DESCRIPTOR [reuse]` serves on a socket that it inherits.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ myst_heading_anchors = 3
 # What search engines and previews of links show.
 myst_html_meta = {
     "description": (
-        "Call async code from Flask, Django and plain WSGI. wsgi_async gives each worker thread a "
-        "long-lived asyncio event loop: clients stay open, and background tasks outlive the response."
+        "Call async code from Flask, Django and plain WSGI. wsgi_async gives each worker thread "
+        "an event loop that stays open, with its clients and background tasks."
     )
 }
 
@@ -51,7 +51,9 @@ html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 # What a program prints is not for pasting.
-copybutton_selector = "div.highlight-python pre, div.highlight-sh pre, div.highlight-toml pre, div.highlight-ini pre, div.highlight-apache pre"
+copybutton_selector = ", ".join(
+    f"div.highlight-{language} pre" for language in ("apache", "ini", "python", "sh", "toml")
+)
 # The API reference is the index.
 html_use_index = False
 html_domain_indices = False

@@ -7,7 +7,6 @@ import concurrent.futures
 import functools
 import gc
 import threading
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
@@ -17,7 +16,6 @@ from asgiref.sync import sync_to_async
 from tests.async_to_sync.parts import called_on, ident, make, on_thread
 from tests.core.support import LIMIT, in_process, say
 from wsgi_async import async_to_sync, loop_resource
-from wsgi_async.bridges.asgiref.one_thread import submit_to
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -209,11 +207,10 @@ def test_other_waits(mode: str) -> None:
 
 
 @in_worker
-def child_coroutine_submits(  # noqa: C901 - the ways in which one can wait
+def child_coroutine_submits(
     manager: AsyncioLoopManager,
 ) -> None:
     """The function calls coroutines that submit tasks, and wait for them or leave it to others."""
-
     other = make()
 
     async def waits() -> int:

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.core.support import (
-    LIMIT,
     Endless,
     Worker,
     give,
     in_thread,
     on_worker,
+    our_log,
     outcome,
     reached,
     wait_until,
 )
-from wsgi_async import AsyncioLoopManager, UnknownAsyncTaskError
+from wsgi_async import AsyncioLoopManager, SyncFuture, UnknownAsyncTaskError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -39,11 +39,7 @@ def submit(manager: AsyncioLoopManager, coro: Coroutine[Any, Any, Any]) -> objec
     return manager.submit_task(coro)
 
 
-def submit_sync(manager: AsyncioLoopManager, coro: Coroutine[Any, Any, Any]) -> object:
-    return manager.submit_task(coro, return_sync_future=True)
-
-
-every_call = pytest.mark.parametrize("call", [run, submit, submit_sync])
+every_call = pytest.mark.parametrize("call", [run, submit])
 
 
 def refused(call: Call, manager: AsyncioLoopManager) -> RuntimeError:
@@ -88,8 +84,10 @@ def test_after_stop(make_manager: MakeManager, call: Call) -> None:
 
 @every_call
 @on_worker
-def test_while_it_is_being_stopped(make_manager: MakeManager, call: Call) -> None:
-    """From the moment of `stop()` on new work is refused, even as old work still cleans up."""
+def test_while_it_is_being_stopped(
+    make_manager: MakeManager, call: Call, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From the moment of `stop()` on new work is refused at once, even as old work cleans up."""
     manager = make_manager("ending")
     cleaning, go_on = threading.Event(), threading.Event()
 
@@ -100,18 +98,23 @@ def test_while_it_is_being_stopped(make_manager: MakeManager, call: Call) -> Non
             cleaning.set()
             await asyncio.to_thread(reached, go_on)
 
+    def look() -> str:
+        reached(cleaning)
+        try:
+            return str(refused(call, manager))
+        finally:
+            go_on.set()
+
     endless = Endless()
     manager.submit_task(endless.wait())
     manager.submit_task(clean_up_slowly())
     reached(endless.began)
-    with Worker() as other:
-        stopping = other.begin(manager.stop)
-        reached(cleaning)
-        try:
-            assert "being stopped" in str(refused(call, manager))
-        finally:
-            go_on.set()
+    with Worker() as stopper, Worker() as other:
+        stopping, looking = stopper.begin(manager.stop), other.begin(look)
+        # A loop that lives on this thread is closed in here.
+        assert "being stopped" in outcome(looking)
         outcome(stopping)
+    assert our_log(caplog) == []  # nobody has waited for what was refused
 
 
 @every_call
@@ -136,23 +139,11 @@ def test_within_a_task_that_is_being_stopped(make_manager: MakeManager, call: Ca
 
 
 @on_worker
-def test_what_nobody_had_started(make_manager: MakeManager) -> None:
-    """A task whose waiter never came is closed when the manager stops, and its future says so."""
-    manager = make_manager(linger=3600)
-    manager.run(give("leaves the loop lingering"))
-    endless = Endless()
-    coro = endless.wait()
-    future = manager.submit_task(coro, return_sync_future=True)
-    manager.stop()
-    assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
-    with pytest.raises(RuntimeError, match="stopped"):
-        future.result()
+def test_what_could_not_be_started_any_more(make_manager: MakeManager) -> None:
+    """A task that came while the loop stood still is closed when the manager stops.
 
-
-@pytest.mark.parametrize("call", [submit, submit_sync])
-@on_worker
-def test_what_could_not_be_started_any_more(make_manager: MakeManager, call: Call) -> None:
-    """The same for a task that came while the loop stood still, until it was stopped."""
+    Its future says so.
+    """
     manager = make_manager()
     stands, go_on = threading.Event(), threading.Event()
 
@@ -161,15 +152,21 @@ def test_what_could_not_be_started_any_more(make_manager: MakeManager, call: Cal
         reached(go_on)  # blocks the loop, so that nothing new can begin
 
     coro = Endless().wait()
-    with Worker() as other, Worker() as third:
-        waiting = other.begin(manager.run, stand_still())
+
+    def submit_and_stop() -> SyncFuture[Any]:
         reached(stands)
-        future: Any = call(manager, coro)
-        stopping = third.begin(manager.stop)
-        wait_until(lambda: not manager.running, "the manager begins to stop")
-        go_on.set()
-        outcome(stopping)
-        waiting.exception(LIMIT)
+        future = manager.submit_task(coro)
+        with Worker() as other:
+            stopping = other.begin(manager.stop)
+            wait_until(lambda: not manager.running, "the manager begins to stop")
+            go_on.set()
+            outcome(stopping)
+        return future
+
+    with Worker() as one, Worker() as two:
+        waiting, submitting = one.begin(manager.run, stand_still()), two.begin(submit_and_stop)
+        future = outcome(submitting)
+        wait_until(waiting.done, "who waits is woken")
     assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
     with pytest.raises(RuntimeError, match="stopped"):
         future.result()

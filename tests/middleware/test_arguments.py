@@ -27,9 +27,16 @@ if TYPE_CHECKING:
         ({"id": ["list"]}, TypeError, "id is ['list']"),
         ({"task_type": {}}, TypeError, "task_type is {}"),
         ({"loop_factory": "uvloop"}, TypeError, "loop_factory is 'uvloop'"),
-        ({"drive": "me"}, ValueError, "drive is 'me'"),
-        ({"linger": -1}, ValueError, "linger is -1"),
         ({"grace": float("inf")}, ValueError, "grace is inf"),
+        ({"per": "request"}, ValueError, "per is 'request'"),
+        ({"per": None}, ValueError, "per is None"),
+        ({"timeout": "5"}, TypeError, "timeout is '5'"),
+        ({"timeout": float("nan")}, ValueError, "timeout is not a number"),
+        ({"reuse": "always"}, ValueError, "reuse is 'always'"),
+        ({"reuse": 1}, ValueError, "reuse is 1"),
+        ({"reuse": True, "force_create": False}, TypeError, "reuse and force_create=False"),
+        ({"per": "process", "reuse": True}, TypeError, "excludes reuse"),
+        ({"per": "process", "force_create": False}, TypeError, "and force_create=False"),
     ],
 )
 def test_a_bad_argument_is_refused_when_the_application_is_wrapped(
@@ -71,6 +78,6 @@ def test_the_options_reach_the_manager() -> None:
         return [b"ok"]
 
     middleware = AsyncLoopMiddleware(
-        app, id="options", task_type="web", loop_factory=factory, debug=True, drive="keeper"
+        app, id="options", task_type="web", loop_factory=factory, debug=True
     )
     assert serve(middleware) == b"ok"

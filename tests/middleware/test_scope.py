@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
     View = Callable[[WSGIEnvironment], Any]
 
-both_kinds = pytest.mark.parametrize("sync", [False, True], ids=["Future", "SyncFuture"])
-
 
 def app_of(view: View, **options: Any) -> AsyncLoopMiddleware:
     """A wrapped application whose body is what the view returns."""
@@ -58,22 +56,21 @@ def app_of(view: View, **options: Any) -> AsyncLoopMiddleware:
     return AsyncLoopMiddleware(app, **options)
 
 
-def begin(environ: WSGIEnvironment, work: Endless | Stubborn, *, sync: bool = False) -> Any:
+def begin(environ: WSGIEnvironment, work: Endless | Stubborn) -> Any:
     """Submit work to the request's scope, and wait until it runs."""
-    future = scope_from(environ).submit_task(work.wait(), sync)
+    future = scope_from(environ).submit_task(work.wait())
     reached(work.began)
     return future
 
 
-@both_kinds
 @on_worker
-def test_what_is_unfinished_when_a_list_is_returned_is_cancelled(sync: bool) -> None:
+def test_what_is_unfinished_when_a_list_is_returned_is_cancelled() -> None:
     """After the response nothing of the request runs on, and all has been cleaned up."""
     work = [Endless(), Endless(), Endless()]
     futures: list[Any] = []
 
     def view(environ: WSGIEnvironment) -> list[bytes]:
-        futures.extend(begin(environ, one, sync=sync) for one in work)
+        futures.extend(begin(environ, one) for one in work)
         return [b"ok"]
 
     body = app_of(view)(make_environ(), ignore_start)
@@ -176,8 +173,7 @@ def test_a_file_has_the_loop_but_no_scope() -> None:
     assert list(body) == []
 
 
-@both_kinds
-def test_what_nobody_has_started_is_dropped(sync: bool) -> None:
+def test_what_nobody_has_started_is_dropped() -> None:
     """A queued coroutine is closed without a step, also in the main thread."""
     began: list[str] = []
 
@@ -187,7 +183,7 @@ def test_what_nobody_has_started_is_dropped(sync: bool) -> None:
     def view(environ: WSGIEnvironment) -> list[bytes]:
         with busy_loop(loop_from(environ)):
             coros.append(late())
-            futures.append(scope_from(environ).submit_task(coros[0], sync))
+            futures.append(scope_from(environ).submit_task(coros[0]))
             scope_from(environ).end()
         return []
 
@@ -244,11 +240,8 @@ def test_who_resists_is_named_and_does_not_hold_the_response(
     assert [future.result(LIMIT) for future in futures] == ["released"] * 2
 
 
-@both_kinds
 @on_worker
-def test_an_exception_that_nobody_retrieves_is_logged(
-    sync: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_exception_that_nobody_retrieves_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """A task that fails unseen leaves its traceback in the log, also if it fails in its cleanup."""
 
     class Failing(Endless):
@@ -259,7 +252,7 @@ def test_an_exception_that_nobody_retrieves_is_logged(
                 raise LookupError("lost")
 
     def view(environ: WSGIEnvironment) -> list[bytes]:
-        begin(environ, Failing(), sync=sync)
+        begin(environ, Failing())
         return []
 
     serve(app_of(view))
@@ -270,21 +263,20 @@ def test_an_exception_that_nobody_retrieves_is_logged(
     assert isinstance(record.exc_info[1], LookupError)
 
 
-@both_kinds
 @on_worker
-def test_results_and_refusals_are_the_managers(sync: bool) -> None:
+def test_results_and_refusals_are_the_managers() -> None:
     """The scope gives what the manager gives, and refuses what it refuses."""
 
     def view(environ: WSGIEnvironment) -> list[bytes]:
         scope = scope_from(environ)
         assert isinstance(scope, RequestScope)
-        assert scope.submit_task(give("page"), sync, "pages").result(LIMIT) == "page"
+        assert scope.submit_task(give("page"), True, "pages").result(LIMIT) == "page"
         with pytest.raises(LookupError, match="lost"):
-            scope.submit_task(throw(LookupError("lost")), sync, "pages").result(LIMIT)
+            scope.submit_task(throw(LookupError("lost")), task_type="pages").result(LIMIT)
         with pytest.raises(UnknownAsyncTaskError):
-            scope.submit_task(give("page"), sync)
-        with pytest.raises(TypeError, match="no coroutine"):
-            scope.submit_task(give, sync, "pages")  # type: ignore[call-overload]
+            scope.submit_task(give("page"))
+        with pytest.raises(TypeError, match="is not a coroutine"):
+            scope.submit_task(give, task_type="pages")  # type: ignore[arg-type]
         return []
 
     serve(app_of(view, id="typed", task_type="pages"))
@@ -304,7 +296,7 @@ def test_after_the_request_it_takes_nothing(used: bool) -> None:
 
     serve(app_of(view))
     coro = give("page")
-    with pytest.raises(RuntimeError, match=r"over.*to the manager"):
+    with pytest.raises(RuntimeError, match=r"over.*the manager's submit_task"):
         scopes[0].submit_task(coro)
     assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
     with pytest.raises(RuntimeError, match="over"):
@@ -375,20 +367,6 @@ def test_the_managers_own_tasks_go_on() -> None:
     serve(app_of(view))
     assert not futures[0].done()
     assert not work.cleaned.is_set()
-
-
-@on_worker
-def test_every_waiter_may_drive_them_to_their_end() -> None:
-    """`drive="caller"`: the thread that closes runs the cleanup itself."""
-    work = [Endless(), Endless()]
-
-    def view(environ: WSGIEnvironment) -> list[bytes]:
-        for one in work:
-            begin(environ, one, sync=True)
-        return []
-
-    serve(app_of(view, id="caller", drive="caller"))
-    assert [one.cleaned.is_set() for one in work] == [True, True]
 
 
 def test_a_thread_that_runs_a_loop_cancels_and_does_not_wait(

@@ -14,7 +14,7 @@ from tests.core.support import LIMIT, Endless, give, in_thread, on_worker, reach
 from tests.middleware.test_scope import app_of
 from tests.middleware.wsgi import ignore_start, make_environ, serve
 from wsgi_async import AsyncLoopMiddleware, RequestScope, SyncFuture, loop_from, scope_from
-from wsgi_async.core.deadlines import bounded
+from wsgi_async.core.base.deadlines import bounded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -300,11 +300,11 @@ def test_work_for_the_manager_outlives_the_deadline() -> None:
             return left()
 
         futures: list[SyncFuture[float]] = [
-            loop.submit_task(seconds(), return_sync_future=True),
+            loop.submit_task(seconds()),
         ]
         with scope.timeout(1000):
-            futures.append(loop.submit_task(seconds(), return_sync_future=True))
-            futures.append(scope.submit_task(seconds(), return_sync_future=True))
+            futures.append(loop.submit_task(seconds()))
+            futures.append(scope.submit_task(seconds()))
             results = [future.result(LIMIT) for future in futures]
         assert results[:2] == [math.inf] * 2
         assert results[2] <= 1000

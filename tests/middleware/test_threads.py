@@ -4,7 +4,7 @@ import asyncio
 import gc
 import threading
 import weakref
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,13 +14,17 @@ from tests.servers.process import run_script, wait_until
 from wsgi_async import (
     AsyncioLoopManager,
     AsyncLoopMiddleware,
+    LoopThreadPoolExecutor,
+    current_manager,
     get_or_create_loop_manager,
     loop_from,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from tests.middleware.conftest import MakePool
 
 
 class Seen:
@@ -39,14 +43,7 @@ class Seen:
         return [b"ok"]
 
 
-@pytest.fixture
-def worker() -> Iterator[ThreadPoolExecutor]:
-    """One worker thread."""
-    with ThreadPoolExecutor(1) as pool:
-        yield pool
-
-
-def test_requests_on_one_thread_share_its_manager(worker: ThreadPoolExecutor) -> None:
+def test_requests_on_one_thread_share_its_manager(worker: Executor) -> None:
     """What one request opened on the loop, the next one finds open."""
     app = Seen()
     middleware = AsyncLoopMiddleware(app)
@@ -56,18 +53,18 @@ def test_requests_on_one_thread_share_its_manager(worker: ThreadPoolExecutor) ->
     assert len(set(app.managers)) == 1
 
 
-def test_each_thread_has_a_manager_of_its_own() -> None:
+def test_each_thread_has_a_manager_of_its_own(make_pool: MakePool) -> None:
     """Requests that run at the same time never share a loop."""
     app = Seen(parties=4)
     middleware = AsyncLoopMiddleware(app)
-    with ThreadPoolExecutor(4) as pool:
+    with make_pool(4) as pool:
         for _ in range(3):
             assert list(pool.map(lambda _: serve(middleware), range(4))) == [b"ok"] * 4
     assert len(app.managers) == 12
     assert len(set(app.managers)) == 4
 
 
-def test_a_thread_does_not_inherit_the_manager_above_it(worker: ThreadPoolExecutor) -> None:
+def test_a_thread_does_not_inherit_the_manager_above_it(worker: Executor) -> None:
     """With force_create, the default, a manager of the main thread's stays the main thread's."""
     above = get_or_create_loop_manager("inherited?")
     above.start()
@@ -77,13 +74,15 @@ def test_a_thread_does_not_inherit_the_manager_above_it(worker: ThreadPoolExecut
     above.stop()
 
 
-def test_without_force_create_the_threads_share_the_manager_above_them() -> None:
+def test_without_force_create_the_threads_share_the_manager_above_them(
+    make_pool: MakePool,
+) -> None:
     """A server with a thread for each request keeps one loop for all of them."""
     above = get_or_create_loop_manager("shared")
     above.start()
     app = Seen(parties=2)
     middleware = AsyncLoopMiddleware(app, id="shared", force_create=False)
-    with ThreadPoolExecutor(2) as pool:
+    with make_pool(2) as pool:
         for _ in range(2):
             assert list(pool.map(lambda _: serve(middleware), range(2))) == [b"ok"] * 2
     assert app.managers == [above] * 4
@@ -92,7 +91,7 @@ def test_without_force_create_the_threads_share_the_manager_above_them() -> None
 
 
 def test_without_force_create_and_with_nothing_above_a_thread_makes_its_own(
-    worker: ThreadPoolExecutor,
+    worker: Executor,
 ) -> None:
     """It works without a manager in the main thread too."""
     app = Seen()
@@ -122,9 +121,7 @@ def test_threads_that_find_an_unstarted_manager_at_once_all_get_it(attempt: int)
 
 
 @pytest.mark.parametrize("force_create", [True, False])
-def test_a_manager_that_somebody_stopped_is_replaced(
-    worker: ThreadPoolExecutor, force_create: bool
-) -> None:
+def test_a_manager_that_somebody_stopped_is_replaced(worker: Executor, force_create: bool) -> None:
     """The request after a stop() works."""
     app = Seen()
     middleware = AsyncLoopMiddleware(app, id="stopped", force_create=force_create)
@@ -135,7 +132,7 @@ def test_a_manager_that_somebody_stopped_is_replaced(
 
 
 def test_middlewares_with_equal_arguments_share_a_manager_and_others_do_not(
-    worker: ThreadPoolExecutor,
+    worker: Executor,
 ) -> None:
     """Two applications in one process have one loop in each thread, unless they ask for two."""
     app = Seen()
@@ -146,7 +143,21 @@ def test_middlewares_with_equal_arguments_share_a_manager_and_others_do_not(
     assert other is not first
 
 
-def test_work_goes_on_between_requests_and_ends_with_the_thread() -> None:
+def test_the_manager_of_a_pools_own_thread_serves_them_all() -> None:
+    """A pool of ours that makes managers has one loop in each thread; another type gets its own."""
+    app = Seen()
+    with LoopThreadPoolExecutor(1) as pool:
+        own = pool.submit(current_manager).result(LIMIT)
+        for arguments in ({}, {"id": "web"}, {"reuse": True}):
+            pool.submit(serve, AsyncLoopMiddleware(app, **arguments)).result(LIMIT)
+        assert app.managers == [own] * 3
+        assert pool.submit(get_or_create_loop_manager, "web").result(LIMIT) is own
+        typed = AsyncLoopMiddleware(lambda *_: [], id="typed", task_type="pages")
+        pool.submit(serve, typed).result(LIMIT)
+        assert pool.submit(get_or_create_loop_manager, "typed").result(LIMIT) is not own
+
+
+def test_work_goes_on_between_requests_and_ends_with_the_thread(make_pool: MakePool) -> None:
     """Submitted work runs while no request does; its cleanup runs when the thread ends."""
     step = {name: Future[None]() for name in ("begun", "go", "went", "cleaned")}
 
@@ -164,7 +175,7 @@ def test_work_goes_on_between_requests_and_ends_with_the_thread() -> None:
         loop_from(environ).submit_task(work())
         return [b"ok"]
 
-    with ThreadPoolExecutor(1) as pool:
+    with make_pool(1) as pool:
         assert pool.submit(serve, AsyncLoopMiddleware(app)).result(LIMIT) == b"ok"
         step["begun"].result(LIMIT)
         step["go"].set_result(None)
@@ -173,11 +184,13 @@ def test_work_goes_on_between_requests_and_ends_with_the_thread() -> None:
     step["cleaned"].result(LIMIT)
 
 
-def test_neither_the_thread_nor_the_middleware_keeps_a_manager_for_ever() -> None:
+def test_neither_the_thread_nor_the_middleware_keeps_a_manager_for_ever(
+    make_pool: MakePool,
+) -> None:
     """When a worker thread has ended its manager goes, though the middleware lives on."""
     app = Seen()
     middleware = AsyncLoopMiddleware(app)
-    with ThreadPoolExecutor(1) as pool:
+    with make_pool(1) as pool:
         pool.submit(serve, middleware).result(LIMIT)
     gone = weakref.ref(app.managers.pop())
     wait_until(lambda: (gc.collect(), gone())[1] is None, what="the manager is collected")
@@ -225,7 +238,7 @@ def test_a_forked_child_makes_a_manager_of_its_own(force_create: bool) -> None:
     assert run_script(FORK.format(force_create=force_create)) == "done\n"
 
 
-def test_uvloop_serves_a_worker_thread_as_well(worker: ThreadPoolExecutor) -> None:
+def test_uvloop_serves_a_worker_thread_as_well(worker: Executor) -> None:
     """With loop_factory=uvloop.new_event_loop each thread gets one of uvloop's loops."""
     uvloop = pytest.importorskip("uvloop")
     app = Seen()

@@ -83,7 +83,9 @@ def test_blocks_are_of_known_kinds() -> None:
 
 def test_few_blocks_are_not_run() -> None:
     """What is not run says why, and there is little of it."""
-    found = [(name_of(path), block.argument) for path, block in all_blocks() if block.word == "not run"]
+    found = [
+        (name_of(path), block.argument) for path, block in all_blocks() if block.word == "not run"
+    ]
     assert [name for name, why in found if not why] == []
     assert len(found) <= NOT_RUN
 

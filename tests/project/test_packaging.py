@@ -92,6 +92,16 @@ def test_version_is_in_one_place(metadata: Message, project: dict[str, Any]) -> 
     assert "version" in project["dynamic"]
 
 
+def test_readme_leads_somewhere_on_a_package_index(metadata: Message) -> None:
+    """There are no files beside it there, so all its links are addresses."""
+    description = metadata.get_payload()
+    assert isinstance(description, str)
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    links = re.findall(r"\]\(([^)]+)\)", description)
+    assert links
+    assert [link for link in links if not link.startswith("https://")] == []
+
+
 def test_needs_nothing(metadata: Message) -> None:
     """Installing it without extras brings nothing else."""
     assert not [need for need in metadata.get_all("Requires-Dist", []) if "extra ==" not in need]

@@ -20,10 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PARTS = [
     "wsgi_async",
     "wsgi_async.testing",
-    *(f"wsgi_async.integrations.{name}" for name in ("asgiref", "django", "flask")),
+    *(f"wsgi_async.integrations.{name}" for name in ("asgiref", "django", "flask", "gunicorn")),
 ]
-PLUGIN = {"pytest_addoption", "pytest_configure", "switched_on_leak_check"}
-"""What `wsgi_async.testing` has for pytest, not for people."""
 
 
 class Page(HTMLParser):
@@ -70,13 +68,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pages(site: Path) -> dict[str, Page]:
-    """All pages by their file names."""
-    return {path.name: Page(path) for path in site.glob("*.html")}
+    """All pages by their addresses below the site's."""
+    return {path.relative_to(site).as_posix(): Page(path) for path in site.glob("**/*.html")}
 
 
 def test_every_page_is_in_the_site(pages: dict[str, Page]) -> None:
     """Each page of the folder can be read on the site, and reached from its first page."""
-    expected = {f"{path.stem}.html" for path in ROOT.glob("docs/*.md")}
+    found = (path.relative_to(ROOT / "docs") for path in ROOT.glob("docs/**/*.md"))
+    expected = {path.with_suffix(".html").as_posix() for path in found}
+    assert "reference/managers.html" in expected
     assert expected <= set(pages)
     assert expected - {urldefrag(link).url for link in pages["index.html"].links} <= {"index.html"}
 
@@ -110,7 +110,8 @@ def test_external_links_are_well_formed(pages: dict[str, Page]) -> None:
 
 def test_readmes_links_into_the_pages_lead_somewhere(pages: dict[str, Page]) -> None:
     """Who reads the README in the repository finds what it promises in docs."""
-    links = re.findall(r"\]\(docs/(\w+)\.md(?:#([\w-]+))?\)", (ROOT / "README.md").read_text())
+    readme = (ROOT / "README.md").read_text()
+    links = re.findall(r"\]\(docs/([\w/]+)\.md(?:#([\w-]+))?\)", readme)
     assert links
     for name, anchor in links:
         page = pages[f"{name}.html"]
@@ -119,10 +120,32 @@ def test_readmes_links_into_the_pages_lead_somewhere(pages: dict[str, Page]) -> 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_every_public_name_is_in_the_reference(part: str, pages: dict[str, Page]) -> None:
-    """The API page has each public name, with an address of its own."""
-    names = set(import_module(part).__all__) - PLUGIN
-    assert names
-    assert {name for name in names if f"{part}.{name}" not in pages["api.html"].anchors} == set()
+    """The API pages have each public name, with an address of its own."""
+    names = import_module(part).__all__
+    # A plugin's hooks are for pytest, not for people.
+    wanted = {f"{part}.{name}" for name in names if not name.startswith("pytest_")}
+    assert wanted
+    found = [page.anchors for name, page in pages.items() if name.startswith("reference/")]
+    assert wanted - set().union(*found) == set()
+
+
+def test_reference_takes_no_words_for_a_type(site: Path) -> None:
+    """A colon in the first line of a docstring does not make a type of what stands before it."""
+    paths = list(site.glob("reference/*.html"))
+    assert paths
+    assert [path.name for path in paths if "Return type" in path.read_text()] == []
+
+
+def test_site_is_more_than_a_default_build(site: Path, pages: dict[str, Page]) -> None:
+    """Blocks have file names and copy buttons, pages a description, a logo and a favicon."""
+    start = (site / "quickstart.html").read_text()
+    assert '<span class="caption-text">app.py</span>' in start
+    assert "copybutton.js" in start
+    for name, page in pages.items():
+        # The favicon and the logo are one file.
+        assert sum("logo.svg" in link for link in page.links) >= 2, name
+        if name != "search.html":
+            assert 'content="Call async code from Flask' in (site / name).read_text(), name
 
 
 def test_site_is_of_this_version(site: Path) -> None:
@@ -140,6 +163,6 @@ def test_site_shows_nothing_that_is_for_the_tests(pages: dict[str, Page]) -> Non
 
 def test_picture_is_a_part_of_its_page(site: Path) -> None:
     """The drawing follows the reader's choice of light or dark, which only a part of it can."""
-    page = (site / "design.html").read_text()
+    page = (site / "how_it_works.html").read_text()
     assert page.count('<svg class="drawing"') == 1
     assert 'body[data-theme="dark"] svg.drawing' in page

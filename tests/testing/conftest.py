@@ -1,4 +1,7 @@
-"""What the plugin's tests share: test suites of users, each run in a process of its own."""
+"""What the plugin's tests share: test suites of users, each run in a process of its own.
+
+And the core's managers and workers, for those of the leak check by itself.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,24 @@ from typing import Protocol
 import pytest
 
 import wsgi_async
+from tests.core.conftest import (
+    loop_factory,
+    make_manager,
+    pytest_generate_tests,
+    runner,
+    worker,
+)
+
+__all__ = [
+    "PRELUDE",
+    "RunSuite",
+    "loop_factory",
+    "make_manager",
+    "pytest_generate_tests",
+    "run_suite",
+    "runner",
+    "worker",
+]
 
 PRELUDE = """
 import asyncio, threading

@@ -68,17 +68,14 @@ def test_options_reach_the_manager(run_suite: RunSuite) -> None:
 class Loop(asyncio.SelectorEventLoop):
     pass
 
-@pytest.fixture(params=["caller", "keeper"])
-def loop_manager_options(request):
-    return {"drive": request.param, "loop_factory": Loop, "id": "mine", "task_type": "fast"}
+@pytest.fixture
+def loop_manager_options():
+    return {"debug": True, "loop_factory": Loop, "id": "mine", "task_type": "fast"}
 
-async def where():
-    return threading.current_thread()
-
-def test_options(loop_manager, loop_manager_options):
-    here = loop_manager.run(where(), task_type="fast") is threading.current_thread()
-    assert here == (loop_manager_options["drive"] == "caller")
+def test_options(loop_manager):
+    assert loop_manager.run(give(1), task_type="fast") == 1
     assert isinstance(loop_manager.get_event_loop(), Loop)
+    assert loop_manager.get_event_loop().get_debug()
     assert loop_manager.id == "mine"
 
 def test_client_of_it(loop_manager, wsgi_client):
@@ -89,7 +86,7 @@ def test_client_of_it(loop_manager, wsgi_client):
 
     assert wsgi_client(app).get("/").text == "typed"
 """
-    ).assert_outcomes(passed=4)
+    ).assert_outcomes(passed=2)
 
 
 def test_a_client_asks_the_app(run_suite: RunSuite) -> None:
@@ -166,6 +163,32 @@ def test_modules(loop_manager):
     assert "webtest" not in sys.modules and "webob" not in sys.modules
 """
     ).assert_outcomes(passed=1)
+
+
+def test_a_test_that_does_not_ask_is_left_alone(run_suite: RunSuite) -> None:
+    """The plugin sets nothing up for it: a project that has the package installed pays nothing."""
+    done = run_suite(
+        """
+import unittest
+
+def test_function():
+    assert not AsyncioLoopManager.all_instances()
+
+class TestClass:
+    def test_method(self):
+        AsyncioLoopManager("left").start()
+
+class Case(unittest.TestCase):
+    def test_case(self):
+        threading.Thread(target=threading.Event().wait, daemon=True).start()
+""",
+        "--setup-show",
+    )
+    done.assert_outcomes(passed=3)
+    shown = done.stdout.str()
+    assert "test_method" in shown
+    for name in ("loop_manager", "no_async_leaks", "wsgi_client", "wsgi_app", "wsgi_async"):
+        assert name not in shown, shown
 
 
 def test_the_package_does_not_import_the_plugin() -> None:

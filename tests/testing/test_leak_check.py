@@ -279,15 +279,89 @@ def test_not_ignored():
 
 
 def test_unittest_classes_are_checked(run_suite: RunSuite) -> None:
-    """Django's way of writing tests gets the check too."""
-    done = run_suite(
-        """
+    """Django's way of writing tests gets the check too, by the setting and by the marker."""
+    suite = """
 import unittest
 
 class Tests(unittest.TestCase):
     def test_leaves(self):
         AsyncioLoopManager("left").start()
-""",
-        ini=ON,
+"""
+    run_suite(suite, ini=ON).assert_outcomes(passed=1, errors=1)
+    run_suite(suite.replace("class", "@pytest.mark.no_async_leaks\nclass")).assert_outcomes(
+        passed=1, errors=1
     )
-    done.assert_outcomes(passed=1, errors=1)
+    run_suite(suite).assert_outcomes(passed=1)
+
+
+def test_a_marker_holds_where_it_stands(run_suite: RunSuite) -> None:
+    """On a class, on one parameter, or added by a hook: those tests are checked, and no others."""
+    done = run_suite(
+        """
+class Leaves:
+    def test_leave(self):
+        AsyncioLoopManager("left").start()
+
+class TestUnchecked(Leaves):
+    pass
+
+@pytest.mark.no_async_leaks
+class TestChecked(Leaves):
+    pass
+
+@pytest.mark.parametrize("way", ["one", pytest.param("two", marks=pytest.mark.no_async_leaks)])
+def test_way(way):
+    AsyncioLoopManager(way).start()
+""",
+    )
+    done.assert_outcomes(passed=4, errors=2)
+    names = [line.split()[1].partition("::")[2] for line in leaks(done)]
+    assert names == ["TestChecked::test_leave", "test_way[two]"]
+
+
+def test_a_marker_of_a_hook_is_heeded(run_suite: RunSuite, pytester: pytest.Pytester) -> None:
+    """A conftest.py may choose the tests that are checked."""
+    pytester.makeconftest("""
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.name == "test_chosen":
+            item.add_marker("no_async_leaks")
+""")
+    done = run_suite("""
+def test_chosen():
+    AsyncioLoopManager("left").start()
+
+def test_other():
+    AsyncioLoopManager("left").start()
+""")
+    done.assert_outcomes(passed=2, errors=1)
+
+
+def test_what_a_wider_fixture_opens_stays(run_suite: RunSuite) -> None:
+    """The first test that uses it is not blamed for it; the test's own fixtures clean up first."""
+    suite = """
+@pytest.fixture(scope="module")
+def shared():
+    manager = AsyncioLoopManager("shared")
+    manager.start()
+    yield manager
+    manager.stop()
+
+@pytest.fixture
+def started():
+    threads = []
+    yield threads
+    for thread, gate in threads:
+        gate.set()
+        thread.join()
+
+def test_it(started, shared):
+    gate = threading.Event()
+    thread = threading.Thread(target=gate.wait)
+    thread.start()
+    started.append((thread, gate))
+    assert shared.run(give(1)) == 1
+"""
+    run_suite(suite, ini=ON).assert_outcomes(passed=1)
+    marked = f"pytestmark = pytest.mark.no_async_leaks\n{suite}"
+    run_suite(marked).assert_outcomes(passed=1)

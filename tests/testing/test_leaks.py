@@ -6,14 +6,18 @@ import asyncio
 import gc
 import threading
 import weakref
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.core.conftest import loop_factory, make_manager, worker  # noqa: F401 - fixtures
 from tests.core.support import LIMIT, Endless, Worker, give, outcome, reached
-from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_resource
+from wsgi_async import (
+    AsyncioLoopManager,
+    AsyncLoopMiddleware,
+    LoopThreadPoolExecutor,
+    loop_resource,
+)
 from wsgi_async.testing import LeakCheck
 
 if TYPE_CHECKING:
@@ -28,7 +32,7 @@ LONG = 20.0
 """Seconds of grace where nothing is: the check waits for what ends, and no longer."""
 
 
-def test_a_task_on_a_shared_manager_is_named(make_manager: MakeManager) -> None:  # noqa: F811
+def test_a_task_on_a_shared_manager_is_named(make_manager: MakeManager) -> None:
     """A task that a test leaves on a manager older than itself is its own; an older task is not."""
     manager = make_manager("shared")
     older, newer = Endless(), Endless()
@@ -41,7 +45,7 @@ def test_a_task_on_a_shared_manager_is_named(make_manager: MakeManager) -> None:
     assert "id='shared'" in leak
 
 
-def test_work_that_is_about_to_end_is_waited_for(make_manager: MakeManager) -> None:  # noqa: F811
+def test_work_that_is_about_to_end_is_waited_for(make_manager: MakeManager) -> None:
     """A task that ends within the grace is no leak, and costs no more than it takes."""
     manager = make_manager()
     check = LeakCheck(grace=LONG)
@@ -50,21 +54,35 @@ def test_work_that_is_about_to_end_is_waited_for(make_manager: MakeManager) -> N
     assert check.leaks() == []
 
 
-def test_work_that_waits_for_a_waiter_is_started(
-    make_manager: MakeManager,  # noqa: F811
-    worker: Worker,  # noqa: F811
+def test_work_of_an_idle_thread_is_waited_for(
+    runner: str, make_manager: MakeManager, worker: Worker
 ) -> None:
-    """A SyncFuture that nobody waits for is no leak, however long it may linger unstarted."""
-    manager = worker.call(make_manager, linger=60.0)
-    # From now on uvloop's keeper rests in the loop, and looks at the queue when it is told to.
-    outcome(asyncio.run_coroutine_threadsafe(give(0), manager.get_event_loop()))
+    """What a worker thread has submitted, and nobody waits for, ends by itself and is no leak."""
+    manager = worker.call(make_manager)
     check = LeakCheck(grace=LONG)
-    future = worker.call(manager.submit_task, give(1), return_sync_future=True)
+    future = worker.call(manager.submit_task, give(1))
     assert check.leaks() == []
     assert future.done()
 
 
-def test_a_task_that_ends_leaves_the_next_one(make_manager: MakeManager) -> None:  # noqa: F811
+def test_work_on_a_worker_threads_manager_is_named(
+    runner: str, make_manager: MakeManager, worker: Worker
+) -> None:
+    """Also where the loop lives on that thread, and while the thread computes."""
+    manager = worker.call(make_manager, "workers")
+    check = LeakCheck(grace=SHORT)
+    endless, gate = Endless(), threading.Event()
+    worker.call(manager.submit_task, endless.wait())
+    reached(endless.began)
+    (leak,) = check.leaks()
+    assert "the coroutine Endless.wait" in leak
+    computing = worker.begin(gate.wait, LIMIT)
+    assert check.leaks() == [leak]
+    gate.set()
+    outcome(computing)
+
+
+def test_a_task_that_ends_leaves_the_next_one(make_manager: MakeManager) -> None:
     """A task that is begun by one that ends is found too."""
     manager = make_manager()
     check = LeakCheck(grace=5 * SHORT)  # enough for the first to end on a busy machine
@@ -79,7 +97,7 @@ def test_a_task_that_ends_leaves_the_next_one(make_manager: MakeManager) -> None
     assert "Endless.wait" in leak
 
 
-def test_an_open_stream_is_named(make_manager: MakeManager) -> None:  # noqa: F811
+def test_an_open_stream_is_named(make_manager: MakeManager) -> None:
     """A generator that a test has not iterated to its end, nor closed, is its own leak."""
     manager = make_manager()
 
@@ -95,7 +113,7 @@ def test_an_open_stream_is_named(make_manager: MakeManager) -> None:  # noqa: F8
     iterator.close()
 
 
-def test_an_open_resource_is_no_leak(make_manager: MakeManager) -> None:  # noqa: F811
+def test_an_open_resource_is_no_leak(make_manager: MakeManager) -> None:
     """What a loop keeps open until its manager stops is not left behind, nor what it runs on."""
     manager, endless = make_manager(), Endless()
 
@@ -112,7 +130,7 @@ def test_an_open_resource_is_no_leak(make_manager: MakeManager) -> None:  # noqa
     assert check.leaks() == []
 
 
-def test_a_blocked_loop_does_not_hang_the_check(make_manager: MakeManager) -> None:  # noqa: F811
+def test_a_blocked_loop_does_not_hang_the_check(make_manager: MakeManager) -> None:
     """A coroutine that blocks its loop is named all the same."""
     manager = make_manager()
     check = LeakCheck(grace=SHORT)
@@ -132,7 +150,7 @@ def test_a_blocked_loop_does_not_hang_the_check(make_manager: MakeManager) -> No
 
 
 def test_a_loop_that_blocks_later_is_no_task_of_the_check(
-    make_manager: MakeManager,  # noqa: F811
+    make_manager: MakeManager,
 ) -> None:
     """A loop that is blocked in the midst of the check: only what blocks it is named."""
     manager = make_manager()
@@ -154,7 +172,7 @@ def test_a_loop_that_blocks_later_is_no_task_of_the_check(
     assert "block" in leak
 
 
-def test_what_was_handed_to_a_loop_is_found(make_manager: MakeManager) -> None:  # noqa: F811
+def test_what_was_handed_to_a_loop_is_found(make_manager: MakeManager) -> None:
     """A coroutine that came past the manager is named, though its loop has not turned since."""
     manager = make_manager()
     check = LeakCheck(grace=SHORT)
@@ -166,7 +184,7 @@ def test_what_was_handed_to_a_loop_is_found(make_manager: MakeManager) -> None: 
     future.cancel()
 
 
-def test_the_check_leaves_nothing_on_the_loop(make_manager: MakeManager) -> None:  # noqa: F811
+def test_the_check_leaves_nothing_on_the_loop(make_manager: MakeManager) -> None:
     """Two checks in a row find the same: the first one's question is gone."""
     manager = make_manager()
     check = LeakCheck(grace=SHORT)
@@ -176,10 +194,10 @@ def test_the_check_leaves_nothing_on_the_loop(make_manager: MakeManager) -> None
     assert len(first) == 1
 
 
-def test_a_stop_that_goes_on_is_waited_for(make_manager: MakeManager) -> None:  # noqa: F811
+def test_a_stop_that_goes_on_is_waited_for(make_manager: MakeManager) -> None:
     """A manager that another thread's end is stopping is none that was left."""
     check = LeakCheck(grace=LONG)
-    with Worker() as worker:  # noqa: F811
+    with Worker() as worker:
         manager = worker.call(make_manager)
         endless = Endless()
         worker.call(manager.submit_task, endless.wait())
@@ -216,24 +234,28 @@ def test_an_endless_thread_does_not_take_the_others_time() -> None:
     with Worker("stays") as stays:
         EndsWhenJoined().start()
         (leak,) = check.leaks()
-        assert "'stays' in Worker._serve" in leak
+        assert "'stays' in _PlainThread._serve" in leak
         assert stays.thread.is_alive()
 
 
-def test_threads_of_an_older_pool_are_its_own(make_manager: MakeManager) -> None:  # noqa: F811
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, LoopThreadPoolExecutor])
+def test_threads_of_an_older_pool_are_its_own(
+    make_manager: MakeManager, kind: Callable[[int], Executor]
+) -> None:
     """A pool that was there before, a manager's too, may start its threads in a test."""
     manager = make_manager()
-    with ThreadPoolExecutor(2) as pool:
+    with kind(2) as pool:
         check = LeakCheck(grace=SHORT)
         assert pool.submit(int, "1").result() == 1
         assert manager.run(asyncio.to_thread(int, "1")) == 1
         assert check.leaks() == []
 
 
-def test_a_pool_that_is_left_is_named() -> None:
+@pytest.mark.parametrize("kind", [ThreadPoolExecutor, LoopThreadPoolExecutor])
+def test_a_pool_that_is_left_is_named(kind: Callable[..., Executor]) -> None:
     """The idle thread of a pool of the test's own is a leak until the pool is shut down."""
     check = LeakCheck(grace=SHORT)
-    pool = ThreadPoolExecutor(1, thread_name_prefix="mine")
+    pool = kind(1, thread_name_prefix="mine")
     pool.submit(int, "1").result()
     try:
         (leak,) = check.leaks()
@@ -245,7 +267,7 @@ def test_a_pool_that_is_left_is_named() -> None:
 
 
 def test_a_hung_call_in_a_stopped_managers_pool_is_named(
-    make_manager: MakeManager,  # noqa: F811
+    make_manager: MakeManager,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """When a manager is stopped, its pool's threads have to end as well."""
@@ -268,7 +290,7 @@ def test_a_hung_call_in_a_stopped_managers_pool_is_named(
     assert check.leaks() == []
 
 
-def test_a_loop_of_any_make_is_found(loop_factory: LoopFactory | None) -> None:  # noqa: F811
+def test_a_loop_of_any_make_is_found(loop_factory: LoopFactory | None) -> None:
     """asyncio's loops and uvloop's are named while they are open."""
     check = LeakCheck(grace=SHORT)
     loop = (loop_factory or asyncio.new_event_loop)()
@@ -292,7 +314,7 @@ def test_a_loop_that_nobody_holds_is_found() -> None:
     assert "never closed" in leak
 
 
-def test_a_loop_in_use_is_its_threads(worker: Worker) -> None:  # noqa: F811
+def test_a_loop_in_use_is_its_threads(worker: Worker) -> None:
     """An asyncio.run() in a thread that was there before is none of the test's."""
     check = LeakCheck(grace=SHORT)
     began: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
@@ -312,7 +334,7 @@ def test_a_loop_in_use_is_its_threads(worker: Worker) -> None:  # noqa: F811
 
 
 def test_managers_of_the_middleware_live_as_long_as_their_thread(
-    worker: Worker,  # noqa: F811
+    worker: Worker,
 ) -> None:
     """A server thread that gets its loop in a test keeps it; work on it is the test's."""
     endless = Endless()

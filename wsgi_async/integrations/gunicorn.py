@@ -23,7 +23,7 @@ from wsgi_async.core import LoopThreadPoolExecutor
 from wsgi_async.core.actors.leaving import end_streams
 from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.managers.process import stop_all
-from wsgi_async.core.runners.resident import LoopWakeup, current_seat
+from wsgi_async.core.runners.resident import current_seat
 
 if TYPE_CHECKING:
     import socket
@@ -52,12 +52,12 @@ class LoopThreadWorker(ThreadWorker):
     _alive = True
 
     @property
-    def alive(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def alive(self) -> bool:
         """Whether the worker goes on; gunicorn sets it in all ways to end one in order."""
         return self._alive
 
     @alive.setter
-    def alive(self, alive: bool) -> None:
+    def alive(self, alive: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self._alive = alive
         if not alive:
             end_streams(_time_of_streams(self))
@@ -82,17 +82,12 @@ class LoopThreadWorker(ThreadWorker):
         finally:
             del conn.wait_for_data  # it leads back to the connection: no cycle
 
-    def handle_quit(self, sig: int, frame: Any) -> None:
-        """Have streams end at once, as gunicorn ends the worker at once."""
-        end_streams()
-        super().handle_quit(sig, frame)
-
     def run(self) -> None:
         """Serve; afterwards wait for the requests that still run, and for the loops to close."""
         try:
             super().run()
         finally:
-            end_streams()
+            end_streams()  # after SIGINT, SIGQUIT and an error there is no time for them
             # Not bounded: gunicorn ends a worker that takes too long.
             self.tpool.shutdown()
 
@@ -126,19 +121,17 @@ def _wait_for_data(
     """
     seat = current_seat()
     runner = None if seat is None else seat.runner
-    if runner is None:
+    if runner is None or runner.live.closing or wait_for_data(0.0):
         return wait_for_data(timeout)
-    deadline, loop, wakeup = Deadline(timeout), runner.live.raw, LoopWakeup(runner)
-    while not wait_for_data(0.0):
-        left = deadline.left()
-        if not left:
-            return False
-        loop.add_reader(sock, wakeup.set)
-        try:
-            wakeup.wait(left)
-        finally:
-            loop.remove_reader(sock)
-    return True
+    deadline, loop, wakeup = Deadline(timeout), runner.live.raw, runner.borrow()
+    loop.add_reader(sock, wakeup.set)
+    try:
+        while not (wait_for_data(0.0) or runner.live.closing or deadline.left() == 0):
+            wakeup.wait(deadline.left())
+    finally:
+        loop.remove_reader(sock)
+        runner.give_back(wakeup)
+    return wait_for_data(0.0)
 
 
 def post_worker_init(worker: Any) -> None:

@@ -27,8 +27,8 @@ from .plugin import (
     loop_manager_options,
     no_async_leaks,
     pytest_addoption,
+    pytest_collection_modifyitems,
     pytest_configure,
-    pytest_pycollect_makeitem,
     wsgi_app,
     wsgi_client,
 )
@@ -40,8 +40,8 @@ __all__ = [
     "loop_manager_options",
     "no_async_leaks",
     "pytest_addoption",
+    "pytest_collection_modifyitems",
     "pytest_configure",
-    "pytest_pycollect_makeitem",
     "wsgi_app",
     "wsgi_client",
 ]

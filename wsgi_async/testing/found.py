@@ -9,25 +9,31 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+from wsgi_async.core import LoopThreadPoolExecutor
 from wsgi_async.core.life.executor import LoopExecutor
+from wsgi_async.core.managers.thread_pool import threads_of_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-__all__ = ["describe", "is_ours", "living", "name_of_loop", "name_of_thread", "threads_of"]
+__all__ = ["Pool", "describe", "is_ours", "living", "name_of_loop", "name_of_thread", "threads_of"]
+
+Pool = ThreadPoolExecutor | LoopThreadPoolExecutor
 
 _THREADING = threading.enumerate.__code__.co_filename
 
 
-def living() -> tuple[list[asyncio.AbstractEventLoop], list[ThreadPoolExecutor]]:
+def living() -> tuple[list[asyncio.AbstractEventLoop], list[Pool]]:
     """The event loops that are not closed, and the thread pools.
 
     There is no list of them. But an object refers to its class, so the collector is asked who
     refers to one of these. What that finds is told by its type: `isinstance` would run the
     `__class__` of lazy objects and proxies, which is user code.
     """
-    loops, pools = _with_subclasses(asyncio.AbstractEventLoop), _with_subclasses(ThreadPoolExecutor)
+    loops = _with_subclasses(asyncio.AbstractEventLoop)
+    kinds = (ThreadPoolExecutor, LoopThreadPoolExecutor)
+    pools = [one for kind in kinds for one in _with_subclasses(kind)]
     found = gc.get_referrers(*loops, *pools)
     return (
         [
@@ -35,7 +41,7 @@ def living() -> tuple[list[asyncio.AbstractEventLoop], list[ThreadPoolExecutor]]
             for one in found
             if issubclass(type(one), asyncio.AbstractEventLoop) and _is_open(one)
         ],
-        [one for one in found if issubclass(type(one), ThreadPoolExecutor)],
+        [one for one in found if issubclass(type(one), kinds)],
     )
 
 
@@ -53,13 +59,15 @@ def _with_subclasses(cls: type[Any]) -> list[type[Any]]:
     return classes
 
 
-def is_ours(pool: ThreadPoolExecutor) -> bool:
+def is_ours(pool: Pool) -> bool:
     """Whether the pool is a manager's, and shut down with it."""
     return type(pool) is LoopExecutor
 
 
-def threads_of(pool: ThreadPoolExecutor) -> list[threading.Thread]:
+def threads_of(pool: Pool) -> list[threading.Thread]:
     """The threads of a pool; none once it is shut down, since then they have to end."""
+    if isinstance(pool, LoopThreadPoolExecutor):
+        return threads_of_pool(pool)
     # There is no public way from a pool to its threads, nor back.
     return [] if pool._shutdown else list(pool._threads)  # noqa: SLF001
 

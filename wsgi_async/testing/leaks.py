@@ -13,7 +13,6 @@ import gc
 import threading
 import time
 import weakref
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,8 @@ from .unfinished import left_on, outlast, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from .found import Pool
 
 __all__ = ["LeakCheck"]
 
@@ -86,7 +87,7 @@ class LeakCheck:
     def _deadline(self) -> float:
         return time.monotonic() + self._grace
 
-    def _let_end(self, pools: Iterable[ThreadPoolExecutor], deadline: float) -> None:
+    def _let_end(self, pools: Iterable[Pool], deadline: float) -> None:
         threads = self._new_threads(pools)
         if threads:
             gc.collect()  # ends the threads of pools that nobody holds
@@ -98,7 +99,7 @@ class LeakCheck:
                     manager.stop(max(0.0, deadline - time.monotonic()))
         _join(self._new_threads(pools), deadline)
 
-    def _new_threads(self, pools: Iterable[ThreadPoolExecutor]) -> list[threading.Thread]:
+    def _new_threads(self, pools: Iterable[Pool]) -> list[threading.Thread]:
         """Threads that were not there before, but for those that belong to something older."""
         known = {thread for pool in pools for thread in threads_of(pool)}
         return [

@@ -24,8 +24,8 @@ __all__ = [
     "loop_manager_options",
     "no_async_leaks",
     "pytest_addoption",
+    "pytest_collection_modifyitems",
     "pytest_configure",
-    "pytest_pycollect_makeitem",
     "wsgi_app",
     "wsgi_client",
 ]
@@ -71,12 +71,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the markers known to pytest."""
+    """Make the markers known to pytest, and switch the check on for all tests if it is asked to."""
     for line in (
         "no_async_leaks: fail the test if it leaves asyncio tasks, event loops or threads behind",
         f"allow_async_leaks: leave the test out of {_SWITCH} = true",
     ):
         config.addinivalue_line("markers", line)
+    if config.getini(_SWITCH):
+        config.addinivalue_line("usefixtures", "no_async_leaks")
 
 
 # -- the manager -----------------------------------------------------------------------------------
@@ -190,17 +192,24 @@ def no_async_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.fail("The test left behind " + "\nand ".join(leaks), pytrace=False)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_pycollect_makeitem(collector: pytest.Module | pytest.Class, name: str, obj: Any) -> None:
-    """Turn `no_async_leaks` on for the tests that a marker or the configuration names.
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have `no_async_leaks` checked where a marker says so; nothing happens to other tests."""
+    for item in items:
+        if item.get_closest_marker("no_async_leaks"):
+            _switch_on(item)
 
-    It comes before the other fixtures of the test, so that the check comes after they have cleaned
-    up. Nothing happens to any other test.
+
+def _switch_on(item: Any) -> None:
+    """Add the fixture before those of the test's own, so that the check comes after their cleanup.
+
+    Not before those of a wider scope: what they open is there to stay.
     """
-    if not collector.istestfunction(obj, name):
+    names: list[str] = getattr(item, "fixturenames", ["no_async_leaks"])
+    if "no_async_leaks" in names:
         return
-    marks = [mark.name for mark in collector.iter_markers()]
-    own: Any = getattr(obj, "pytestmark", [])
-    marks += [mark.name for mark in own]
-    if collector.config.getini(_SWITCH) or "no_async_leaks" in marks:
-        pytest.mark.usefixtures("no_async_leaks")(obj)
+    # There is no public way to learn a fixture's scope.
+    found = item._fixtureinfo.name2fixturedefs  # noqa: SLF001
+    wider = [name for name in names if name in found and found[name][-1].scope != "function"]
+    # The items of a parametrized function have one list in common.
+    item.fixturenames = [*wider, "no_async_leaks", *(name for name in names if name not in wider)]

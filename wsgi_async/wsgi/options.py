@@ -61,7 +61,8 @@ class Options:
     def key(self) -> Hashable:
         """What middlewares have in common that share a thread's manager."""
         settings = tuple(self.manager_settings().values())
-        return (self.per, self.id, self.task_type, settings, self.reuse, self.max_idle)
+        reuse = (self.reuse, self.max_idle, self.max_idle_time)
+        return (self.per, self.id, self.task_type, settings, reuse)
 
     def manager_settings(self) -> dict[str, Any]:
         """What `AsyncioLoopManager` takes by keyword."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core import AsyncioLoopManager, get_or_create_loop_manager
 from wsgi_async.core.base import threads
+from wsgi_async.core.base.forks import notice_fork
 from wsgi_async.core.managers.current import start_once
 from wsgi_async.core.managers.manager import lifecycle_of
 from wsgi_async.core.managers.pool import ManagerPool
@@ -72,9 +74,9 @@ class Provider:
     def _make(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
         """A manager of the thread's own, running; one that cannot start is not left registered."""
         options = self._options
-        resident = _resident_of_pool(options)
-        if resident is not None:
-            return resident
+        of_pool = _own_of_pool(options)
+        if of_pool is not None:
+            return of_pool
         reuse = options.reuse
         if reuse == "auto":
             reuse = starts_thread_per_request(environ)
@@ -93,13 +95,13 @@ class Provider:
         return manager
 
 
-def _resident_of_pool(options: Options) -> AsyncioLoopManager | None:
+def _own_of_pool(options: Options) -> AsyncioLoopManager | None:
     """The manager that a pool of ours has made for the current thread, if it is such a one."""
     node = threads.current_node()
-    manager: AsyncioLoopManager | None = node.found.get(options.id) or node.found.get(None)
+    manager: AsyncioLoopManager | None = node.found.get(None)
     if manager is None or not manager.running or manager.task_type != options.task_type:
         return None
-    if not lifecycle_of(manager).resident:
+    if not lifecycle_of(manager).of_pool:
         return None
     node.found[options.id] = manager
     return manager
@@ -136,21 +138,23 @@ class _Processwide:
     """
 
     def __init__(self) -> None:
-        # Of those with equal keys the one that was put here first counts. Single operations on a
-        # dict are thread-safe, and no lock is held over a fork.
         self._managers: dict[Hashable, AsyncioLoopManager] = {}
+        self._lock = threading.Lock()  # guards them; not held while one is started
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew_lock)
+
+    def _renew_lock(self) -> None:
+        self._lock = threading.Lock()  # another thread may have held it at the fork
 
     def get(
         self, key: Hashable, make: Callable[..., AsyncioLoopManager], task_type: Hashable
     ) -> AsyncioLoopManager:
         """The process's running manager for these options."""
-        manager = self._managers.get(key)
-        if manager is not None and manager.state not in ("new", "starting", "running"):
-            self._managers.pop(key, None)
-            manager = None
-        if manager is None:
-            made = make(creator_thread=threading.main_thread())
-            manager = self._managers.setdefault(key, made)
+        notice_fork()
+        with self._lock:
+            manager = self._managers.get(key)
+            if manager is None or manager.state not in ("new", "starting", "running"):
+                manager = self._managers[key] = make(creator_thread=threading.main_thread())
         return start_once(manager, task_type)
 
 

@@ -12,8 +12,6 @@ import sys
 import threading
 from typing import Any
 
-from .present import calling_loop
-
 __all__ = ["forget_critical", "move_here", "value_back", "watch_critical"]
 
 
@@ -33,10 +31,9 @@ def _move_present() -> None:
             variable.set(_moved_here(value))
 
 
-def value_back(variable: contextvars.ContextVar[Any], value: Any, old: Any) -> Any:
+def value_back(variable: contextvars.ContextVar[Any], value: Any, old: Any, *, inner: bool) -> Any:
     """What the current thread is to see of a variable's value; `old` where it stays as it was."""
-    # In sync code that a coroutine has called, the value goes back to that coroutine's own loop.
-    if variable in _critical and calling_loop() is None:
+    if not inner and variable in _critical:
         return old
     # Of another thread: the one that the coroutine runs on.
     if _is_local(value) and value.thread_id != threading.get_ident():

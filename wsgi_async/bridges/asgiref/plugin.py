@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from wsgi_async.core.runners.runner import runner_of
+
 from .calling_thread import AsCallingThread, calling_thread
 from .cancelling import cancel_with_caller
 from .locals import forget_critical, move_here, value_back, watch_critical
 from .one_thread import submit_for, thread_inbox
 from .present import asgiref_sync, call_as_asgiref, calling_loop
+from .standing import watch_own_calls
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,6 +35,9 @@ class Plugin:
     def loop_opened(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have asgiref ask us for what runs on this loop."""
         asgiref_sync().AsyncToSync.loop_thread_executors[loop] = calling_thread
+        runner = runner_of(loop)
+        if runner is not None and runner.resident:
+            watch_own_calls()
 
     def loop_closed(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take that back."""
@@ -42,9 +48,11 @@ class Plugin:
         """Have all `Local`s of a context show here what they hold."""
         move_here(context)
 
-    def value_back(self, variable: contextvars.ContextVar[Any], value: Any, old: Any) -> Any:
+    def value_back(
+        self, variable: contextvars.ContextVar[Any], value: Any, old: Any, *, inner: bool
+    ) -> Any:
         """What of a `Local` the caller is to see."""
-        return value_back(variable, value, old)
+        return value_back(variable, value, old, inner=inner)
 
     def submitted(self, context: contextvars.Context) -> None:
         """Have work in this context find the function on asgiref's thread that submits it."""

@@ -69,7 +69,9 @@ class ThreadWakeup:
         except RuntimeError:
             pass  # it was set already: one wake-up serves both
 
-    nudge = set
+    def nudge(self) -> None:
+        """As the protocol says."""
+        self.set()
 
     def wait(self, timeout: float | None = None) -> bool:
         """As the protocol says."""

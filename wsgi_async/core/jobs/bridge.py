@@ -40,8 +40,16 @@ class Bridge(Protocol):
             RuntimeError: The context is entered.
         """
 
-    def value_back(self, variable: contextvars.ContextVar[Any], value: Any, old: Any) -> Any:
+    def value_back(
+        self, variable: contextvars.ContextVar[Any], value: Any, old: Any, *, inner: bool
+    ) -> Any:
         """What a caller is to see of a variable's value that its coroutine has set.
+
+        Args:
+            variable: The variable.
+            value: What the coroutine has set.
+            old: What the caller has there.
+            inner: The caller is sync code of another coroutine on the same loop.
 
         Returns:
             The value, or `old` if the variable stays as it was.

@@ -62,10 +62,10 @@ class JobFuture(Protocol):
 class Job:
     """One tracked coroutine. Lives from `run()` or `submit_task()` until it is done.
 
-    The mutex of its home guards `done`, `released`, `expired`, `inbox` and the outcome. `done` is set after
-    the outcome and never unset, so a thread that sees it may read the outcome without the mutex.
-    `deadline`, `wakeup` and `future` are written before the loop sees the job. The rest is written
-    on the loop only.
+    The mutex of its home guards `done`, `released`, `expired`, `inbox` and the outcome. `done` is
+    set after the outcome and never unset, so a thread that sees it may read the outcome without the
+    mutex. `deadline`, `wakeup` and `future` are written before the loop sees the job. The rest is
+    written on the loop only.
 
     Args:
         coro: The coroutine.

@@ -61,6 +61,7 @@ class Lifecycle:
         self.task_type: Hashable = None
         self.runner: Runner | None = None
         self.lasting = False  # it is meant to run until its thread ends
+        self.of_pool = False  # a pool of ours has made it for one of its threads
         self.given_up = False  # a stop has waited as long as it was told, in vain
         # Called when the owner thread ends, by that thread, so it takes no lock: whether the
         # manager goes on without an owner. None: it does not.

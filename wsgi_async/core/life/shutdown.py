@@ -9,7 +9,9 @@ Resources are closed after the tasks, which may use them to the last, each with 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.deadlines import Deadline
@@ -163,8 +165,11 @@ class Shutdown:
     # -- the rest ------------------------------------------------------------------------------
 
     def _end_generators(self) -> None:
-        if not self._run(self._loop.shutdown_asyncgens(), self._share(2)):
-            self._complain("an async generator")
+        def late() -> None:
+            names = _generators_in(asyncio.all_tasks(self._loop)) or ["an async generator"]
+            self._complain(", ".join(names))
+
+        self._run(self._loop.shutdown_asyncgens(), self._share(2), late)
 
     def _end_executor(self) -> None:
         executor = self._executor
@@ -181,8 +186,19 @@ class Shutdown:
 
     # -- how a step runs -----------------------------------------------------------------------
 
-    def _run(self, coro: Coroutine[Any, Any, None], budget: float) -> bool:
-        """Run a step to its end; False if it is not done within its budget of seconds."""
+    def _run(
+        self,
+        coro: Coroutine[Any, Any, None],
+        budget: float,
+        late: Callable[[], None] | None = None,
+    ) -> bool:
+        """Run a step to its end; False if it is not done within its budget of seconds.
+
+        Args:
+            coro: The step.
+            budget: Seconds.
+            late: Called before a step is canceled that is not done in time.
+        """
         stop = self._live.loop.stop
         task = self._live.loop.create_task(coro)
         self._left_behind.add(task)  # it is no task of anybody's
@@ -195,6 +211,8 @@ class Shutdown:
         if task.done():
             task.result()
             return True
+        if late is not None:
+            late()
         task.cancel()
         stop()
         self._entry.enter_again()  # so that the step itself leaves nothing pending
@@ -215,6 +233,22 @@ def _both(over: list[bool], stop: Callable[[], None]) -> Callable[[], None]:
         stop()
 
     return cut
+
+
+def _generators_in(tasks: Iterable[asyncio.Task[Any]]) -> list[str]:
+    """The names of the async generators that these tasks are closing, as far as can be told."""
+    return [
+        generator.__qualname__
+        for task in tasks
+        for generator in gc.get_referents(*_awaited_by(task.get_coro()))
+        if isinstance(generator, AsyncGeneratorType)
+    ]
+
+
+def _awaited_by(coro: object) -> list[object]:
+    # asyncio wraps a generator's aclose() in a coroutine, made of a generator up to 3.11.
+    frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
+    return [coro] if frame is None else [coro, *frame.f_locals.values()]
 
 
 def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundLoop"]
 
-_GUARDED = ("run_forever", "run_until_complete", "close", "stop", "add_signal_handler")
+# The interpreter keeps names that are looked up, so none is made anew for each loop.
+_GUARDED = {
+    name: f"_{name}"
+    for name in ("run_forever", "run_until_complete", "close", "stop", "add_signal_handler")
+}
 
 
 class BoundLoop:
@@ -47,9 +51,9 @@ class BoundLoop:
             label: Tells what to call the manager in messages.
         """
         self._label = label
-        for name in _GUARDED:
+        for name, ours in _GUARDED.items():
             try:
-                setattr(self.raw, name, getattr(self, f"_{name}"))
+                setattr(self.raw, name, getattr(self, ours))
             except AttributeError:
                 return
 
@@ -115,9 +119,10 @@ class BoundLoop:
                 timer.cancel()
 
     def _guard_again(self) -> None:
-        # Not `close`: it is somebody else's by now, and leads to ours.
-        for name in ("run_forever", "run_until_complete", "stop", "add_signal_handler"):
-            setattr(self.raw, name, getattr(self, f"_{name}"))
+        # `close` is somebody else's by now, and leads to ours.
+        for name, ours in _GUARDED.items():
+            if name != "close":
+                setattr(self.raw, name, getattr(self, ours))
 
     def _refusal(self) -> RuntimeError:
         return RuntimeError(

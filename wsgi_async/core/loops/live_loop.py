@@ -138,16 +138,23 @@ class LiveLoop:
                 raise
 
     def request_cancel(self, job: Job) -> None:
-        """Cancel a job: at once where it has not begun, else on the loop, soon."""
+        """Cancel a job: at once where it has not begun, else on the loop, soon.
+
+        Its `submit()` may have been interrupted, in the queue or before that, by what a signal
+        handler raised. Then the loop has not been told of the queue either.
+        """
+        if job.home is None:
+            self.post(self._start_queued)
         with self.mutex:
-            queued = job in self.queue
-            if queued:
-                self.queue.remove(job)
+            begun = job.done or job in self.jobs
+            if not begun:
+                if job in self.queue:
+                    self.queue.remove(job)
                 self.jobs.add(job)  # until it has its outcome, to be seen by a stop()
-        if queued:
-            self.cancel_unstarted(job)
-        else:
+        if begun:
             self.post(self.cancel, job)
+        else:
+            self.cancel_unstarted(job)
 
     def cancel_unstarted(self, job: Job) -> None:
         """End a job that has not begun and is in no queue any more."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import threading
 import weakref
 from collections import deque
@@ -16,6 +17,7 @@ from wsgi_async.core.base.primitives import ThreadWakeup, start_thread
 from wsgi_async.core.runners.resident import Seat, take_seat, wakeup_here
 
 from .current import start_once
+from .manager import lifecycle_of
 from .registry import get_or_create_loop_manager
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from wsgi_async.core.base.deadlines import Deadline
     from wsgi_async.core.base.primitives import Wakeup
 
-__all__ = ["LoopThreadPoolExecutor", "forget_pools", "shut_down_pools"]
+__all__ = ["LoopThreadPoolExecutor", "forget_pools", "shut_down_pools", "threads_of_pool"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -153,7 +155,8 @@ class LoopThreadPoolExecutor(Executor):
     def enter_thread(self) -> None:
         """At the start of a thread: make its manager, and call the initializer."""
         if self._own_managers:
-            start_once(get_or_create_loop_manager(None, True, **self._options))
+            manager = start_once(get_or_create_loop_manager(None, True, **self._options))
+            lifecycle_of(manager).of_pool = True
         if self._initializer is not None:
             self._initializer(*self._initargs)
 
@@ -229,17 +232,18 @@ class _Worker:
     def run(self) -> None:
         """Do the pool's work until it is shut down; the thread's main function."""
         self._seat = take_seat()
-        failed = True
+        pid, failed = os.getpid(), True
         try:
             self._pool.enter_thread()
-            while self._do_next():
+            while self._do_next() and os.getpid() == pid:
                 self._look_after_loop()
             failed = False
         except BaseException as error:
             report(logging.CRITICAL, "the thread %s of a pool has failed", self.name, error=error)
         finally:
-            self._pool.leave(self, failed=failed)
-            self._close_loop()
+            if os.getpid() == pid:  # else somebody may have held the pool's lock at the fork
+                self._pool.leave(self, failed=failed)
+                self._close_loop()
 
     def _do_next(self) -> bool:
         self._wakeup = wakeup_here() or ThreadWakeup()
@@ -269,6 +273,11 @@ class _Worker:
 
 
 _pools: weakref.WeakSet[LoopThreadPoolExecutor] = weakref.WeakSet()
+
+
+def threads_of_pool(pool: LoopThreadPoolExecutor) -> list[threading.Thread]:
+    """The threads of a pool, for the library's own parts; none once it is shut down."""
+    return [] if pool._shut_down else list(pool._threads)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def shut_down_pools(deadline: Deadline) -> None:

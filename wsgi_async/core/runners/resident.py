@@ -26,6 +26,7 @@ __all__ = [
     "Seat",
     "borrow_here",
     "current_seat",
+    "forget_seat",
     "give_back_here",
     "has_free_seat",
     "take_seat",
@@ -66,6 +67,12 @@ def current_seat() -> Seat | None:
     return _here.seat
 
 
+def forget_seat() -> None:
+    """In a forked child: the loop is the parent's, and no other one can live on this thread."""
+    if _here.seat is not None:
+        _here.seat.runner = _here.seat = None
+
+
 def has_free_seat() -> bool:
     """Whether a loop can live on the current thread."""
     return _here.seat is not None and _here.seat.runner is None
@@ -78,7 +85,7 @@ def wakeup_here() -> Wakeup | None:
 
 
 def borrow_here(primitives: Primitives) -> Wakeup:
-    """A wake-up for one wait of the current thread, which runs the loop that lives on it, if any."""
+    """A wake-up for one wait of the current thread, in the loop that lives on it, if any."""
     seat = _here.seat
     runner = None if seat is None else seat.runner
     return primitives.borrow() if runner is None else runner.borrow()

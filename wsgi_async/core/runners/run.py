@@ -68,9 +68,12 @@ def run(
     job.foreign_context = context is not None
     try:
         complete(runner, job, seconds)
+    except Closing:
+        job.discard()  # what is around the caller's own
+        raise
     finally:
         if copy_back and len(own) > 1:  # with nothing in it but ours there is nothing to copy
-            copy_changes(own, before)
+            copy_changes(own, before, inner=job.quiet)
     if job.exception is None and not job.expired:
         result, job.result = job.result, None  # the loop may hold the job a little longer
         return result  # type: ignore[no-any-return]
