@@ -130,6 +130,11 @@ class SyncFuture(concurrent.futures.Future[T]):
         self._refuse_in_child()
         return self.done() or self._wait(self._limit(timeout))
 
+    def _get_snapshot(self) -> Any:
+        # From Python 3.15 on asyncio.wrap_future() asks so, past exception().
+        self._unretrieved = None
+        return super()._get_snapshot()  # type: ignore[misc] # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType, reportAttributeAccessIssue]
+
     def _wait_or_raise(self, timeout: float | None) -> None:
         self._refuse_in_child()
         if not self.done():

@@ -258,7 +258,7 @@ class LoopWakeup:
         return True
 
     def rest(self) -> None:
-        """As `wait()`, for a thread with nothing to do: it goes on whatever comes out of the loop."""
+        """As `wait()`, for an idle thread, which goes on whatever comes out of the loop."""
         if not (self._set or self.runner.gone):
             self.runner.rest()
         self._set = False
