@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop, running_loop
-from wsgi_async.core.base.errors import Closing, TaskCancelledError
+from wsgi_async.core.base.errors import Closing, TaskCancelledError, WaitTimeoutError
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import ActorCall, current_caller
@@ -102,7 +102,7 @@ class Actor:
         error = call.exception
         in_vain = late or call.cancelled or (error is None and call.cut_off)
         if call.expired and not call.stopped and in_vain:
-            raise TimeoutError(
+            raise WaitTimeoutError(
                 f"{self.name} was not done in time, and was canceled. Give it more time."
             )
         if error is None:

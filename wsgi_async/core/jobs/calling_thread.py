@@ -7,6 +7,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from wsgi_async.core.base.errors import CallerNotFound
+
 from .job import current_caller
 
 if TYPE_CHECKING:
@@ -37,14 +39,14 @@ async def run_in_calling_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: 
         **kwargs: Its keyword arguments.
 
     Raises:
-        LookupError: No thread waits for this coroutine, for example because it was submitted
+        CallerNotFound: No thread waits for this coroutine, for example because it was submitted
             with `submit_task()`.
         BaseException: What the function raised.
     """
     function = partial(copy_context().run, partial(fn, *args, **kwargs))
     future = ask_caller(current_caller.get(), function, asyncio.get_running_loop())
     if future is None:
-        raise LookupError(
+        raise CallerNotFound(
             "No thread waits for this coroutine, so none can run the function. Call the coroutine "
             "with run() in the thread that the function needs, or use asyncio.to_thread()."
         )

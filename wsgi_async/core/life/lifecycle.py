@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop
 from wsgi_async.core.base.deadlines import Deadline
+from wsgi_async.core.base.errors import ManagerStateError
 from wsgi_async.core.base.forks import warn_of_silent_forks
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
@@ -107,17 +108,17 @@ class Lifecycle:
         runner = self.runner
         return not isinstance(runner, Resident) or runner.is_owner
 
-    def refusal(self) -> RuntimeError:
+    def refusal(self) -> ManagerStateError:
         """Why the manager cannot be used now, and what to do."""
         label, state = self.label, self.state
         if state == "inherited":
             return inherited_error(label)
         if state == "new":
-            return RuntimeError(f"{label} is not started. Call its start() first.")
+            return ManagerStateError(f"{label} is not started. Call its start() first.")
         if state == "starting":
-            return RuntimeError(f"{label} is being started. Use it when start() has returned.")
+            return ManagerStateError(f"{label} is being started. Use it when start() has returned.")
         done = "is being stopped" if state == "stopping" else "was stopped"
-        return RuntimeError(f"{label} {done}. Call its start() again when it has stopped.")
+        return ManagerStateError(f"{label} {done}. Call its start() again when it has stopped.")
 
     # -- start ---------------------------------------------------------------------------------
 
@@ -155,7 +156,7 @@ class Lifecycle:
             if state in ("starting", "stopping"):
                 raise self.refusal()
             if state == "running":
-                raise RuntimeError(
+                raise ManagerStateError(
                     f"{self.label} is already started. Use it as it is, or stop() it first."
                 )
             self._state = "starting"

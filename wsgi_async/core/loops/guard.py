@@ -7,6 +7,9 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
+from wsgi_async.core.base.advice import instead_of_waiting
+from wsgi_async.core.base.checks import running_loop
+from wsgi_async.core.base.errors import RunningLoopError
 from wsgi_async.core.base.log import report
 
 if TYPE_CHECKING:
@@ -19,6 +22,11 @@ _GUARDED = {
     name: f"_{name}"
     for name in ("run_forever", "run_until_complete", "close", "stop", "add_signal_handler")
 }
+
+_INSTEAD = (
+    "Use the manager's run() or submit_task(). If a sync function of an SDK does this, set "
+    "adopt=True where you set up wsgi_async."
+)
 
 
 class BoundLoop:
@@ -124,20 +132,21 @@ class BoundLoop:
             if name != "close":
                 setattr(self.raw, name, getattr(self, ours))
 
-    def _refusal(self) -> RuntimeError:
-        return RuntimeError(
-            f"This event loop is run by {self._label()}. Use the manager's run() or submit_task()."
+    def _refusal(self) -> RunningLoopError:
+        return RunningLoopError(
+            f"This event loop is run by {self._label()}. "
+            + (_INSTEAD if running_loop() is None else instead_of_waiting("await the coroutine itself"))
         )
 
     def _close(self) -> None:
         if not self._closing:
-            raise RuntimeError(
+            raise RunningLoopError(
                 f"This event loop is closed by {self._label()}. Use the manager's stop()."
             )
         self.close()
 
     def _add_signal_handler(self, *_: object) -> None:
-        raise RuntimeError(
+        raise RunningLoopError(
             f"This event loop, run by {self._label()}, does not run in the main thread. "
             "Use signal.signal() there."
         )

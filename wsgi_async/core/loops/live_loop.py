@@ -14,7 +14,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wsgi_async.core.base.errors import Closing
+from wsgi_async.core.base.errors import Closing, ManagerStateError
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import ActorCall, current_caller
@@ -227,9 +227,9 @@ class LiveLoop:
         for future in followed:
             future.fail(self.stopped_error(None))
 
-    def stopped_error(self, cause: BaseException | None) -> RuntimeError:
+    def stopped_error(self, cause: BaseException | None) -> ManagerStateError:
         """What a waiter gets whose manager was stopped."""
-        error = RuntimeError(
+        error = ManagerStateError(
             f"{self.label} was stopped before this call was done. "
             "Start the manager again, or wait for its work before you stop it."
         )

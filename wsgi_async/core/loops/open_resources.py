@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.checks import running_loop
+from wsgi_async.core.base.errors import ManagerStateError
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
 
@@ -90,7 +91,7 @@ class OpenResources:
         owner = self.opening.get(key)
         if owner is None:
             if self.closed or key in self._gone:
-                raise RuntimeError(
+                raise ManagerStateError(
                     f"The event loop is being closed and does not open {name} any more. "
                     "Use it in a task, or in a resource that is opened after it."
                 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wsgi_async.core.base.checks import check_timeout, inherited_error, refuse_in_event_loop
 from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, bounded, within
+from wsgi_async.core.base.errors import WaitTimeoutError
 from wsgi_async.core.base.log import report
 from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.jobs.wait import wait_for
@@ -140,7 +141,7 @@ class SyncFuture(concurrent.futures.Future[T]):
         if not self.done():
             seconds = self._limit(timeout)
             if not self._wait(seconds):
-                raise TimeoutError(
+                raise WaitTimeoutError(
                     f"There was no result {within(timeout, seconds)}. "
                     "The task continues: wait again, or cancel() it."
                 )

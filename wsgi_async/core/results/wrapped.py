@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async.core.base.checks import running_loop
+from wsgi_async.core.base.errors import ManagerStateError
 from wsgi_async.core.runners.runner import runner_of
 
 from .sync_future import SyncFuture
@@ -68,7 +69,7 @@ class WrappedFuture(SyncFuture[T]):
 
     def _check(self) -> None:
         if os.getpid() != self._pid:
-            raise RuntimeError(
+            raise ManagerStateError(
                 "This future follows one of the parent process, and will never be done after a "
                 "fork. Start its work in this process."
             )
@@ -123,7 +124,7 @@ def _call_on(loop: asyncio.AbstractEventLoop, fn: Callable[..., Any], *args: Any
     try:
         loop.call_soon_threadsafe(fn, *args)
     except RuntimeError:
-        raise RuntimeError(
+        raise ManagerStateError(
             "The future's event loop is closed, so it will never be done. "
             "Wrap it while its loop is open."
         ) from None
