@@ -136,7 +136,10 @@ class Case:
         (view_gets, "In a coroutine, await resource()."),
         (view_calls, "view_calls calls the sync function sdk_call, which waits. Await its async"),
         (generator_calls, "agen calls the sync function sdk_call, which waits. Await its async"),
-        (Case.test_view, "The async test Case.test_view calls the sync function sdk_call, which waits. Make"),
+        (
+            Case.test_view,
+            "The async test Case.test_view calls the sync function sdk_call, which waits. Make",
+        ),
     ],
 )
 @on_worker

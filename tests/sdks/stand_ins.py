@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
     from contextlib import AbstractAsyncContextManager
 
-Coro = "Coroutine[Any, Any, Any]"
-
-
 # -- pydantic-ai -----------------------------------------------------------------------------------
 
 
@@ -28,7 +25,7 @@ def pydantic_ai_loop() -> asyncio.AbstractEventLoop:
             warnings.simplefilter("ignore", DeprecationWarning)
             loop = asyncio.get_event_loop()
     except RuntimeError:
-        loop = None  # type: ignore[assignment]
+        loop = None
     if loop is not None:
         theirs = getattr(loop.run_until_complete, "__func__", None)
         assert theirs is not asyncio.AbstractEventLoop.run_until_complete

@@ -58,9 +58,7 @@ def _on_loop(future: asyncio.Future[Any], method: Callable[[Any], object], value
     return True
 
 
-def _unless_done(
-    future: asyncio.Future[Any], method: Callable[[Any], object], value: Any
-) -> None:
+def _unless_done(future: asyncio.Future[Any], method: Callable[[Any], object], value: Any) -> None:
     if not future.done():
         method(value)
 

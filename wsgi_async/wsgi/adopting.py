@@ -135,14 +135,14 @@ class _Facade(asyncio.AbstractEventLoop):
         """Make a future of the loop that any thread can fill."""
         return AdoptedFuture(loop=self._raw)
 
-    def call_soon(self, callback: Any, *args: Any, **options: Any) -> Any:
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
         """As the loop's `call_soon_threadsafe()`."""
-        return self._raw.call_soon_threadsafe(callback, *args, **options)
+        return self._raw.call_soon_threadsafe(callback, *args, context=context)
 
     async def shutdown_asyncgens(self) -> None:
         """Nothing: the generators may be another request's."""
 
-    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
         """Nothing: others use it."""
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop, running_loop
 from wsgi_async.core.base.errors import Closing, TaskCancelledError, WaitTimeoutError
+from wsgi_async.core.base.foreign_loops import explain
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import ActorCall, current_caller
@@ -215,6 +216,7 @@ class Actor:
             self.fail(error, cancelled=True)
             raise
         except BaseException as error:
+            explain(error)
             # Nothing of it goes through the loop: SystemExit would end the thread that runs it.
             self.fail(error)
         finally:

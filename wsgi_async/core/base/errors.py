@@ -99,9 +99,7 @@ class UnknownAsyncTaskError(WsgiAsyncError, ValueError):
         )
 
 
-class TaskCancelledError(
-    WsgiAsyncError, concurrent.futures.CancelledError, asyncio.CancelledError
-):
+class TaskCancelledError(WsgiAsyncError, concurrent.futures.CancelledError, asyncio.CancelledError):
     """The coroutine that this thread waited for was canceled.
 
     `except asyncio.CancelledError` catches it. It is an `Exception` as well, because web

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wsgi_async.core.base.errors import Closing, ManagerStateError
+from wsgi_async.core.base.foreign_loops import explain
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import ActorCall, current_caller
@@ -332,6 +333,7 @@ class LiveLoop:
             if not job.quiet:
                 raise
         except BaseException as error:
+            explain(error)
             finish(job, exception=error)
         else:
             finish(job, result)

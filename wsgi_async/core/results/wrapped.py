@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async.core.base.checks import running_loop
 from wsgi_async.core.base.errors import ManagerStateError
+from wsgi_async.core.base.foreign_loops import explain
 from wsgi_async.core.runners.runner import runner_of
 
 from .sync_future import SyncFuture
@@ -88,6 +89,7 @@ class WrappedFuture(SyncFuture[T]):
             if super().cancel():  # there is no job to be asked
                 self.set_running_or_notify_cancel()
         elif (error := source.exception()) is not None:
+            explain(error)
             self._fill(error)
         else:
             self._fill(None, source.result())
