@@ -135,7 +135,9 @@ class _Facade(asyncio.AbstractEventLoop):
         """Make a future of the loop that any thread can fill."""
         return AdoptedFuture(loop=self._raw)
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
+    def call_soon(  # type: ignore[override] # typed there by a TypeVarTuple
+        self, callback: Any, *args: Any, context: Context | None = None
+    ) -> Any:
         """As the loop's `call_soon_threadsafe()`."""
         return self._raw.call_soon_threadsafe(callback, *args, context=context)
 

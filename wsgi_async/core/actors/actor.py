@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop, running_loop
 from wsgi_async.core.base.errors import Closing, TaskCancelledError, WaitTimeoutError
 from wsgi_async.core.base.foreign_loops import explain
-from wsgi_async.core.base.log import report
+from wsgi_async.core.base.log import origin, report
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import ActorCall, current_caller
 from wsgi_async.core.runners.run import complete, look_for_bridges
@@ -38,7 +38,7 @@ class Actor:
     Args:
         runner: Runs its loop.
         context: The context that its task runs in.
-        name: What to call it in the log.
+        name: What to call it.
     """
 
     outer: Asked | None = None  # see `Asked`
@@ -49,6 +49,7 @@ class Actor:
         self.name = name
         self.task: asyncio.Task[None] | None = None
         self.present: ActorCall | None = None  # what it is doing
+        self._origin = context.get(origin)
         self.begun = False  # a thread that may wait has made a call, which a stop may refuse
         self.leaving = False  # it closes what it has open, or is about to
         self.ended = False
@@ -57,6 +58,11 @@ class Actor:
         self._turn: asyncio.Future[None] | None = None
         # Functions for the thread of the next call, of a subclass that works between two calls.
         self._asked: list[Callable[[], None]] = []
+
+    @property
+    def label(self) -> str:
+        """What to call it in the log."""
+        return self.name if self._origin is None else f"{self.name} ({self._origin})"
 
     ahead = False
     """Whether it works between its calls too."""
@@ -246,4 +252,4 @@ class Actor:
         if call is not None:
             self.live.finish(call, exception=error, cancelled=cancelled)
         elif not cancelled:
-            report(logging.ERROR, "%s: %s failed", self.live.label, self.name, error=error)
+            report(logging.ERROR, "%s: %s failed", self.live.label, self.label, error=error)

@@ -179,7 +179,7 @@ class ContextManagerActor(Actor):
                     logging.WARNING,
                     "%s: %s was not exited within %s s, and was canceled",
                     self.live.label,
-                    self.name,
+                    self.label,
                     self.live.grace,
                 )
                 return False

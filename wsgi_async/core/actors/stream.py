@@ -188,7 +188,7 @@ class StreamActor(Actor):
                 logging.WARNING,
                 "%s: closing %s took longer than %s s, and was canceled",
                 self.live.label,
-                self.name,
+                self.label,
                 self.live.grace,
             )
 

@@ -251,7 +251,7 @@ class Lifecycle:
                 runner.join(max(0.1, deadline.left() or 0.0))
             return
         live = runner.live
-        names = ", ".join(job.name for job in live.in_flight()) or "a callback on its loop"
+        names = ", ".join(job.label for job in live.in_flight()) or "a callback on its loop"
         self.given_up = True
         report(logging.WARNING, "%s did not stop in time: %s holds its loop", live.label, names)
         # Nobody can take the loop away from it, but nobody else has to wait for it either.
@@ -301,12 +301,15 @@ def _watch(selector: WatchedSelector | None, live: LiveLoop) -> None:
         if reported:
             return
         reported.append(True)
+        waited = ", ".join(sorted(job.label for job in live.in_flight())[:3])
         report(
             logging.WARNING,
-            "%s: a wake-up from another thread was lost and came up to a second late. Some object "
-            "that belongs to one event loop, such as an HTTP client at module level, is used by "
-            "several threads. Give each loop its own with @loop_resource",
+            "%s: a wake-up from another thread was lost and came up to a second late, while %s "
+            "waited. Some object that belongs to one event loop, such as an HTTP client at module "
+            'level, is used by several threads. Set per="process", or give each loop its own with '
+            "@loop_resource",
             live.label,
+            waited or "nothing",
         )
 
     if selector is None:

@@ -44,6 +44,12 @@ class Parked(Protocol):
     """A task that lives on between its calls."""
 
     name: str
+
+    @property
+    def label(self) -> str:
+        """What to call it in the log."""
+        ...
+
     task: asyncio.Task[Any] | None
     leaving: bool
 
@@ -175,7 +181,7 @@ class LiveLoop:
                 "%s: %s did not end within %s s after it was canceled, and goes on without its "
                 "caller",
                 self.label,
-                job.name,
+                job.label,
                 self.grace,
             )
         return job.released

@@ -33,6 +33,7 @@ __all__ = [
     "OpenResources",
     "ResourceTask",
     "belongs_to_resource",
+    "context_of",
     "known_resources",
     "resources_of",
 ]
@@ -306,13 +307,14 @@ def _held_up(resources: OpenResources) -> ResourceTask | None:
 
 def belongs_to_resource(task: asyncio.Task[Any]) -> bool:
     """Whether a task is a owner, or was started by what a owner keeps open."""
-    context = _context_of(task)
+    context = context_of(task)
     reference = None if context is None else context.get(_owner)
     owner = None if reference is None else reference()
     return owner is not None and owner.state is not ENDED
 
 
-def _context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
+def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
+    """The context that a task runs in, if it can be told."""
     if sys.version_info >= (3, 12):
         return task.get_context()
     # No public way before; the garbage collector's view of a task has it.

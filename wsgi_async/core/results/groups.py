@@ -157,6 +157,6 @@ class JobGroup:
                 logging.WARNING,
                 "%s: %s did not end within %s s after its request, and continues",
                 self._live.label,
-                job.name,
+                job.label,
                 self._live.grace,
             )

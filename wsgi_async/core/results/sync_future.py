@@ -50,6 +50,7 @@ class SyncFuture(concurrent.futures.Future[T]):
     # Class attributes are the defaults.
     # Never changes once the job is handed in:
     _name = ""
+    _label = ""  # the name for the log, where there is something to log
     # No lock: set before that, and taken back by the one thread that settles the future.
     _runner: Runner | None = None
     _job: Job | None = None
@@ -81,7 +82,7 @@ class SyncFuture(concurrent.futures.Future[T]):
             report(
                 logging.ERROR,
                 "The exception of the submitted task %s was never retrieved",
-                self._name,
+                self._label,
                 error=error,
             )
 
@@ -209,7 +210,8 @@ class SyncFuture(concurrent.futures.Future[T]):
             elif job.exception is None:
                 self.set_result(job.result)
             else:
-                self._unretrieved = None if job.stopped else job.exception
+                if not job.stopped:
+                    self._unretrieved, self._label = job.exception, job.label
                 self.set_exception(job.exception)
         except concurrent.futures.InvalidStateError:
             self._unretrieved = None  # somebody has filled it by hand
