@@ -70,7 +70,7 @@ TINY = Effort(
 """Enough to see that everything is set up, measured and taken down."""
 
 LIVING = {"limit", "resident", "keeper", "threadsafe"}
-WAYS = LIVING | {"resident_submit", "submit", "asyncio_run", "portal", "asgiref"}
+WAYS = LIVING | {"resident_submit", "keeper_submit", "asyncio_run", "portal", "asgiref"}
 SERVED = {"limit", "resident", "keeper", "process"}
 
 
