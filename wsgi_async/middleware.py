@@ -54,7 +54,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from .core.managers.current import request_manager
 from .scopes import RequestScope
 from .wsgi.adopting import AdoptingContext
-from .wsgi.bodies import KEY, SCOPE_KEY, answerable, end_request, hand_on
+from .wsgi.bodies import KEY, SCOPE_KEY, end_request, hand_on, raise_answerable
 from .wsgi.options import Options
 from .wsgi.providing import Provider
 from .wsgi.servers import (
@@ -225,7 +225,7 @@ class AsyncLoopMiddleware:
             body = runner.run(self.app, environ, start_response)
         except asyncio.CancelledError as error:
             end_request(environ, scope)
-            raise answerable(error) from error
+            raise_answerable(error)
         except BaseException:
             end_request(environ, scope)
             raise

@@ -206,7 +206,6 @@ def test_a_thread_that_comes_now_and_then(
 ) -> None:
     """A loop is not given up whose thread computes a lot, and comes to it in between."""
     monkeypatch.setattr(resident, "PATIENCE", 0.5)
-    monkeypatch.setattr(resident, "_SLICE", 0.1)
 
     def view() -> None:
         manager, go = make_manager(), asyncio.Event()

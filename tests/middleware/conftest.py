@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["make_pool", "pytest_generate_tests", "runner", "worker"]
 
-POOLS = {
+POOLS: dict[str, MakePool] = {
     "keeper": ThreadPoolExecutor,
     "resident": partial(LoopThreadPoolExecutor, own_managers=False),
 }

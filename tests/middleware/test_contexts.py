@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 from typing import TYPE_CHECKING
 
+from tests.core.support import on_worker
 from tests.middleware.wsgi import ignore_start, make_environ, serve
 from wsgi_async import AsyncLoopMiddleware, loop_from
 
@@ -22,6 +23,7 @@ async def set_user(name: str) -> str:
     return before
 
 
+@on_worker
 def test_a_request_never_sees_what_the_last_one_on_its_thread_set() -> None:
     """One user's data does not show up in the next user's request."""
     seen: list[str] = []
@@ -41,6 +43,7 @@ def test_a_request_never_sees_what_the_last_one_on_its_thread_set() -> None:
     assert user.get() == "nobody"
 
 
+@on_worker
 def test_the_application_its_stream_and_its_close_run_in_one_context() -> None:
     """What a view set, its stream and its cleanup still see, wherever the server reads them."""
     seen: list[str] = []
@@ -75,6 +78,7 @@ def test_the_application_its_stream_and_its_close_run_in_one_context() -> None:
     assert user.get() == "nobody"
 
 
+@on_worker
 def test_a_request_sees_what_the_server_set_before_it() -> None:
     """The context is copied, not emptied: an outer middleware's variables arrive."""
 
@@ -88,6 +92,7 @@ def test_a_request_sees_what_the_server_set_before_it() -> None:
         user.reset(token)
 
 
+@on_worker
 def test_two_streams_on_one_thread_keep_their_variables_apart() -> None:
     """A server that reads bodies in turns does not mix the requests."""
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.middleware.wsgi import answer_ok, ignore_start, make_environ, running_loop, serve
-from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_from
+from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_from, scope_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,6 +44,38 @@ def test_loop_from_tells_how_to_wrap_the_application() -> None:
     for way in ("AsyncLoop(app)", "get_wsgi_application()", "AsyncLoopMiddleware(app)"):
         assert way in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+def requests(environ: WSGIEnvironment) -> list[Any]:
+    """This environ as request objects of several makes have it."""
+    from webob import Request as OfWebOb  # type: ignore[import-untyped]
+    from werkzeug.wrappers import Request as OfWerkzeug
+
+    class OfSomebody:
+        def __init__(self) -> None:
+            self.environ = environ
+
+    return [environ, OfSomebody(), OfWebOb(environ), OfWerkzeug(environ)]
+
+
+def test_a_request_object_will_do() -> None:
+    """A view passes its framework's request, and gets the manager and the scope of its environ."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        for request in requests(environ):
+            assert loop_from(request) is environ["async.loop"]
+            assert scope_from(request) is environ["async.scope"]
+        return answer_ok(environ, start_response)
+
+    assert serve(AsyncLoopMiddleware(app)) == b"ok"
+
+
+def test_a_request_object_of_an_unwrapped_application_is_told_how_to_wrap_it() -> None:
+    """The error is the environ's, not one about the request object."""
+    for request in requests(make_environ()):
+        for look_up, key in ((loop_from, "async.loop"), (scope_from, "async.scope")):
+            with pytest.raises(LookupError, match=f"has no '{key}'.*AsyncLoopMiddleware"):
+                look_up(request)
 
 
 def test_a_stream_finds_the_loop_until_it_has_been_closed() -> None:

@@ -11,7 +11,11 @@ pytest.importorskip("resource")
 COMMON = """
 import asyncio, contextlib, os, resource, threading
 from concurrent.futures import ThreadPoolExecutor
-from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_from
+from functools import partial
+from wsgi_async import (
+    AsyncioLoopManager, AsyncLoopMiddleware, LoopThreadPoolExecutor, loop_from
+)
+Resident = partial(LoopThreadPoolExecutor, own_managers=False)
 
 async def answer():
     await asyncio.sleep(0)
@@ -57,7 +61,7 @@ enough = False
 while not enough:
     while threading.active_count() > 1:  # the last round's keeper
         threading.Event().wait(0.01)
-    with ThreadPoolExecutor(1) as pool:
+    with POOL(1) as pool:
         pool.submit(int).result(10)
         before = descriptors(), threading.active_count()
         with only(failed):
@@ -100,11 +104,13 @@ with ThreadPoolExecutor(1) as pool:
 """
 
 
-def test_without_file_descriptors_the_error_names_the_limit_and_the_next_request_tries_again() -> (
-    None
-):
+@pytest.mark.parametrize("pool", ["ThreadPoolExecutor", "Resident"])
+def test_without_file_descriptors_the_error_names_the_limit_and_the_next_request_tries_again(
+    pool: str,
+) -> None:
     """Whether one or all that a loop needs are missing; nothing half-made stays open."""
-    failed, message = run_script(COMMON + DESCRIPTORS).split(maxsplit=1)
+    code = COMMON + DESCRIPTORS.replace("POOL", pool)
+    failed, message = run_script(code).split(maxsplit=1)
     assert int(failed) >= 2
     assert "out of file descriptors" in message
     assert "ulimit -n" in message

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socketserver
 import threading
+import time
+import urllib.request
+import wsgiref.simple_server
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import werkzeug.serving
 
-from tests.middleware.wsgi import LIMIT, answer_ok, running_loop, serve
+from tests.middleware.wsgi import LIMIT, answer_ok, make_environ, running_loop, serve
 from tests.servers.process import run_script, wait_until
 from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_from
 
@@ -72,12 +78,109 @@ def test_the_next_thread_gets_the_manager_of_the_last(seen: Seen) -> None:
 
 
 def test_without_it_the_manager_ends_with_its_thread(seen: Seen) -> None:
-    """By default nothing outlives a thread."""
-    app = AsyncLoopMiddleware(seen)
-    request(app)
-    request(app)
+    """With reuse=False nothing outlives a thread, whatever the server."""
+    app = AsyncLoopMiddleware(seen, reuse=False)
+    for _ in range(2):
+        in_new_thread(lambda: serve(app, make_environ(SERVER_SOFTWARE=PER_REQUEST[0])))
     assert seen.managers[0] is not seen.managers[1]
     wait_until(lambda: seen.managers[0].state == "stopped", what="the manager is stopped")
+
+
+PER_REQUEST = ["Werkzeug/3.1.3", "WSGIServer/0.2", "WSGIServer/0.2 CPython/3.13.1"]
+POOLED = ["gunicorn/23.0.0", "waitress", "uWSGI", "Apache/2.4", "", None]
+
+
+@pytest.mark.parametrize("reuse", ["auto", None])
+@pytest.mark.parametrize(
+    ("software", "reused"),
+    [*((name, True) for name in PER_REQUEST), *((name, False) for name in POOLED)],
+)
+def test_by_default_it_is_on_for_servers_that_start_a_thread_for_each_request(
+    seen: Seen, software: str | None, reused: bool, reuse: Any
+) -> None:
+    """A development server opens a client once, and a server with a pool changes nothing."""
+    app = AsyncLoopMiddleware(seen, **({} if reuse is None else {"reuse": reuse}))
+    environ = {} if software is None else {"SERVER_SOFTWARE": software}
+    for _ in range(2):
+        in_new_thread(lambda: serve(app, make_environ(**environ)))
+    first, second = seen.managers
+    assert (first is second) is reused
+
+
+@pytest.mark.parametrize("server", ["wsgiref", "Werkzeug"])
+def test_a_development_server_has_one_loop(seen: Seen, server: str) -> None:
+    """The names that the standard library's server and Werkzeug's go by are known."""
+    app, threads = AsyncLoopMiddleware(seen), set[int]()
+
+    def note(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        threads.add(id(threading.current_thread()))
+        kept.append(threading.current_thread())
+        return app(environ, start_response)
+
+    kept: list[threading.Thread] = []  # so that none gets another's id
+    with serving(note, server) as url:
+        for _ in range(3):
+            with urllib.request.urlopen(url, timeout=LIMIT) as response:
+                assert response.read() == b"ok"
+            wait_until(lambda: not any(one.is_alive() for one in kept), what="the thread ends")
+    assert len(threads) == 3
+    assert len(set(seen.managers)) == 1
+
+
+@contextlib.contextmanager
+def serving(app: WSGIApplication, name: str) -> Iterator[str]:
+    """A server in this process that starts a thread for each request; its address."""
+
+    class Threaded(socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer):
+        pass
+
+    class Quiet(wsgiref.simple_server.WSGIRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class QuietWerkzeug(werkzeug.serving.WSGIRequestHandler):
+        def log(self, *_: object) -> None:
+            pass
+
+    server: socketserver.BaseServer
+    if name == "wsgiref":
+        server = Threaded(("127.0.0.1", 0), Quiet)
+        server.set_app(app)
+    else:
+        server = werkzeug.serving.make_server(
+            "127.0.0.1", 0, app, threaded=True, request_handler=QuietWerkzeug
+        )
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+    finally:
+        server.shutdown()
+        thread.join(LIMIT)
+        server.server_close()
+
+
+@pytest.mark.parametrize("reuse", [True, "auto"])
+def test_it_waits_for_nobody(seen: Seen, reuse: Any) -> None:
+    """While the other threads are at their requests, a new one gets a loop of its own at once."""
+    environ = {"SERVER_SOFTWARE": PER_REQUEST[0]}
+    begun = [0.0]
+    took: list[float] = []
+
+    def view(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        took.append(time.monotonic() - begun[0])
+        if len(took) < 10:
+            in_new_thread(request)
+        return seen(environ, start_response)
+
+    def request() -> None:
+        begun[0] = time.monotonic()
+        serve(app, make_environ(**environ))
+
+    app = AsyncLoopMiddleware(view, reuse=reuse)
+    in_new_thread(request)
+    assert len(set(seen.managers)) == 10
+    assert min(took) < 0.04  # seconds; one of ten, as the machine may be busy
 
 
 def test_a_thread_that_lives_on_keeps_its_manager(seen: Seen) -> None:

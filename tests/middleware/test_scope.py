@@ -241,9 +241,7 @@ def test_who_resists_is_named_and_does_not_hold_the_response(
 
 
 @on_worker
-def test_an_exception_that_nobody_retrieves_is_logged(
-    caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_exception_that_nobody_retrieves_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """A task that fails unseen leaves its traceback in the log, also if it fails in its cleanup."""
 
     class Failing(Endless):
@@ -278,7 +276,7 @@ def test_results_and_refusals_are_the_managers() -> None:
         with pytest.raises(UnknownAsyncTaskError):
             scope.submit_task(give("page"))
         with pytest.raises(TypeError, match="is not a coroutine"):
-            scope.submit_task(give, task_type="pages")  # type: ignore[call-overload]
+            scope.submit_task(give, task_type="pages")  # type: ignore[arg-type]
         return []
 
     serve(app_of(view, id="typed", task_type="pages"))

@@ -14,6 +14,8 @@ from tests.servers.process import run_script, wait_until
 from wsgi_async import (
     AsyncioLoopManager,
     AsyncLoopMiddleware,
+    LoopThreadPoolExecutor,
+    current_manager,
     get_or_create_loop_manager,
     loop_from,
 )
@@ -119,9 +121,7 @@ def test_threads_that_find_an_unstarted_manager_at_once_all_get_it(attempt: int)
 
 
 @pytest.mark.parametrize("force_create", [True, False])
-def test_a_manager_that_somebody_stopped_is_replaced(
-    worker: Executor, force_create: bool
-) -> None:
+def test_a_manager_that_somebody_stopped_is_replaced(worker: Executor, force_create: bool) -> None:
     """The request after a stop() works."""
     app = Seen()
     middleware = AsyncLoopMiddleware(app, id="stopped", force_create=force_create)
@@ -141,6 +141,20 @@ def test_middlewares_with_equal_arguments_share_a_manager_and_others_do_not(
     first, same, other, default = app.managers
     assert first is same is default
     assert other is not first
+
+
+def test_the_manager_of_a_pools_own_thread_serves_them_all() -> None:
+    """A pool of ours that makes managers has one loop in each thread; another type gets its own."""
+    app = Seen()
+    with LoopThreadPoolExecutor(1) as pool:
+        own = pool.submit(current_manager).result(LIMIT)
+        for arguments in ({}, {"id": "web"}, {"reuse": True}):
+            pool.submit(serve, AsyncLoopMiddleware(app, **arguments)).result(LIMIT)
+        assert app.managers == [own] * 3
+        assert pool.submit(get_or_create_loop_manager, "web").result(LIMIT) is own
+        typed = AsyncLoopMiddleware(lambda *_: [], id="typed", task_type="pages")
+        pool.submit(serve, typed).result(LIMIT)
+        assert pool.submit(get_or_create_loop_manager, "typed").result(LIMIT) is not own
 
 
 def test_work_goes_on_between_requests_and_ends_with_the_thread(make_pool: MakePool) -> None:

@@ -111,6 +111,19 @@ def test_of_a_manager_that_is_not_started(make_manager: MakeManager, diary: Diar
         client.get(manager)
 
 
+def test_below_a_thread_with_a_loop_of_its_own(diary: Diary) -> None:
+    """Such a thread may be busy or wait, so one that it has started opens its own at once."""
+    client = diary.resource("client")
+
+    def serve() -> None:
+        instance = client.get()
+        own = in_thread(client.get)
+        assert own is not instance
+
+    with Worker(resident=True) as worker:
+        worker.call(serve)
+
+
 def test_threads_that_share_a_manager(diary: Diary) -> None:
     """Threads of one lineage that come first at the same time start their manager once."""
     client = diary.resource("client")

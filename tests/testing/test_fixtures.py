@@ -166,7 +166,7 @@ def test_modules(loop_manager):
 
 
 def test_a_test_that_does_not_ask_is_left_alone(run_suite: RunSuite) -> None:
-    """The plugin sets nothing up for it, so a project that has the package installed pays nothing."""
+    """The plugin sets nothing up for it: a project that has the package installed pays nothing."""
     done = run_suite(
         """
 import unittest

@@ -338,11 +338,8 @@ def test_other():
 
 
 def test_what_a_wider_fixture_opens_stays(run_suite: RunSuite) -> None:
-    """The first test that uses it is not blamed for it, and the test's own fixtures clean up first."""
-    for ini, mark in ((ON, ""), ("", "pytestmark = pytest.mark.no_async_leaks")):
-        run_suite(
-            f"{mark}\n"
-            + """
+    """The first test that uses it is not blamed for it; the test's own fixtures clean up first."""
+    suite = """
 @pytest.fixture(scope="module")
 def shared():
     manager = AsyncioLoopManager("shared")
@@ -364,6 +361,7 @@ def test_it(started, shared):
     thread.start()
     started.append((thread, gate))
     assert shared.run(give(1)) == 1
-""",
-            ini=ini,
-        ).assert_outcomes(passed=1)
+"""
+    run_suite(suite, ini=ON).assert_outcomes(passed=1)
+    marked = f"pytestmark = pytest.mark.no_async_leaks\n{suite}"
+    run_suite(marked).assert_outcomes(passed=1)

@@ -8,6 +8,7 @@ that nobody closes.
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from wsgi_async.core.base.coroutines import name_after
@@ -40,11 +41,13 @@ class AdoptingContext:
 
     def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """As `Context.run()`."""
+        outer, _here.facade = _here.facade, self._facade
         asyncio.set_event_loop(self._facade)
         try:
             return self._context.run(fn, *args, **kwargs)
         finally:
-            asyncio.set_event_loop(None)
+            _here.facade = outer
+            asyncio.set_event_loop(outer)
 
 
 class _Facade(asyncio.AbstractEventLoop):
@@ -87,6 +90,13 @@ class _Facade(asyncio.AbstractEventLoop):
         """Nothing: the loop stays, for the next request."""
 
 
+class _Here(threading.local):
+    """What the current thread's code finds. There is no public way to ask for that."""
+
+    facade: _Facade | None = None
+
+
+_here = _Here()
 _OWN = ("_manager", "close", "create_task", "is_running", "run_until_complete")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from wsgi_async.core.base.errors import TaskCancelledError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .adopting import AdoptingContext
 
-__all__ = ["KEY", "SCOPE_KEY", "answerable", "end_request", "hand_on"]
+__all__ = ["KEY", "SCOPE_KEY", "end_request", "hand_on", "raise_answerable"]
 
 KEY = "async.loop"
 """Where the manager is in the environ while the request runs."""
@@ -58,13 +58,16 @@ class _Body:
         try:
             return self._context.run(self._next or self._iterate())
         except asyncio.CancelledError as error:
-            raise answerable(error) from error
+            raise_answerable(error)
 
     def _iterate(self) -> Callable[[], bytes]:
         # Not in the middleware's call: what the body's __iter__ raises reaches the server when
         # that has a body to close.
         if self._next is None:
-            self._next = self._context.run(iter, self._body).__next__
+            try:
+                self._next = self._context.run(iter, self._body).__next__
+            except asyncio.CancelledError as error:
+                raise_answerable(error)
         return self._next
 
     def close(self) -> None:
@@ -80,7 +83,7 @@ class _Body:
                 self._scope.lift()
                 self._context.run(close)
         except asyncio.CancelledError as error:
-            raise answerable(error) from error
+            raise_answerable(error)
         finally:
             end_request(self._environ, self._scope)
 
@@ -94,9 +97,11 @@ class _SizedBody(_Body):
         return self._context.run(len, cast("Sized", self._body))
 
 
-def answerable(error: asyncio.CancelledError) -> Exception:
-    """The same for a server, which ends its thread or its process on what is no Exception."""
-    return error if isinstance(error, Exception) else TaskCancelledError(*error.args)
+def raise_answerable(error: asyncio.CancelledError) -> NoReturn:
+    """Raise the same for a server, which ends its thread or its process on what is no Exception."""
+    if isinstance(error, Exception):
+        raise error
+    raise TaskCancelledError(*error.args) from error
 
 
 def end_request(environ: WSGIEnvironment, scope: RequestScope) -> None:

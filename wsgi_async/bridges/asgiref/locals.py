@@ -31,9 +31,7 @@ def _move_present() -> None:
             variable.set(_moved_here(value))
 
 
-def value_back(
-    variable: contextvars.ContextVar[Any], value: Any, old: Any, *, inner: bool
-) -> Any:
+def value_back(variable: contextvars.ContextVar[Any], value: Any, old: Any, *, inner: bool) -> Any:
     """What the current thread is to see of a variable's value; `old` where it stays as it was."""
     if not inner and variable in _critical:
         return old

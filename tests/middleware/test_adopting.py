@@ -1,0 +1,194 @@
+"""`adopt=True`: the current event loop of a request's sync code is the manager's."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.core.support import Endless, give, on_worker, throw
+from tests.middleware.test_scope import app_of
+from tests.middleware.wsgi import ignore_start, make_environ, running_loop, serve
+from wsgi_async import loop_from
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+    from wsgiref.types import WSGIEnvironment
+
+
+def run_sync(coro: Coroutine[Any, Any, Any]) -> Any:
+    """What SDKs do in their sync functions."""
+    try:
+        loop = asyncio.get_event_loop()
+    except RuntimeError:
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+    if loop.is_running() or loop.is_closed():
+        coro.close()
+        raise RuntimeError("call the async function")
+    return loop.run_until_complete(coro)
+
+
+def without_loop() -> bool:
+    try:
+        asyncio.get_event_loop()
+    except RuntimeError:
+        return True
+    return False
+
+
+@pytest.fixture(autouse=True)
+def _no_new_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An SDK that makes a loop of its own fails."""
+    monkeypatch.setattr(asyncio, "new_event_loop", lambda: pytest.fail("made a loop"))
+
+
+@pytest.mark.parametrize("per", ["thread", "process"])
+@on_worker
+def test_sync_functions_of_sdks_run_on_the_managers_loop(per: str) -> None:
+    """In the application, its stream and its cleanup; and nowhere after that."""
+    loops: set[object] = set()
+
+    def view(environ: WSGIEnvironment) -> Iterator[bytes]:
+        manager = loop_from(environ)
+        loops.update((manager.get_event_loop(), run_sync(running_loop())))
+
+        def body() -> Iterator[bytes]:
+            try:
+                loops.add(run_sync(running_loop()))
+                yield b"ok"
+            finally:
+                loops.add(run_sync(running_loop()))
+
+        return body()
+
+    for _ in range(2):
+        assert serve(app_of(view, adopt=True, id="adopted", per=per, task_type="web")) == b"ok"
+        assert without_loop()
+    assert len(loops) == 1
+
+
+@on_worker
+def test_without_it_a_request_has_no_current_loop() -> None:
+    """By default nothing is put in anybody's way."""
+
+    def view(environ: WSGIEnvironment) -> list[bytes]:
+        assert without_loop()
+        return []
+
+    serve(app_of(view))
+
+
+@on_worker
+def test_errors_and_deadlines_are_those_of_run() -> None:
+    """What goes wrong in the SDK's coroutine comes out of its sync function."""
+
+    def view(environ: WSGIEnvironment) -> list[bytes]:
+        with pytest.raises(LookupError, match="theirs"):
+            run_sync(throw(LookupError("theirs")))
+        slow = Endless()
+        with pytest.raises(TimeoutError, match="the request's deadline"):
+            run_sync(slow.wait())
+        assert slow.cleaned.is_set()
+        return []
+
+    serve(app_of(view, adopt=True, timeout=0.1))
+
+
+@on_worker
+def test_tasks_and_futures_can_be_waited_for() -> None:
+    """`create_task()` begins at once, and `run_until_complete()` takes whatever is awaitable."""
+
+    def view(environ: WSGIEnvironment) -> list[bytes]:
+        loop, began = asyncio.get_event_loop(), Endless()
+        endless = loop.create_task(began.wait())
+        task = loop.create_task(give("task"), name="mine")
+        assert loop.run_until_complete(task) == "task"
+        assert task.get_name() == "mine"
+        assert loop.run_until_complete(loop.run_in_executor(None, int, "3")) == 3
+        assert began.began.is_set()
+        loop.call_soon_threadsafe(endless.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            loop.run_until_complete(endless)
+        return []
+
+    serve(app_of(view, adopt=True))
+
+
+@on_worker
+def test_the_loop_stays_whatever_an_sdk_does_to_it() -> None:
+    """The next request finds it open and at rest."""
+    loops: list[object] = []
+
+    def view(environ: WSGIEnvironment) -> list[bytes]:
+        loop = asyncio.get_event_loop()
+        assert not loop.is_running()
+        loop.close()
+        assert not loop.is_closed()
+        loops.append(loop.run_until_complete(running_loop()))
+        return []
+
+    app = app_of(view, adopt=True)
+    serve(app)
+    serve(app)
+    assert loops[0] is loops[1]
+
+
+@on_worker
+def test_a_request_within_a_request_gives_the_loop_back() -> None:
+    """An application that asks another in process finds its own loop again after that."""
+
+    def inner(environ: WSGIEnvironment) -> list[bytes]:
+        assert run_sync(running_loop()) is loop_from(environ).get_event_loop()
+        return [b"ok"]
+
+    def outer(environ: WSGIEnvironment) -> list[bytes]:
+        own = loop_from(environ).get_event_loop()
+        assert serve(app_of(inner, adopt=True, id="inner")) == b"ok"
+        assert run_sync(running_loop()) is own
+        return []
+
+    serve(app_of(outer, adopt=True, id="outer"))
+    assert without_loop()
+
+
+@on_worker
+def test_streams_that_take_turns_have_their_own() -> None:
+    """A server that reads bodies in turns does not mix the requests' loops."""
+
+    def view(environ: WSGIEnvironment) -> Iterator[bytes]:
+        own = loop_from(environ).get_event_loop()
+        while True:
+            assert run_sync(running_loop()) is own
+            yield b"ok"
+
+    bodies: list[Any] = [
+        app_of(view, adopt=True, id=name)(make_environ(), ignore_start) for name in ("one", "two")
+    ]
+    for body in bodies * 2:
+        assert next(body) == b"ok"
+        assert without_loop()
+    for body in bodies:
+        body.close()
+
+
+@on_worker
+def test_in_a_coroutine_it_is_the_running_loop() -> None:
+    """Where a loop runs there is nothing to adopt, and waiting for it is refused."""
+
+    async def look() -> None:
+        assert asyncio.get_event_loop() is asyncio.get_running_loop()
+        with pytest.raises(RuntimeError, match="call the async function"):
+            run_sync(give(1))
+        coro = give(1)
+        with pytest.raises(RuntimeError, match="await"):
+            facades[0].run_until_complete(coro)
+
+    def view(environ: WSGIEnvironment) -> list[bytes]:
+        facades.append(asyncio.get_event_loop())
+        loop_from(environ).run(look())
+        return []
+
+    facades: list[asyncio.AbstractEventLoop] = []
+    serve(app_of(view, adopt=True))
