@@ -6,6 +6,7 @@ task is done, so there is no hop; background tasks go on whenever the thread wai
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING
 
@@ -319,6 +320,7 @@ class _PatientWakeup:
             return
         self._still += self._slice
         if self._still >= self._patience:
+            self._still = -math.inf  # once: it is not in the way of the wait for the cleanup
             raise RuntimeError(
                 f"The loop of {runner.live.label} has been standing still for {self._patience} s: "
                 "its thread does something else, or waits for this one. Use a manager with a "
