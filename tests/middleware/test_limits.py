@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.servers.process import run_code
+from tests.core.support import run_code
 
 pytest.importorskip("resource")
 
