@@ -49,5 +49,5 @@ __all__ = [
     "scope_from",
 ]
 
-# Loaded when somebody has imported asgiref.
-_plugins["asgiref.sync"] = "wsgi_async.bridges.asgiref"
+# Loaded when somebody has imported asgiref, or its Local alone.
+_plugins["asgiref.local"] = "wsgi_async.bridges.asgiref"

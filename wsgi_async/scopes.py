@@ -2,8 +2,8 @@
 
     def app(environ, start_response):
         scope = environ["async.scope"]
-        scope.timeout(10)                              # from here on nothing waits for longer
-        prices = scope.submit_task(fetch_prices())     # cancelled if nobody has waited for it
+        scope.timeout(10)                              # for all waits from here on
+        prices = scope.submit_task(fetch_prices())     # canceled if it outlasts the request
         page = environ["async.loop"].run(render())
         ...
 
@@ -35,12 +35,12 @@ T = TypeVar("T")
 
 
 class RequestScope:
-    """What belongs to one request. Lives from its beginning until its response has been closed.
+    """Tasks and deadlines of one request. Lives from its start until its response is closed.
 
-    Made by the middleware, found in `environ["async.scope"]`. At the end of the request its
-    unfinished tasks are canceled and waited for, at most for the manager's grace; a task that
-    resists is logged by name. With a list or a tuple as its body the request ends when the
-    application returns, so the response waits for that. Until it is used, a scope does nothing.
+    The middleware makes it; `scope_from()` finds it. At the end of the request, unfinished tasks
+    are canceled and awaited, at most for the manager's grace. The log names a task that takes
+    longer. If the body is a list or a tuple, the request ends when the application returns, and the
+    response waits for that.
 
     Args:
         manager: Runs the request's coroutines.
@@ -100,22 +100,23 @@ class RequestScope:
     # -- time ----------------------------------------------------------------------------------
 
     def timeout(self, seconds: float | None) -> AbstractContextManager[None]:
-        """Set a deadline for the request's waits: at once, and for the rest of the request.
+        """Set a deadline for the rest of the request, or for a `with` block.
 
-        Or for a block: `with scope.timeout(5): ...` takes it away again. Of several that hold at
-        a time the nearest counts, so a deadline can be tightened but not put off. It bounds
-        `run()` and the futures of managers, in the application, its body, and the threads that a
-        coroutine of theirs hands work to. What waits then raises `TimeoutError`, and `run()` does
-        not begin any more. It does not bound the closing of the response, nor what was submitted
-        to the manager, nor waits that are not ours, as in `concurrent.futures.wait()`.
+        It applies from the call on. In `with scope.timeout(5): ...` it ends with the block. If
+        several deadlines apply, the nearest one counts: you can shorten a deadline, not extend it.
+
+        It applies to `run()`, to `async def` views, to the items of streams, and to waits for
+        submitted tasks. When it has passed, a wait raises `TimeoutError`, and `run()` does not
+        start anything. It does not apply to tasks of the manager's `submit_task()`, to the closing
+        of the response, or to waits that the library does not know of, such as
+        `concurrent.futures.wait()`.
 
         Args:
-            seconds: From now. None or infinity sets no limit.
+            seconds: Seconds from now. None or infinity sets no limit.
 
         Raises:
-            RuntimeError: Called after the request, in one of its coroutines, or in another
-                thread than the request's.
-            TypeError, ValueError: `seconds` is no number.
+            RuntimeError: The request is over, or this is a coroutine or another thread.
+            TypeError, ValueError: `seconds` is not a number.
         """
         limit = check_timeout(seconds)
         if self._over or not self._is_current():

@@ -7,7 +7,17 @@ from tests.core.conftest import (
     _nothing_stays_behind,
     loop_factory,
     make_manager,
+    pytest_generate_tests,
+    runner,
     worker,
 )
 
-__all__ = ["_collected", "_nothing_stays_behind", "loop_factory", "make_manager", "worker"]
+__all__ = [
+    "_collected",
+    "_nothing_stays_behind",
+    "loop_factory",
+    "make_manager",
+    "pytest_generate_tests",
+    "runner",
+    "worker",
+]

@@ -68,7 +68,7 @@ def test_a_transaction_over_two_calls(make_manager: MakeManager, tmp_path: Path)
     manager.run(connection.close())
 
 
-def test_several_threads_share_a_connection(make_manager: MakeManager) -> None:
+def test_several_threads_share_a_connection(make_manager: MakeManager, runner: str) -> None:
     """Threads that share a manager share its connection; none of their rows is lost."""
 
     def use(manager: AsyncioLoopManager, connection: aiosqlite.Connection, who: str) -> None:
@@ -79,10 +79,11 @@ def test_several_threads_share_a_connection(make_manager: MakeManager) -> None:
         for future in futures:
             future.result(LIMIT)
 
-    with Worker("own") as own, Worker("other") as other:
+    with Worker("own", resident=runner == "resident") as own, Worker("other") as other:
         manager = own.call(make_manager)
         connection = own.call(lambda: manager.run(opened()))
-        uses = [one.begin(use, manager, connection, one.thread.name) for one in (own, other)]
+        named = {"own": own, "other": other}
+        uses = [one.begin(use, manager, connection, name) for name, one in named.items()]
         for one in uses:
             outcome(one)
         expected = [

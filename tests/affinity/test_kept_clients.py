@@ -49,10 +49,12 @@ async def get_with_aiohttp(url: str) -> str:
 
 
 def asked_by_two_threads(
-    make_manager: MakeManager, resource: LoopResource[T], get: Get
+    make_manager: MakeManager, runner: str, resource: LoopResource[T], get: Get
 ) -> tuple[T, T]:
     """Two threads send requests on their own loops, then on each other's; the closed clients."""
-    with serving() as server, Worker("one") as one, Worker("other") as other:
+    resident = runner == "resident"
+    one, other = Worker("one", resident=resident), Worker("other", resident=resident)
+    with serving() as server, one, other:
         first, second = one.call(make_manager), other.call(make_manager)
 
         def ask(manager: AsyncioLoopManager) -> list[str]:
@@ -71,17 +73,17 @@ def asked_by_two_threads(
             second.stop(LIMIT)
 
 
-def test_httpx_keeps_its_connections(make_manager: MakeManager) -> None:
+def test_httpx_keeps_its_connections(make_manager: MakeManager, runner: str) -> None:
     """An httpx client serves call after call of two threads over one connection per loop."""
-    first, second = asked_by_two_threads(make_manager, httpx_client, get_with_httpx)
+    first, second = asked_by_two_threads(make_manager, runner, httpx_client, get_with_httpx)
     assert first is not second
     assert first.is_closed
     assert second.is_closed
 
 
-def test_aiohttp_keeps_its_connections(make_manager: MakeManager) -> None:
+def test_aiohttp_keeps_its_connections(make_manager: MakeManager, runner: str) -> None:
     """An aiohttp session serves call after call of two threads over one connection per loop."""
-    first, second = asked_by_two_threads(make_manager, aiohttp_session, get_with_aiohttp)
+    first, second = asked_by_two_threads(make_manager, runner, aiohttp_session, get_with_aiohttp)
     assert first is not second
     assert first.closed
     assert second.closed

@@ -67,7 +67,9 @@ def ask_blocking(port: int, *lines: str) -> list[str]:
             return [answers.readline().strip() for _ in lines]
 
 
-def test_a_server_answers_while_nobody_calls(make_manager: MakeManager, worker: Worker) -> None:
+def test_a_server_answers_while_nobody_calls(
+    make_manager: MakeManager, runner: str, worker: Worker
+) -> None:
     """A server that one call has started serves another thread's client between the calls."""
     manager = worker.call(make_manager)
     server = Echo()
@@ -79,7 +81,7 @@ def test_a_server_answers_while_nobody_calls(make_manager: MakeManager, worker: 
 
 
 def test_a_server_answers_while_calls_come_and_go(
-    make_manager: MakeManager, worker: Worker
+    make_manager: MakeManager, runner: str, worker: Worker
 ) -> None:
     """Clients of a server on the loop are served as well while its thread calls all the time."""
     manager = worker.call(make_manager)

@@ -1,7 +1,6 @@
 """SQLAlchemy's asyncio layer, whose greenlets belong to one thread, over aiosqlite.
 
-Importing it has all managers of a process driven by their keepers from then on. So everything here
-runs in a process of its own, and only there `sqlalchemy.ext.asyncio` is imported.
+Everything here runs in a process of its own, and only there `sqlalchemy.ext.asyncio` is imported.
 """
 
 from __future__ import annotations
@@ -35,6 +34,11 @@ ROUNDS = 8
 on_both_loops = pytest.mark.parametrize(
     "loop", ["asyncio", pytest.param("uvloop", marks=needs_uvloop)]
 )
+
+
+def worker(runner: str, name: str) -> Worker:
+    """A thread whose manager has a keeper, or whose manager's loop lives on it."""
+    return Worker(name, resident=runner == "resident")
 
 
 class Base(DeclarativeBase):
@@ -125,7 +129,7 @@ def use(manager: AsyncioLoopManager, engine: AsyncEngine, who: str) -> set[str]:
     return written
 
 
-def each_thread_its_own(loop: str, folder: str) -> None:
+def each_thread_its_own(runner: str, loop: str, folder: str) -> None:
     """In a child: each worker has a manager, an engine and a database."""
     together = threading.Barrier(3, timeout=LIMIT)
 
@@ -137,18 +141,18 @@ def each_thread_its_own(loop: str, folder: str) -> None:
         manager.run(engine.dispose())
         manager.stop()
 
-    workers = [Worker(f"worker-{number}") for number in range(3)]
-    for one in [worker.begin(serve, worker.thread.name) for worker in workers]:
-        outcome(one)
-    for worker in workers:
-        worker.end()
+    workers = [worker(runner, f"worker-{number}") for number in range(3)]
+    for serving in [one.begin(serve, one.thread.name) for one in workers]:
+        outcome(serving)
+    for one in workers:
+        one.end()
     gc.collect()
     print("done")
 
 
-def all_share_one(loop: str, folder: str) -> None:
+def all_share_one(runner: str, loop: str, folder: str) -> None:
     """In a child: three workers share the first one's manager and engine."""
-    with Worker("first") as first, Worker("second") as second, Worker("third") as third:
+    with worker(runner, "first") as first, Worker("second") as second, Worker("third") as third:
         manager = first.call(started, loop)
         engine = first.call(lambda: manager.run(opened(Path(folder, "all.db"))))
         uses = [one.begin(use, manager, engine, one.thread.name) for one in (first, second, third)]
@@ -160,8 +164,8 @@ def all_share_one(loop: str, folder: str) -> None:
     print("done")
 
 
-def imported_late(loop: str, folder: str) -> None:
-    """In a child: a manager that its caller has driven goes on when SQLAlchemy is imported."""
+def imported_late(runner: str, loop: str, folder: str) -> None:
+    """In a child: a manager that is in use when SQLAlchemy is imported."""
     assert "sqlalchemy.ext.asyncio" not in sys.modules
     began = threading.Event()
 
@@ -174,10 +178,9 @@ def imported_late(loop: str, folder: str) -> None:
         event.set()
 
     def serve() -> None:
-        manager, idle = started(loop), started(loop)
-        me = threading.current_thread()
-        assert manager.run(where()) is idle.run(where()) is me
-        assert manager.submit_task(where(), return_sync_future=True).result(LIMIT) is me
+        manager = started(loop)
+        home = manager.run(where())
+        assert (home is threading.current_thread()) == (runner == "resident")
         event = asyncio.Event()
         background = manager.submit_task(wait(event))
         reached(began)
@@ -188,38 +191,35 @@ def imported_late(loop: str, folder: str) -> None:
         engine = manager.run(opened(Path(folder, "late.db")))
         manager.run(let_go(event))
         assert background.result(LIMIT) == "ended"
-        keeper = manager.run(where())
-        assert keeper is not me
+        assert manager.run(where()) is home
         assert use(manager, engine, "late") == manager.run(names(engine))
-        assert manager.run(insert(engine, "keeper")) == keeper.ident
+        assert manager.run(insert(engine, "run")) == home.ident
+        assert manager.submit_task(insert(engine, "submitted")).result(LIMIT) == home.ident
         manager.run(engine.dispose())
-        assert idle.run(where()) is not me
-        assert idle.submit_task(where(), return_sync_future=True).result(LIMIT) is not me
         manager.stop()
-        idle.stop()
 
-    with Worker() as worker:
-        worker.call(serve)
+    with worker(runner, "late") as late:
+        late.call(serve)
     gc.collect()
     print("done")
 
 
 @on_both_loops
 @pytest.mark.slow
-def test_each_thread_has_its_own_engine(loop: str, tmp_path: Path) -> None:
+def test_each_thread_has_its_own_engine(runner: str, loop: str, tmp_path: Path) -> None:
     """Engines kept over calls work in several threads at once, with background statements."""
-    assert in_process(each_thread_its_own, loop, str(tmp_path)) == "done\n"
+    assert in_process(each_thread_its_own, runner, loop, str(tmp_path)) == "done\n"
 
 
 @on_both_loops
 @pytest.mark.slow
-def test_threads_share_an_engine(loop: str, tmp_path: Path) -> None:
+def test_threads_share_an_engine(runner: str, loop: str, tmp_path: Path) -> None:
     """Several threads that share a manager share its engine, with background statements."""
-    assert in_process(all_share_one, loop, str(tmp_path)) == "done\n"
+    assert in_process(all_share_one, runner, loop, str(tmp_path)) == "done\n"
 
 
 @on_both_loops
 @pytest.mark.slow
-def test_managers_in_use_before_it_is_imported(loop: str, tmp_path: Path) -> None:
-    """A manager that was used before the import goes on after it, now driven by its keeper."""
-    assert in_process(imported_late, loop, str(tmp_path)) == "done\n"
+def test_managers_in_use_before_it_is_imported(runner: str, loop: str, tmp_path: Path) -> None:
+    """A manager that was used before the import goes on after it, on the same thread."""
+    assert in_process(imported_late, runner, loop, str(tmp_path)) == "done\n"

@@ -87,12 +87,13 @@ keeps = pytest.mark.parametrize(
 @keeps
 @on_worker
 def test_its_own_call(
-    make_manager: MakeManager, keep: Callable[[str], Coroutine[Any, Any, int]]
+    make_manager: MakeManager, runner: str, keep: Callable[[str], Coroutine[Any, Any, int]]
 ) -> None:
-    """Called alone, a coroutine keeps its state from its first step to its last: in the caller."""
+    """Called alone, a coroutine keeps its state from its first step to its last, on one thread."""
     manager = make_manager()
-    for number in range(5):
-        assert manager.run(keep(f"call {number}")) == threading.get_ident()
+    threads = {manager.run(keep(f"call {number}")) for number in range(5)}
+    assert len(threads) == 1
+    assert (threads == {threading.get_ident()}) == (runner == "resident")
 
 
 @keeps
@@ -100,6 +101,7 @@ def test_its_own_call(
 @on_worker
 def test_in_the_background(
     make_manager: MakeManager,
+    runner: str,
     keep: Callable[[str], Coroutine[Any, Any, int]],
     return_sync_future: bool,
 ) -> None:
@@ -109,7 +111,7 @@ def test_in_the_background(
         future = manager.submit_task(keep(f"background {number}"), return_sync_future)
         while not future.done():
             manager.run(give(number))
-        assert future.result() != threading.get_ident()
+        assert (future.result() == threading.get_ident()) == (runner == "resident")
 
 
 @keeps
@@ -132,7 +134,7 @@ def test_submitted_and_awaited_within_a_call(
 
 @keeps
 def test_several_threads_at_once(
-    make_manager: MakeManager, keep: Callable[[str], Coroutine[Any, Any, int]]
+    make_manager: MakeManager, runner: str, keep: Callable[[str], Coroutine[Any, Any, int]]
 ) -> None:
     """While several threads call and submit, each coroutine keeps its state."""
     together = threading.Barrier(3, timeout=LIMIT)
@@ -150,9 +152,10 @@ def test_several_threads_at_once(
         for future in futures:
             future.result(LIMIT)
 
-    with Worker("own") as own, Worker("second") as second, Worker("third") as third:
+    own = Worker("own", resident=runner == "resident")
+    with own, Worker("second") as second, Worker("third") as third:
         manager = own.call(make_manager)
-        second.call(manager.run, keep("first"))  # shared from now on
+        second.call(manager.run, keep("first"))
         uses = [one.begin(use, manager, one.thread.name) for one in (own, second, third)]
         for one in uses:
             outcome(one)
@@ -160,22 +163,22 @@ def test_several_threads_at_once(
 
 @keeps
 @on_worker
-def test_another_thread_comes_while_the_caller_drives(
+def test_another_thread_comes_meanwhile(
     make_manager: MakeManager, keep: Callable[[str], Coroutine[Any, Any, int]]
 ) -> None:
-    """Work of another thread that a driving caller does on the side takes none of its state."""
+    """Work of another thread beside a call takes none of its state."""
     manager = make_manager()
-    driving, visited = threading.Event(), threading.Event()
+    begun, visited = threading.Event(), threading.Event()
 
     async def view() -> int:
-        driving.set()
+        begun.set()
         visit = asyncio.create_task(asyncio.to_thread(visited.wait, LIMIT))
         me = await keep("view")
         assert await visit
         return me
 
     def visit() -> int:
-        reached(driving)
+        reached(begun)
         try:
             return manager.submit_task(keep("visitor")).result(LIMIT)
         finally:
@@ -183,13 +186,17 @@ def test_another_thread_comes_while_the_caller_drives(
 
     with Worker("visitor") as visitor:
         visitors = visitor.begin(visit)
-        assert manager.run(view()) == threading.get_ident()
-        assert outcome(visitors) == threading.get_ident()
+        assert manager.run(view()) == outcome(visitors)
 
 
 @on_worker
-def test_a_view_and_its_coroutine_share_their_values(make_manager: MakeManager) -> None:
-    """A coroutine that its caller drives sees the view's values, and the view those that it set."""
+def test_a_view_and_its_coroutine_share_their_values(
+    make_manager: MakeManager, runner: str
+) -> None:
+    """A coroutine sees the view's values, and the view those that it set.
+
+    Those of a `threading.local` only where the loop lives on the view's thread.
+    """
     manager = make_manager()
 
     async def change() -> tuple[str, int]:
@@ -200,5 +207,5 @@ def test_a_view_and_its_coroutine_share_their_values(make_manager: MakeManager) 
 
     _language.language = "de"
     _local.view = 1
-    assert manager.run(change()) == ("de", 1)
+    assert manager.run(change()) == ("de", int(runner == "resident"))
     assert _language.language == "fr"

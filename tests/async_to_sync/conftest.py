@@ -14,7 +14,7 @@ from tests.core.support import LIMIT, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.async_to_sync.parts import AnyWorker
+    from tests.core.support import Worker
     from wsgi_async import AsyncioLoopManager
 
 
@@ -40,7 +40,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def worker(_nothing_stays_behind: None, mode: str) -> Iterator[AnyWorker]:
+def worker(_nothing_stays_behind: None, mode: str) -> Iterator[Worker]:
     """A worker thread, which ends with the test."""
     with worker_for(mode) as one:
         yield one
@@ -54,7 +54,7 @@ def loop(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def start(worker: AnyWorker, loop: str) -> Iterator[Start]:
+def start(worker: Worker, loop: str) -> Iterator[Start]:
     """Starts managers for the worker; they are stopped after the test."""
     made: list[AsyncioLoopManager] = []
 

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 from asgiref.sync import sync_to_async
 
-from tests.core.support import LIMIT, Worker, fail_with_stacks, outcome
-from wsgi_async import AsyncioLoopManager, LoopThreadPoolExecutor
+from tests.core.support import LIMIT, Worker
+from wsgi_async import AsyncioLoopManager
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from concurrent.futures import Future
-    from types import TracebackType
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 MODES = ["keeper", "resident"]
@@ -27,52 +24,9 @@ keeper_only = pytest.mark.parametrize("mode", ["keeper"], indirect=True)
 resident_only = pytest.mark.parametrize("mode", ["resident"], indirect=True)
 
 
-class ResidentWorker:
-    """A thread of our pool, on which the first manager's loop lives; as `Worker`.
-
-    Lives until `end()`.
-    """
-
-    def __init__(self) -> None:
-        self._pool = LoopThreadPoolExecutor(1, own_managers=False)
-        self.thread = self._pool.submit(threading.current_thread).result(LIMIT)
-
-    def begin(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Run a function in the thread; what comes of it is in the future."""
-        return self._pool.submit(fn, *args, **kwargs)
-
-    def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a function in the thread, and return or raise what it did."""
-        return outcome(self.begin(fn, *args, **kwargs))
-
-    def end(self) -> None:
-        """Let the thread end when it has done what it was given, and wait for it."""
-        self._pool.shutdown(wait=False)
-        self.thread.join(LIMIT)
-        if self.thread.is_alive():
-            fail_with_stacks("the resident thread did not end")
-
-    def __enter__(self) -> ResidentWorker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            self.end()
-        else:
-            self._pool.shutdown(wait=False)  # the error says more than a thread that hangs
-
-
-AnyWorker = Worker | ResidentWorker
-
-
-def worker_for(mode: str) -> AnyWorker:
-    """A worker thread whose managers' loops live there, or on threads of their own."""
-    return ResidentWorker() if mode == "resident" else Worker()
+def worker_for(mode: str) -> Worker:
+    """A worker thread whose first manager's loop lives there, or on a thread of its own."""
+    return Worker(resident=mode == "resident")
 
 
 def on_thread(mode: str, fn: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""In a process of its own: random nestings of async and sync calls, and every outcome is checked."""
+"""In a process of its own: random nestings of async and sync calls, with a look at each outcome."""
 
 from __future__ import annotations
 

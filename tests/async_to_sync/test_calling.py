@@ -62,7 +62,7 @@ class Thing:
         return self.name, await give(value)
 
 
-def test_decorator(worker: AnyWorker, convert: Callable[..., Any]) -> None:
+def test_decorator(worker: Worker, convert: Callable[..., Any]) -> None:
     """It is a decorator, without and with brackets."""
 
     @convert
@@ -82,7 +82,7 @@ def test_decorator(worker: AnyWorker, convert: Callable[..., Any]) -> None:
     assert worker.call(with_brackets, 3) == 3
 
 
-def test_decorated_method(worker: AnyWorker, convert: Callable[..., Any]) -> None:
+def test_decorated_method(worker: Worker, convert: Callable[..., Any]) -> None:
     """A decorated method gets its object, and has the name and docstring of the method."""
 
     class Decorated:
@@ -102,7 +102,7 @@ def test_decorated_method(worker: AnyWorker, convert: Callable[..., Any]) -> Non
 
 
 @pytest.mark.parametrize("name", ["method", "of_class", "of_none"])
-def test_methods(worker: AnyWorker, convert: Callable[..., Any], name: str) -> None:
+def test_methods(worker: Worker, convert: Callable[..., Any], name: str) -> None:
     """Bound methods of each kind are taken, and say whose they are."""
     method = getattr(Thing(), name)
     sync = convert(method)
@@ -112,7 +112,7 @@ def test_methods(worker: AnyWorker, convert: Callable[..., Any], name: str) -> N
     assert hasattr(sync, "__self__") == hasattr(method, "__self__")
 
 
-def test_partials_and_callables(worker: AnyWorker, convert: Callable[..., Any]) -> None:
+def test_partials_and_callables(worker: Worker, convert: Callable[..., Any]) -> None:
     """Partials and objects with an async `__call__` are known to be async: no warning."""
     partial = functools.partial(echo, 1, b=2)
     assert worker.call(convert(partial), 3, c=4) == ((1, 3), {"b": 2, "c": 4})
@@ -120,7 +120,7 @@ def test_partials_and_callables(worker: AnyWorker, convert: Callable[..., Any]) 
     assert worker.call(convert(Thing()), 9) == ("instance", 9)
 
 
-def test_names_of_arguments(worker: AnyWorker, convert: Callable[..., Any]) -> None:
+def test_names_of_arguments(worker: Worker, convert: Callable[..., Any]) -> None:
     """The function's arguments may have any names, those of `run()` too."""
     kwargs = dict.fromkeys(
         ("context", "timeout", "task_type", "copy_back", "awaitable", "func", "call", "driver"), 1
@@ -128,7 +128,7 @@ def test_names_of_arguments(worker: AnyWorker, convert: Callable[..., Any]) -> N
     assert worker.call(functools.partial(convert(echo), **kwargs)) == ((), kwargs)
 
 
-def test_not_async(worker: AnyWorker, convert: Callable[..., Any]) -> None:
+def test_not_async(worker: Worker, convert: Callable[..., Any]) -> None:
     """What is not known to be async is warned of, and called all the same."""
     with pytest.warns(UserWarning, match="non-async-marked callable"):
         sync = convert(lambda value: give(value + 1))
@@ -145,7 +145,7 @@ def test_warning_names_the_caller(arguments: dict[str, Any]) -> None:
     assert [one.filename for one in seen] == [__file__, __file__]
 
 
-def test_no_awaitable(worker: AnyWorker, convert: Callable[..., Any]) -> None:
+def test_no_awaitable(worker: Worker, convert: Callable[..., Any]) -> None:
     """A function that returns no awaitable fails as an `await` of that does."""
     with pytest.warns(UserWarning, match="non-async-marked callable"):
         sync = convert(lambda: 3)
@@ -161,20 +161,20 @@ class Awaitable:
         return "awaited"
 
 
-def test_any_awaitable(worker: AnyWorker, convert: Callable[..., Any]) -> None:
+def test_any_awaitable(worker: Worker, convert: Callable[..., Any]) -> None:
     """Any awaitable will do, not coroutines alone."""
     with pytest.warns(UserWarning, match="non-async-marked callable"):
         sync = convert(Awaitable)
     assert worker.call(sync) == "awaited"
 
 
-def test_error_before_the_coroutine(worker: AnyWorker, convert: Callable[..., Any]) -> None:
+def test_error_before_the_coroutine(worker: Worker, convert: Callable[..., Any]) -> None:
     """Wrong arguments are the function's own `TypeError`."""
     with pytest.raises(TypeError, match="missing 1 required positional"):
         worker.call(convert(give))
 
 
-def test_is_sync(worker: AnyWorker, convert: Callable[..., Any]) -> None:
+def test_is_sync(worker: Worker, convert: Callable[..., Any]) -> None:
     """The result counts as sync, so `sync_to_async` takes it."""
     sync = convert(give)
     assert not asgiref.sync.iscoroutinefunction(sync)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from tests.async_to_sync.conftest import Start
-    from tests.async_to_sync.parts import AnyWorker
+    from tests.core.support import Worker
 
 
 def cancel_soon(task: asyncio.Task[Any]) -> None:
@@ -49,7 +49,7 @@ def wait_for_turns(loop: asyncio.AbstractEventLoop) -> None:
     assert turned.wait(LIMIT)
 
 
-def test_function_is_not_interrupted(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_function_is_not_interrupted(worker: Worker, start: Start, mode: str) -> None:
     """A coroutine that is cancelled while its sync function runs gets that; the function ends."""
     start()
     ended: list[bool] = []
@@ -67,7 +67,7 @@ def test_function_is_not_interrupted(worker: AnyWorker, start: Start, mode: str)
     assert ended == [True]
 
 
-def test_cancelled_before_it_began(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_cancelled_before_it_began(worker: Worker, start: Start, mode: str) -> None:
     """A sync function whose coroutine was cancelled before is not begun."""
     start()
     began: list[int] = []
@@ -92,7 +92,7 @@ def test_cancelled_before_it_began(worker: AnyWorker, start: Start, mode: str) -
     assert began == [1]
 
 
-def test_inner_coroutine_is_cancelled(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_inner_coroutine_is_cancelled(worker: Worker, start: Start, mode: str) -> None:
     """With a coroutine is cancelled what its sync function waits for; that can clean up first."""
     loop = start().get_event_loop()
     order: list[str] = []
@@ -121,7 +121,7 @@ def test_inner_coroutine_is_cancelled(worker: AnyWorker, start: Start, mode: str
     assert order == ["function", "coroutine"]
 
 
-def test_run_ends_with_the_coroutine(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_run_ends_with_the_coroutine(worker: Worker, start: Start, mode: str) -> None:
     """A timeout also ends what a sync function waits for by `run()`, at any depth."""
     manager = start()
     endless = Endless()
@@ -145,7 +145,7 @@ def test_run_ends_with_the_coroutine(worker: AnyWorker, start: Start, mode: str)
 
 
 def test_a_timeout_after_sync_functions(
-    worker: AnyWorker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
+    worker: Worker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A coroutine that has called some, and resists, is left after its grace as any other."""
     manager = start(grace=0.05)
@@ -165,7 +165,7 @@ def test_a_timeout_after_sync_functions(
     stubborn.release()
 
 
-def test_a_timeout_that_is_not_reached(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_a_timeout_that_is_not_reached(worker: Worker, start: Start, mode: str) -> None:
     """Nothing of the call stays behind until its time would have been over."""
     manager = start()
 
@@ -189,7 +189,7 @@ def test_a_timeout_that_is_not_reached(worker: AnyWorker, start: Start, mode: st
 
 
 def test_run_in_another_thread_ends_with_the_coroutine(
-    worker: AnyWorker, start: Start, mode: str
+    worker: Worker, start: Start, mode: str
 ) -> None:
     """Also where the sync function is in a pool's thread; the next call is served as ever."""
     manager = start()
@@ -205,7 +205,7 @@ def test_run_in_another_thread_ends_with_the_coroutine(
 
 
 def test_a_cancelled_call_is_no_error_in_the_log(
-    worker: AnyWorker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
+    worker: Worker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A sync function that ends by the cancellation of its coroutine leaves no traceback there."""
     gc.collect()  # asyncio logs what nobody has retrieved when it is collected
@@ -227,7 +227,7 @@ def test_a_cancelled_call_is_no_error_in_the_log(
 
 
 def test_a_deadline_is_no_error_in_the_log(
-    worker: AnyWorker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
+    worker: Worker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nor does one whose wait is over at the deadline, as its coroutine's is."""
     gc.collect()
@@ -251,7 +251,7 @@ def test_a_deadline_is_no_error_in_the_log(
     assert "never retrieved" not in caplog.text
 
 
-def test_inner_coroutine_of_another_loop(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_inner_coroutine_of_another_loop(worker: Worker, start: Start, mode: str) -> None:
     """What runs on a loop of its own ends by itself, and the cancelled coroutine is cancelled."""
     start()
     began, go = threading.Event(), threading.Event()
@@ -275,7 +275,7 @@ def test_inner_coroutine_of_another_loop(worker: AnyWorker, start: Start, mode: 
     assert ended == ["outer", "inner"]
 
 
-def test_cleanup_after_a_timeout(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_cleanup_after_a_timeout(worker: Worker, start: Start, mode: str) -> None:
     """After a timeout, `finally` blocks may call sync functions on the calling thread."""
     manager = start()
     cleaned: list[int] = []
@@ -291,7 +291,7 @@ def test_cleanup_after_a_timeout(worker: AnyWorker, start: Start, mode: str) -> 
     assert cleaned == [worker.thread.ident]
 
 
-def test_timeout_among_sync_functions(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_timeout_among_sync_functions(worker: Worker, start: Start, mode: str) -> None:
     """A timeout ends coroutines that do nothing but call sync functions, without an end."""
     manager = start()
     calls: list[int] = []
@@ -314,7 +314,7 @@ def test_timeout_among_sync_functions(worker: AnyWorker, start: Start, mode: str
     assert set(calls) == {worker.thread.ident}
 
 
-def test_timeout_among_a_streams_sync_functions(worker: AnyWorker, start: Start) -> None:
+def test_timeout_among_a_streams_sync_functions(worker: Worker, start: Start) -> None:
     """The request's deadline ends a stream that runs ahead and calls such functions."""
     manager = start()
     calls: list[int] = []
@@ -338,7 +338,7 @@ def test_timeout_among_a_streams_sync_functions(worker: AnyWorker, start: Start)
     assert len(calls) < 1000
 
 
-def test_timeout_in_a_sync_function(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_timeout_in_a_sync_function(worker: Worker, start: Start, mode: str) -> None:
     """A timeout that is over while a sync function runs comes when that is over."""
     manager = start()
     ended: list[bool] = []
@@ -359,7 +359,7 @@ def test_timeout_in_a_sync_function(worker: AnyWorker, start: Start, mode: str) 
 
 @keeper_only
 def test_timeout_when_the_loop_is_blocked_after_a_sync_function(
-    worker: AnyWorker, start: Start, caplog: pytest.LogCaptureFixture
+    worker: Worker, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A coroutine that blocks its loop does not hold the caller for long after the timeout."""
     manager = start(grace=0.02)
@@ -378,7 +378,7 @@ def test_timeout_when_the_loop_is_blocked_after_a_sync_function(
 
 
 def test_cleanup_while_the_caller_gives_up(
-    worker: AnyWorker, start: Start, caplog: pytest.LogCaptureFixture
+    worker: Worker, start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A coroutine that the loop has canceled is not canceled again in its cleanup."""
     manager = start(grace=SHORT)
@@ -401,7 +401,7 @@ def test_cleanup_while_the_caller_gives_up(
     assert not [line for line in our_log(caplog) if "goes on without its caller" in line]
 
 
-def test_deadline(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_deadline(worker: Worker, start: Start, mode: str) -> None:
     """The request's deadline holds at any depth, and nothing is begun after it."""
     start()
     begun: list[int] = []
@@ -431,7 +431,7 @@ def test_deadline(worker: AnyWorker, start: Start, mode: str) -> None:
 
 @pytest.mark.parametrize("prefetch", [0, 1])
 def test_close_a_stream_in_the_middle(
-    worker: AnyWorker, start: Start, mode: str, prefetch: int
+    worker: Worker, start: Start, mode: str, prefetch: int
 ) -> None:
     """A stream that another thread closes while its sync function runs ends, cleaned up."""
     manager = start()
@@ -465,7 +465,7 @@ def test_close_a_stream_in_the_middle(
     assert error is None or isinstance(error, asyncio.CancelledError)
 
 
-def test_task_of_a_group_fails(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_task_of_a_group_fails(worker: Worker, start: Start, mode: str) -> None:
     """A failing branch cancels the one with the sync function; the next call is as ever."""
     start()
 

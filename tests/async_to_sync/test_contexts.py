@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.async_to_sync.conftest import Start
-    from tests.async_to_sync.parts import AnyWorker
+    from tests.core.support import Worker
 
 variable: contextvars.ContextVar[Any] = contextvars.ContextVar("variable", default=None)
 local = Local()
@@ -49,7 +49,7 @@ def sensitive(request: pytest.FixtureRequest) -> bool:
     return value
 
 
-def test_both_ways(worker: AnyWorker, start: Start, mode: str, sensitive: bool) -> None:
+def test_both_ways(worker: Worker, start: Start, mode: str, sensitive: bool) -> None:
     """What one layer sets the next one sees, down and up again."""
     start()
 
@@ -77,7 +77,7 @@ def test_both_ways(worker: AnyWorker, start: Start, mode: str, sensitive: bool) 
     assert seen == [[(1, 1), [(2, 2), (3, 3), (4, 4)], (5, 5)], (6, 6)]
 
 
-def test_separate_branches(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_separate_branches(worker: Worker, start: Start, mode: str) -> None:
     """Branches that run side by side do not see each other's values, nor does the caller."""
     start()
 
@@ -98,7 +98,7 @@ def test_separate_branches(worker: AnyWorker, start: Start, mode: str) -> None:
     assert seen == [[True] * 10, ("view", "view")]
 
 
-def test_requests_are_apart(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_requests_are_apart(worker: Worker, start: Start, mode: str) -> None:
     """What one context has set the next one on the same thread does not see."""
     start()
 
@@ -110,7 +110,7 @@ def test_requests_are_apart(worker: AnyWorker, start: Start, mode: str) -> None:
         assert worker.call(run, async_to_sync(both), 1) == (None, None)
 
 
-def test_after_an_error(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_after_an_error(worker: Worker, start: Start, mode: str) -> None:
     """What was set before an error is seen by who handles it."""
     start()
 
@@ -126,7 +126,7 @@ def test_after_an_error(worker: AnyWorker, start: Start, mode: str) -> None:
     assert worker.call(contextvars.copy_context().run, view) == (1, 1)
 
 
-def test_thread_critical(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_thread_critical(worker: Worker, start: Start, mode: str) -> None:
     """A `thread_critical` one (a database connection) is the calling thread's, not the loop's."""
     start()
 
@@ -146,7 +146,7 @@ def test_thread_critical(worker: AnyWorker, start: Start, mode: str) -> None:
     assert worker.call(view) == [None, 1, None, 2]
 
 
-def test_thread_local(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_thread_local(worker: Worker, start: Start, mode: str) -> None:
     """So is a `threading.local`."""
     start()
     mine = threading.local()
@@ -161,7 +161,7 @@ def test_thread_local(worker: AnyWorker, start: Start, mode: str) -> None:
     assert worker.call(view) == 3
 
 
-def test_stream(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_stream(worker: Worker, start: Start, mode: str) -> None:
     """A stream's sync functions see what its generator has set, and the generator theirs."""
     manager = start()
 
@@ -177,7 +177,7 @@ def test_stream(worker: AnyWorker, start: Start, mode: str) -> None:
     assert seen == [((n - 1, n - 1), (n, n)) for n in range(1, 4)] + [(0, 0)]
 
 
-def test_explicit_context(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_explicit_context(worker: Worker, start: Start, mode: str) -> None:
     """With `run(context=)` both layers work in that context."""
     manager = start()
 
@@ -195,7 +195,7 @@ def test_explicit_context(worker: AnyWorker, start: Start, mode: str) -> None:
     assert seen == [(1, 1), (0, 0), 2, (2, 2)]
 
 
-def test_context_of_the_sync_function(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_context_of_the_sync_function(worker: Worker, start: Start, mode: str) -> None:
     """With `sync_to_async(context=)` the function works in that one."""
     start()
 
@@ -207,7 +207,7 @@ def test_context_of_the_sync_function(worker: AnyWorker, start: Start, mode: str
     assert worker.call(contextvars.copy_context().run, async_to_sync(coroutine)) == ("given", None)
 
 
-def test_from_a_third_thread(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_from_a_third_thread(worker: Worker, start: Start, mode: str) -> None:
     """A coroutine that a pool's thread calls back sees that thread's values, and it its own."""
     start()
 

@@ -20,7 +20,7 @@ from wsgi_async.core.managers.manager import lifecycle_of
 
 if TYPE_CHECKING:
     from tests.async_to_sync.conftest import Start
-    from tests.async_to_sync.parts import AnyWorker
+    from tests.core.support import Worker
 
 
 class Failure(Exception):
@@ -44,7 +44,7 @@ def depth(error: BaseException) -> int:
 
 @pytest.mark.parametrize("kind", [Failure, asyncio.CancelledError, SystemExit, KeyboardInterrupt])
 def test_of_the_coroutine(
-    worker: AnyWorker, start: Start, mode: str, kind: type[BaseException]
+    worker: Worker, start: Start, mode: str, kind: type[BaseException]
 ) -> None:
     """What the coroutine raises comes out, with the coroutine's lines in its traceback."""
     start()
@@ -60,7 +60,7 @@ def test_of_the_coroutine(
 
 @pytest.mark.parametrize("kind", [Failure, asyncio.CancelledError, SystemExit, KeyboardInterrupt])
 def test_of_the_sync_function(
-    worker: AnyWorker, start: Start, mode: str, kind: type[BaseException]
+    worker: Worker, start: Start, mode: str, kind: type[BaseException]
 ) -> None:
     """What a sync function raises can be caught by its coroutine, whatever it is."""
     start()
@@ -84,7 +84,7 @@ def test_of_the_sync_function(
     assert is_same(raised.value, error)
 
 
-def test_stop_iteration(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_stop_iteration(worker: Worker, start: Start, mode: str) -> None:
     """`StopIteration`, which no future takes, becomes a `RuntimeError`, and nothing hangs."""
     start()
 
@@ -96,7 +96,7 @@ def test_stop_iteration(worker: AnyWorker, start: Start, mode: str) -> None:
     assert isinstance(raised.value.__cause__, StopIteration)
 
 
-def test_through_all_layers(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_through_all_layers(worker: Worker, start: Start, mode: str) -> None:
     """An error passes sync and async layers as it is."""
     start()
     error = Failure()
@@ -112,7 +112,7 @@ def test_through_all_layers(worker: AnyWorker, start: Start, mode: str) -> None:
     assert raised.value.__cause__ is None
 
 
-def test_handled_exception_is_seen(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_handled_exception_is_seen(worker: Worker, start: Start, mode: str) -> None:
     """In an `except` block the coroutine, and its sync functions, see what is being handled."""
     start()
     error = Failure()
@@ -134,7 +134,7 @@ def test_handled_exception_is_seen(worker: AnyWorker, start: Start, mode: str) -
     assert error.__context__ is None
 
 
-def test_handled_exception_does_not_grow(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_handled_exception_does_not_grow(worker: Worker, start: Start, mode: str) -> None:
     """Its traceback does not get a line for each call."""
     start()
     error = Failure()
@@ -152,7 +152,7 @@ def test_handled_exception_does_not_grow(worker: AnyWorker, start: Start, mode: 
     assert before == after
 
 
-def test_raise_again(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_raise_again(worker: Worker, start: Start, mode: str) -> None:
     """In an `except` block the coroutine can raise the same exception again with `raise`."""
     start()
     error = Failure()
@@ -172,7 +172,7 @@ def test_raise_again(worker: AnyWorker, start: Start, mode: str) -> None:
     assert raised.value is error
 
 
-def test_new_error_in_an_except_block(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_new_error_in_an_except_block(worker: Worker, start: Start, mode: str) -> None:
     """What the coroutine raises then has the handled exception as its context."""
     start()
     error = Failure()
@@ -189,7 +189,7 @@ def test_new_error_in_an_except_block(worker: AnyWorker, start: Start, mode: str
 
 
 @keeper_only  # a loop that is run in an `except` block has that around all of its tasks
-def test_handled_exception_does_not_leak(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_handled_exception_does_not_leak(worker: Worker, start: Start, mode: str) -> None:
     """The loop's other tasks do not get what the caller is handling as their context."""
     manager = start()
     task_error = Failure("task")
@@ -255,7 +255,7 @@ def test_refused(mode: str) -> None:
 
 @pytest.mark.parametrize("handling", [False, True])
 def test_left_behind(
-    worker: AnyWorker,
+    worker: Worker,
     start: Start,
     mode: str,
     handling: bool,
@@ -288,7 +288,7 @@ def test_left_behind(
 
 
 def test_nested_left_behind(
-    worker: AnyWorker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
+    worker: Worker, start: Start, mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The same where sync code of another coroutine has called it."""
     manager = start(grace=0.02)

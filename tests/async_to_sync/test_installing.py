@@ -37,7 +37,7 @@ def _as_it_was() -> Iterator[None]:
     integration.uninstall()
 
 
-def test_objects_made_before(worker: AnyWorker) -> None:
+def test_objects_made_before(worker: Worker) -> None:
     """What libraries have made before the installation is on the thread's loop as well."""
     loop = worker.call(async_to_sync(own_loop))
     assert worker.call(made_before) is not loop
@@ -49,7 +49,7 @@ def test_objects_made_before(worker: AnyWorker) -> None:
     assert worker.call(asgiref.sync.async_to_sync(called_on)) == worker.thread.ident
 
 
-def test_uninstall(worker: AnyWorker) -> None:
+def test_uninstall(worker: Worker) -> None:
     """And after `uninstall()` asgiref's is its own again; either may be called twice."""
     integration.install()
     integration.install()
@@ -64,7 +64,7 @@ def test_uninstall(worker: AnyWorker) -> None:
 
 
 def test_a_method_that_others_have_replaced(
-    worker: AnyWorker, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was there before comes back, what has come since stays, and ours is off below it."""
 
@@ -99,7 +99,7 @@ def test_a_method_that_others_have_replaced(
 
 
 def test_a_method_that_was_given_back_by_hand(
-    worker: AnyWorker, monkeypatch: pytest.MonkeyPatch
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever has happened to the method, `install()` puts ours there."""
     own = asgiref.sync.AsyncToSync.__call__
@@ -128,7 +128,7 @@ def test_back_to_somebody_elses_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asyncio.run(main())
 
 
-def test_force_new_loop(worker: AnyWorker) -> None:
+def test_force_new_loop(worker: Worker) -> None:
     """asgiref's `force_new_loop` still means a loop of its own."""
     integration.install()
     fresh = asgiref.sync.async_to_sync(own_loop, force_new_loop=True)
@@ -137,7 +137,7 @@ def test_force_new_loop(worker: AnyWorker) -> None:
     assert loop is not worker.call(made_before)
 
 
-def test_errors(worker: AnyWorker) -> None:
+def test_errors(worker: Worker) -> None:
     """Errors come out as they are, and a running loop is refused."""
     integration.install()
     error = KeyError()
@@ -191,7 +191,7 @@ def test_while_threads_call() -> None:
         assert all(future.result(LIMIT) for future in futures)
 
 
-def test_original_outside(worker: AnyWorker) -> None:
+def test_original_outside(worker: Worker) -> None:
     """Inside of asgiref's own, not replaced, ours goes back to its loop, and nothing hangs."""
 
     async def outer() -> bool:

@@ -28,13 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.async_to_sync.conftest import Start
-    from tests.async_to_sync.parts import AnyWorker
 
 local = Local()
 
 
 @keeper_only
-def test_branch_sets_what_it_waits_for(worker: AnyWorker, start: Start) -> None:
+def test_branch_sets_what_it_waits_for(worker: Worker, start: Start) -> None:
     """A sync function that waits for another branch of its coroutine gets it."""
     start()
     branches = Branches()
@@ -44,7 +43,7 @@ def test_branch_sets_what_it_waits_for(worker: AnyWorker, start: Start) -> None:
 
 
 @keeper_only
-def test_nested(worker: AnyWorker, start: Start) -> None:
+def test_nested(worker: Worker, start: Start) -> None:
     """At any depth; the layers above go on as before."""
     start()
     branches = Branches()
@@ -60,7 +59,7 @@ def test_nested(worker: AnyWorker, start: Start) -> None:
 
 
 @keeper_only
-def test_outer_branch(worker: AnyWorker, start: Start) -> None:
+def test_outer_branch(worker: Worker, start: Start) -> None:
     """An inner sync function may wait for a branch of the outermost coroutine, and again."""
     start()
     inner, outer = Branches(), Branches()
@@ -78,7 +77,7 @@ def test_outer_branch(worker: AnyWorker, start: Start) -> None:
     assert worker.call(async_to_sync(call))
 
 
-def test_branches_go_on_while_it_calls(worker: AnyWorker, start: Start) -> None:
+def test_branches_go_on_while_it_calls(worker: Worker, start: Start) -> None:
     """While a sync function waits for coroutines of its own, other branches get on."""
     manager = start()
     turns: list[int] = []
@@ -110,7 +109,7 @@ def test_branches_go_on_while_it_calls(worker: AnyWorker, start: Start) -> None:
 
 
 @keeper_only
-def test_calls_again(worker: AnyWorker, start: Start) -> None:
+def test_calls_again(worker: Worker, start: Start) -> None:
     """A function that has waited for another branch may call coroutines."""
     start()
     branches = Branches()
@@ -128,7 +127,7 @@ def test_calls_again(worker: AnyWorker, start: Start) -> None:
     assert caller == worker.thread.ident
 
 
-def test_stop_meanwhile(worker: AnyWorker, start: Start) -> None:
+def test_stop_meanwhile(worker: Worker, start: Start) -> None:
     """A stop() while a sync function runs does not wait for that; its caller gets the error."""
     manager = start()
     began, go = threading.Event(), threading.Event()
@@ -153,7 +152,7 @@ def test_stop_meanwhile(worker: AnyWorker, start: Start) -> None:
 
 
 @keeper_only
-def test_timeout_meanwhile(worker: AnyWorker, start: Start) -> None:
+def test_timeout_meanwhile(worker: Worker, start: Start) -> None:
     """A timeout cancels the coroutine while its function runs, and its cleanup calls others."""
     manager = start()
     go = threading.Event()
@@ -172,7 +171,7 @@ def test_timeout_meanwhile(worker: AnyWorker, start: Start) -> None:
 
 
 @keeper_only
-def test_local(worker: AnyWorker, start: Start) -> None:
+def test_local(worker: Worker, start: Start) -> None:
     """The coroutine that goes on meanwhile still sees asgiref's Locals, and sets them."""
     start()
     branches = Branches()
@@ -192,7 +191,7 @@ def test_local(worker: AnyWorker, start: Start) -> None:
 
 
 @keeper_only
-def test_stream(worker: AnyWorker, start: Start) -> None:
+def test_stream(worker: Worker, start: Start) -> None:
     """A stream may have such a function between two items."""
     manager = start()
     branches = Branches()
@@ -211,7 +210,7 @@ def test_stream(worker: AnyWorker, start: Start) -> None:
 
 
 @keeper_only
-def test_past_the_manager(worker: AnyWorker, start: Start) -> None:
+def test_past_the_manager(worker: Worker, start: Start) -> None:
     """A sync function that posts to its loop and waits gets its answer."""
     manager = start()
 
@@ -225,7 +224,7 @@ def test_past_the_manager(worker: AnyWorker, start: Start) -> None:
     assert worker.call(async_to_sync(call)) != worker.thread.ident
 
 
-def test_asgirefs_own_inside(worker: AnyWorker, start: Start) -> None:
+def test_asgirefs_own_inside(worker: Worker, start: Start) -> None:
     """asgiref's `async_to_sync`, not replaced, works in there too."""
     start()
 
@@ -241,7 +240,7 @@ def test_asgirefs_own_inside(worker: AnyWorker, start: Start) -> None:
 
 
 @keeper_only
-def test_second_caller(worker: AnyWorker, start: Start) -> None:
+def test_second_caller(worker: Worker, start: Start) -> None:
     """A second thread's call is not held up by the first one's sync function."""
     manager = start()
     branches = Branches()
@@ -259,7 +258,7 @@ def test_second_caller(worker: AnyWorker, start: Start) -> None:
 
 
 @resident_only
-def test_second_caller_of_a_resident_loop(worker: AnyWorker, start: Start) -> None:
+def test_second_caller_of_a_resident_loop(worker: Worker, start: Start) -> None:
     """It is answered after the function, which has the loop's thread."""
     manager = start()
     began, go = threading.Event(), threading.Event()

@@ -32,10 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tests.async_to_sync.conftest import Start
-    from tests.async_to_sync.parts import AnyWorker
 
 
-def test_made_on_first_use(worker: AnyWorker) -> None:
+def test_made_on_first_use(worker: Worker) -> None:
     """The first call makes the thread's loop, and the next ones find it, open and the same."""
     get_loop = async_to_sync(own_loop)
     loop = worker.call(get_loop)
@@ -45,7 +44,7 @@ def test_made_on_first_use(worker: AnyWorker) -> None:
     assert manager.get_event_loop() is loop
 
 
-def test_each_thread_has_its_own(worker: AnyWorker) -> None:
+def test_each_thread_has_its_own(worker: Worker) -> None:
     """Two threads never share a loop."""
     with Worker() as second:
         assert worker.call(async_to_sync(own_loop)) is not second.call(async_to_sync(own_loop))
@@ -57,14 +56,14 @@ def test_ends_with_the_thread(mode: str) -> None:
     wait_until(loop.is_closed, "the loop is not closed")
 
 
-def test_on_one_thread(worker: AnyWorker, mode: str) -> None:
+def test_on_one_thread(worker: Worker, mode: str) -> None:
     """Every coroutine runs on the loop's one thread: the calling one where the loop lives there."""
     first, second = worker.call(async_to_sync(stepped_by)), worker.call(async_to_sync(stepped_by))
     assert first == second
     assert (first == worker.thread.ident) == (mode == "resident")
 
 
-def test_background_task_survives(worker: AnyWorker) -> None:
+def test_background_task_survives(worker: Worker) -> None:
     """What a call leaves on the loop goes on after it, and the next call can await it."""
 
     async def begin() -> asyncio.Task[int]:
@@ -88,19 +87,19 @@ def test_inherited(mode: str) -> None:
     assert (mine is childs) == (mode == "keeper")
 
 
-def test_the_threads_own_manager(worker: AnyWorker, start: Start) -> None:
+def test_the_threads_own_manager(worker: Worker, start: Start) -> None:
     """A manager that the thread has already is used; it is not another loop."""
     manager = start()
     assert worker.call(async_to_sync(own_loop)) is manager.get_event_loop()
 
 
-def test_made_and_not_started(worker: AnyWorker) -> None:
+def test_made_and_not_started(worker: Worker) -> None:
     """A manager that the thread has made and not started is started, rather than displaced."""
     manager = worker.call(get_or_create_loop_manager)
     assert worker.call(async_to_sync(own_loop)) is manager.get_event_loop()
 
 
-def test_after_stop(worker: AnyWorker, start: Start) -> None:
+def test_after_stop(worker: Worker, start: Start) -> None:
     """When the manager has been stopped, the next call has a new loop."""
     manager = start()
     loop = worker.call(async_to_sync(own_loop))
@@ -213,7 +212,7 @@ def test_after_a_fork(loop: str) -> None:
     in_process(child_fork, loop)
 
 
-def test_force_new_loop(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_force_new_loop(worker: Worker, start: Start, mode: str) -> None:
     """With `force_new_loop` each call has a loop that is closed after it."""
     own = start().get_event_loop()
     fresh = async_to_sync(own_loop, force_new_loop=True)
@@ -232,7 +231,7 @@ def test_force_new_loop(worker: AnyWorker, start: Start, mode: str) -> None:
     assert worker.call(on_new) == worker.thread.ident
 
 
-def test_in_a_running_loop(worker: AnyWorker, start: Start) -> None:
+def test_in_a_running_loop(worker: Worker, start: Start) -> None:
     """In a coroutine it says at once that the function is to be awaited; nothing is begun."""
     start()
     begun: list[int] = []
@@ -250,7 +249,7 @@ def test_in_a_running_loop(worker: AnyWorker, start: Start) -> None:
     assert begun == []
 
 
-def test_back_to_our_loop(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_back_to_our_loop(worker: Worker, start: Start, mode: str) -> None:
     """Sync code that a coroutine calls goes back to that coroutine's loop, from any thread."""
     loop = start().get_event_loop()
 
@@ -307,7 +306,7 @@ def test_foreign_loop_is_forgotten() -> None:
         assert seen is second
 
 
-def test_asyncio_run_in_a_sync_function(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_asyncio_run_in_a_sync_function(worker: Worker, start: Start, mode: str) -> None:
     """A sync function may run a loop of its own, and `sync_to_async` works there."""
     start()
 

@@ -27,11 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.async_to_sync.conftest import Start
-    from tests.async_to_sync.parts import AnyWorker
     from wsgi_async import AsyncioLoopManager
 
 
-def test_on_the_calling_thread(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_on_the_calling_thread(worker: Worker, start: Start, mode: str) -> None:
     """A sync function runs on the thread that called the coroutine, with no running loop."""
     manager = start()
 
@@ -47,7 +46,7 @@ def test_on_the_calling_thread(worker: AnyWorker, start: Start, mode: str) -> No
         assert (stepper == mine) == (mode == "resident")
 
 
-def test_while_a_background_task_runs(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_while_a_background_task_runs(worker: Worker, start: Start, mode: str) -> None:
     """It is the calling thread, and each coroutine on the loop's, beside a background task too."""
     manager = start()
     began, release = threading.Event(), asyncio.Event()
@@ -69,7 +68,7 @@ def test_while_a_background_task_runs(worker: AnyWorker, start: Start, mode: str
     future.result(LIMIT)
 
 
-def test_in_an_except_block(worker: AnyWorker, start: Start) -> None:
+def test_in_an_except_block(worker: Worker, start: Start) -> None:
     """And while the caller is handling an exception."""
     start()
 
@@ -82,7 +81,7 @@ def test_in_an_except_block(worker: AnyWorker, start: Start) -> None:
     assert worker.call(handle) == worker.thread.ident
 
 
-def test_from_a_second_thread(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_from_a_second_thread(worker: Worker, start: Start, mode: str) -> None:
     """A second thread that runs a coroutine on the manager has its own functions called there."""
     manager = start()
     with Worker() as second:
@@ -90,7 +89,7 @@ def test_from_a_second_thread(worker: AnyWorker, start: Start, mode: str) -> Non
     assert worker.call(lambda: manager.run(called_on())) == worker.thread.ident
 
 
-def test_not_thread_sensitive(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_not_thread_sensitive(worker: Worker, start: Start, mode: str) -> None:
     """With `thread_sensitive=False` it runs elsewhere, and several run at a time."""
     start()
     together = threading.Barrier(2)
@@ -106,7 +105,7 @@ def test_not_thread_sensitive(worker: AnyWorker, start: Start, mode: str) -> Non
     assert worker.thread.ident not in worker.call(async_to_sync(both))
 
 
-def test_gather(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_gather(worker: Worker, start: Start, mode: str) -> None:
     """Several beside an await: all run on the calling thread, one at a time, in order."""
     start()
     order: list[Any] = []
@@ -128,7 +127,7 @@ def test_gather(worker: AnyWorker, start: Start, mode: str) -> None:
     assert order == [(number, worker.thread.ident) for number in range(20)]
 
 
-def test_ends_before_its_function(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_ends_before_its_function(worker: Worker, start: Start, mode: str) -> None:
     """A coroutine may end while its sync function drives the loop: the call ends with both."""
     start()
     order: list[str] = []
@@ -158,7 +157,7 @@ def test_ends_before_its_function(worker: AnyWorker, start: Start, mode: str) ->
 
 
 @pytest.mark.parametrize("way", ["async_to_sync", "run", "mixed"])
-def test_depth(worker: AnyWorker, start: Start, mode: str, way: str) -> None:
+def test_depth(worker: Worker, start: Start, mode: str, way: str) -> None:
     """Sync code in coroutines in sync code, twenty deep: all sync code is on one thread."""
     manager = start()
     threads: list[int] = []
@@ -179,7 +178,7 @@ def test_depth(worker: AnyWorker, start: Start, mode: str, way: str) -> None:
     assert threads == [worker.thread.ident] * 21
 
 
-def test_waits_in_a_sync_function(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_waits_in_a_sync_function(worker: Worker, start: Start, mode: str) -> None:
     """Each of a manager's calls that waits works in a sync function that a coroutine called."""
     manager = start()
     opened: list[int] = []
@@ -210,7 +209,7 @@ def test_waits_in_a_sync_function(worker: AnyWorker, start: Start, mode: str) ->
     assert opened == [1]
 
 
-def test_a_resource_that_a_sync_function_waits_for(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_a_resource_that_a_sync_function_waits_for(worker: Worker, start: Start, mode: str) -> None:
     """Its opening does not wait for the thread that waits for it, nor for anybody else's."""
     manager = start()
 
@@ -225,7 +224,7 @@ def test_a_resource_that_a_sync_function_waits_for(worker: AnyWorker, start: Sta
     assert threads[0] == threads[1]
 
 
-def test_left_behind(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_left_behind(worker: Worker, start: Start, mode: str) -> None:
     """A task that outlives its call gets its sync functions run all the same, elsewhere."""
     manager = start()
     go = asyncio.Event()
@@ -246,7 +245,7 @@ def test_left_behind(worker: AnyWorker, start: Start, mode: str) -> None:
     assert worker.call(async_to_sync(end), task) != worker.thread.ident
 
 
-def test_left_behind_inside(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_left_behind_inside(worker: Worker, start: Start, mode: str) -> None:
     """One that outlives an inner call is served by the outer one's thread."""
     start()
     tasks: list[asyncio.Task[int]] = []
@@ -267,7 +266,7 @@ def test_left_behind_inside(worker: AnyWorker, start: Start, mode: str) -> None:
     assert worker.call(async_to_sync(outer)) == worker.thread.ident
 
 
-def test_asked_for_in_the_last_moment(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_asked_for_in_the_last_moment(worker: Worker, start: Start, mode: str) -> None:
     """What a task asks for in the very turn in which the call ends is run, and answered."""
     start()
     ran: list[int] = []
@@ -285,7 +284,7 @@ def test_asked_for_in_the_last_moment(worker: AnyWorker, start: Start, mode: str
     assert ran == [1]
 
 
-def test_background_task(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_background_task(worker: Worker, start: Start, mode: str) -> None:
     """A submitted task may call sync functions, also while nobody waits, and nested."""
     manager = start()
 
@@ -306,7 +305,7 @@ def test_background_task(worker: AnyWorker, start: Start, mode: str) -> None:
 
 @pytest.mark.parametrize("sync_future", [True, False])
 def test_submitted_and_waited_for(
-    worker: AnyWorker, start: Start, mode: str, sync_future: bool
+    worker: Worker, start: Start, mode: str, sync_future: bool
 ) -> None:
     """A sync function waits for a submitted task whose sync function runs elsewhere, at once."""
     manager = start()
@@ -324,7 +323,7 @@ def test_submitted_and_waited_for(
 
 @pytest.mark.parametrize("sync_future", [True, False])
 def test_submitted_and_not_waited_out(
-    worker: AnyWorker, start: Start, mode: str, sync_future: bool
+    worker: Worker, start: Start, mode: str, sync_future: bool
 ) -> None:
     """A sync function may give up waiting for a submitted task, which goes on."""
     manager = start()
@@ -347,7 +346,7 @@ def test_submitted_and_not_waited_out(
     assert worker.call(async_to_sync(call))
 
 
-def test_thread_sensitive_context(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_thread_sensitive_context(worker: Worker, start: Start, mode: str) -> None:
     """As with asgiref's, the calling thread comes before a `ThreadSensitiveContext`."""
     start()
 
@@ -358,7 +357,7 @@ def test_thread_sensitive_context(worker: AnyWorker, start: Start, mode: str) ->
     assert worker.call(async_to_sync(call)) == worker.thread.ident
 
 
-def test_thread_sensitive_context_with_executor(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_thread_sensitive_context_with_executor(worker: Worker, start: Start, mode: str) -> None:
     """But not before one with an executor of its own, nor is that lost by a nested call."""
     start()
 
@@ -390,7 +389,7 @@ class InPlace:
 
 @pytest.mark.parametrize("kind", [asgiref.local.Local, InPlace])
 def test_what_asgiref_had_there(
-    worker: AnyWorker, start: Start, monkeypatch: pytest.MonkeyPatch, kind: type
+    worker: Worker, start: Start, monkeypatch: pytest.MonkeyPatch, kind: type
 ) -> None:
     """An executor of asgiref's own has to stand back during a call, and only so long."""
     start()
@@ -412,7 +411,7 @@ def test_what_asgiref_had_there(
 
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_a_stream_that_is_a_managers_first_call(
-    worker: AnyWorker, start: Start, prefetch: int
+    worker: Worker, start: Start, prefetch: int
 ) -> None:
     """Whatever comes first on a loop, its sync functions run on the calling thread."""
     manager = start()
@@ -425,7 +424,7 @@ def test_a_stream_that_is_a_managers_first_call(
     assert threads == [worker.thread.ident] * 3
 
 
-def test_streams(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_streams(worker: Worker, start: Start, mode: str) -> None:
     """An async generator's sync functions run on the thread that iterates."""
     manager = start()
     closed: list[int] = []
@@ -450,7 +449,7 @@ def test_streams(worker: AnyWorker, start: Start, mode: str) -> None:
     assert closed == [mine] * 4
 
 
-def test_context_manager(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_context_manager(worker: Worker, start: Start, mode: str) -> None:
     """A context manager's enter and exit have their sync functions run by the `with` thread."""
     from contextlib import asynccontextmanager
 
@@ -472,7 +471,7 @@ def test_context_manager(worker: AnyWorker, start: Start, mode: str) -> None:
     assert exits == [mine]
 
 
-def test_manager_of_another_thread(worker: AnyWorker, start: Start, mode: str) -> None:
+def test_manager_of_another_thread(worker: Worker, start: Start, mode: str) -> None:
     """Inside one manager's call another's may be made; each serves its own caller."""
     start()
     with Worker() as second:
@@ -491,7 +490,7 @@ def test_manager_of_another_thread(worker: AnyWorker, start: Start, mode: str) -
 
 
 @resident_only
-def test_other_branches_get_going_first(worker: AnyWorker, start: Start) -> None:
+def test_other_branches_get_going_first(worker: Worker, start: Start) -> None:
     """A request that is made beside a query is under way before the query holds up the loop."""
     if not isinstance(start().get_event_loop(), asyncio.SelectorEventLoop):
         pytest.skip("another loop cannot tell when nothing is ready, and is left at once")

@@ -167,8 +167,8 @@ runner = "keeper"
 def on_worker(test: Callable[..., None]) -> Callable[..., None]:
     """Run a test in a thread of its own, as a view.
 
-    A test with `make_manager` runs twice, as the fixture `runner` has it: in a plain thread, whose
-    manager has a keeper, and in one that its manager's loop lives on.
+    A test with `make_manager` or `loop_factory` runs twice, as the fixture `runner` has it: in a
+    plain thread, whose manager has a keeper, and in one that its manager's loop lives on.
     """
 
     @functools.wraps(test)
@@ -176,7 +176,8 @@ def on_worker(test: Callable[..., None]) -> Callable[..., None]:
         with Worker("view", resident=runner == "resident") as worker:
             worker.call(test, **fixtures)
 
-    run.__dict__["on_both_runners"] = "make_manager" in inspect.signature(test).parameters
+    uses_managers = {"make_manager", "loop_factory"} & set(inspect.signature(test).parameters)
+    run.__dict__["on_both_runners"] = bool(uses_managers)
     return run
 
 

@@ -8,6 +8,8 @@ CODE = """
 import sys, types
 from wsgi_async import async_to_sync, get_or_create_loop_manager
 
+for name in ("asgiref", "asgiref.local"):
+    sys.modules[name] = types.ModuleType(name)
 sys.modules["asgiref.sync"] = types.ModuleType("asgiref.sync")  # begun, with nothing in it yet
 
 async def answer():

@@ -26,6 +26,7 @@ from tests.core.support import (
 from wsgi_async import (
     AsyncioLoopManager,
     ManagerNotFound,
+    SyncFuture,
     get_or_create_loop_manager,
     get_parent_thread,
 )
@@ -83,14 +84,14 @@ def child_makes_its_own(loop: str, how: str) -> None:
             say(f"cleaned up in {'the parent' if os.getpid() == parent else 'the child'}")
 
     def view() -> str:
-        # As a worker thread of the child: its own manager, which it drives itself.
+        # In a worker thread of the child, which has its own manager.
         own = started("worker's", loop)
-        assert own.run(where()) is threading.current_thread()
-        assert own.submit_task(give("page"), return_sync_future=True).result() == "page"
+        assert own.run(where()).is_alive()  # a thread of the child's, the keeper
+        assert own.submit_task(give("page")).result() == "page"
         assert get_or_create_loop_manager("mine") is mine
         late = Endless()
-        own.submit_task(late.wait(), return_sync_future=True)
-        reached(late.began)  # the linger is over, in a thread of the child's own
+        own.submit_task(late.wait())
+        reached(late.began)
         return own.submit_task(give("page")).result()
 
     mine: AsyncioLoopManager
@@ -117,17 +118,30 @@ def test_a_new_manager(loop: str, how: str) -> None:
     assert in_process(child_makes_its_own, loop, how) == expected
 
 
-def child_from_a_worker_thread(loop: str) -> None:
+def child_from_a_worker_thread(loop: str, runner: str) -> None:
     """A worker thread forks, in the middle of its work."""
     main = started("main", loop)
+    parent = os.getpid()
+
+    async def tick() -> None:
+        while True:
+            began.set()
+            await asyncio.sleep(0.001)
+            if os.getpid() != parent:
+                say("the child runs the parent's loop")
+
+    began = threading.Event()
 
     def view() -> None:
         own = started("own", loop)
         own.run(give(1))
+        own.submit_task(tick())
+        reached(began)
 
         def use() -> None:
             assert AsyncioLoopManager.registry() == {}
             assert get_parent_thread() is None
+            assert not SyncFuture[None]().wait(0.01)
             refused(own.run, give(1))
             again = get_or_create_loop_manager("own")
             assert again is not own
@@ -139,13 +153,14 @@ def child_from_a_worker_thread(loop: str) -> None:
         in_child(use)
         assert own.run(give("lives on")) == "lives on"
 
-    in_thread(view)
+    with Worker(resident=runner == "resident") as worker:
+        worker.call(view)
     assert main.run(give("lives on")) == "lives on"
 
 
-def test_from_a_worker_thread(loop: str) -> None:
+def test_from_a_worker_thread(loop: str, runner: str) -> None:
     """A thread that is not the main thread may fork as well, and is the child's main thread."""
-    in_process(child_from_a_worker_thread, loop)
+    assert in_process(child_from_a_worker_thread, loop, runner) == ""
 
 
 def child_of_a_child(loop: str) -> None:
@@ -183,7 +198,7 @@ def child_under_load(loop: str) -> None:
             own = get_or_create_loop_manager("own", force_create=True)
             own.start()
             assert own.run(give(turns)) == turns
-            assert shared.submit_task(give(turns), return_sync_future=True).result() == turns
+            assert shared.submit_task(give(turns)).result() == turns
             AsyncioLoopManager.registry()
             own.stop()
             turns += 1

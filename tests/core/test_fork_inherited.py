@@ -51,7 +51,6 @@ def child_inherited_manager(loop: str, busy: bool) -> None:
         calls: list[Callable[[Any], object]] = [
             manager.run,
             manager.submit_task,
-            lambda coro: manager.submit_task(coro, return_sync_future=True),
         ]
         for call in calls:
             coro = give(1)
@@ -67,7 +66,7 @@ def child_inherited_manager(loop: str, busy: bool) -> None:
     assert manager.run(give("lives on")) == "lives on"
 
 
-@pytest.mark.parametrize("busy", [False, True], ids=["at rest", "keeper drives"])
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 def test_an_inherited_manager(loop: str, busy: bool) -> None:
     """Using the parent's manager is an error that says so; nothing hangs, nothing is left open."""
     in_process(child_inherited_manager, loop, busy)
@@ -93,30 +92,26 @@ def test_an_inherited_manager_that_was_not_started() -> None:
 
 def child_inherited_futures(loop: str) -> None:
     """The child asks futures of the parent's tasks."""
-    manager, tasks = started("master", loop), [Endless() for _ in range(3)]
-    plain = manager.submit_task(tasks[0].wait())
-    sync = manager.submit_task(tasks[1].wait(), return_sync_future=True)
+    manager, tasks = started("master", loop), [Endless() for _ in range(2)]
+    future = manager.submit_task(tasks[0].wait())
 
     async def bare() -> asyncio.Future[Any]:
         return asyncio.get_running_loop().create_future()
 
     wrapped = async_to_sync_future(manager.run(bare()))
-    wrapped_plain = async_to_sync_future(manager.submit_task(tasks[2].wait()))
-    done = [manager.submit_task(give("page")), manager.submit_task(give("page"), True)]
-    assert [future.result() for future in done] == ["page", "page"]  # type: ignore[attr-defined]
+    wrapped_future = async_to_sync_future(manager.submit_task(tasks[1].wait()))
+    done = manager.submit_task(give("page"))
+    assert done.result() == "page"
     for task in tasks:
         reached(task.began)
 
     def check() -> None:
-        for ask in (plain.result, plain.exception, sync.result, sync.exception, sync.wait):
-            refused(ask)
-            refused(ask, 1)
-        for future in (wrapped, wrapped_plain):
-            for ask in (future.result, future.exception, future.wait):
+        for each in (future, wrapped, wrapped_future):
+            for ask in (each.result, each.exception, each.wait):
                 refused(ask)
-        for any_future in (plain, sync, wrapped, wrapped_plain):
-            assert not any_future.done()
-        assert [future.result() for future in done] == ["page", "page"]  # type: ignore[attr-defined]
+                refused(ask, 1)
+            assert not each.done()
+        assert done.result() == "page"
 
     in_child(check)
 

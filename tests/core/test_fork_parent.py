@@ -118,7 +118,7 @@ def child_sockets(loop: str, how: str, busy: bool) -> None:
         echo.close()
 
 
-@pytest.mark.parametrize("busy", [False, True], ids=["at rest", "keeper drives"])
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 @pytest.mark.parametrize("how", EXITS)
 def test_sockets_are_still_watched(loop: str, how: str, busy: bool) -> None:
     """The child's end takes no socket out of the epoll set that it shares with the parent."""
@@ -148,7 +148,7 @@ def child_timers(loop: str, how: str) -> None:
 
 @pytest.mark.parametrize("how", EXITS)
 def test_background_tasks_go_on(loop: str, how: str) -> None:
-    """A task that the keeper drives in the master goes on there, and in no child."""
+    """A task in the master goes on there, and in no child."""
     in_process(child_timers, loop, how)
 
 
@@ -249,16 +249,16 @@ def child_waiting_threads(loop: str) -> None:
         await asyncio.to_thread(reached, release)
         return "released"
 
-    driving = owner.begin(manager.run, wait_for_release())
+    waiting = owner.begin(manager.run, wait_for_release())
     reached(task.began)
     with Worker() as other:
         following = other.begin(manager.run, wait_for_release())
         future = manager.submit_task(wait_for_release())
         in_child(lambda: None, "exit")
         release.set()
-        assert [one.result(LIMIT) for one in (driving, following, future)] == ["released"] * 3
+        assert [one.result(LIMIT) for one in (waiting, following, future)] == ["released"] * 3
 
 
 def test_threads_that_wait_at_the_fork(loop: str) -> None:
-    """Threads that wait, and one that drives, notice nothing of a fork."""
+    """Threads that wait, the manager's own and another, notice nothing of a fork."""
     in_process(child_waiting_threads, loop)

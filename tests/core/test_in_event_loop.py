@@ -23,24 +23,16 @@ def run(manager: AsyncioLoopManager, task: Endless) -> object:
     return manager.run(give(1))
 
 
-def sync_result(manager: AsyncioLoopManager, task: Endless) -> object:
-    return manager.submit_task(task.wait(), return_sync_future=True).result()
-
-
-def sync_exception(manager: AsyncioLoopManager, task: Endless) -> object:
-    return manager.submit_task(task.wait(), return_sync_future=True).exception()
-
-
-def sync_wait(manager: AsyncioLoopManager, task: Endless) -> object:
-    return manager.submit_task(task.wait(), return_sync_future=True).wait(20)
-
-
 def result(manager: AsyncioLoopManager, task: Endless) -> object:
     return manager.submit_task(task.wait()).result()
 
 
 def exception(manager: AsyncioLoopManager, task: Endless) -> object:
     return manager.submit_task(task.wait()).exception(20)
+
+
+def wait(manager: AsyncioLoopManager, task: Endless) -> object:
+    return manager.submit_task(task.wait()).wait(20)
 
 
 def wrapped(manager: AsyncioLoopManager, task: Endless) -> object:
@@ -55,7 +47,7 @@ def stop(manager: AsyncioLoopManager, task: Endless) -> object:
     return manager.stop()  # type: ignore[func-returns-value]
 
 
-calls = [run, sync_result, sync_exception, sync_wait, result, exception, wrapped, by_hand, stop]
+calls = [run, result, exception, wait, wrapped, by_hand, stop]
 every_call = pytest.mark.parametrize("call", calls)
 
 
@@ -63,7 +55,7 @@ def on_our_loop(manager: AsyncioLoopManager, coro: Coroutine[Any, Any, Any]) -> 
     manager.run(coro)
 
 
-def on_our_loop_by_the_keeper(manager: AsyncioLoopManager, coro: Coroutine[Any, Any, Any]) -> None:
+def in_a_submitted_task(manager: AsyncioLoopManager, coro: Coroutine[Any, Any, Any]) -> None:
     manager.submit_task(coro).result()
 
 
@@ -77,7 +69,7 @@ def on_a_loop_elsewhere(manager: AsyncioLoopManager, coro: Coroutine[Any, Any, A
 
 @every_call
 @pytest.mark.parametrize(
-    "where", [on_our_loop, on_our_loop_by_the_keeper, on_another_loop, on_a_loop_elsewhere]
+    "where", [on_our_loop, in_a_submitted_task, on_another_loop, on_a_loop_elsewhere]
 )
 @on_worker
 def test_is_refused(
@@ -101,27 +93,27 @@ def test_is_refused(
 def test_what_is_done_can_be_asked(make_manager: MakeManager) -> None:
     """A future that has its outcome blocks nobody, so a coroutine may ask it."""
     manager = make_manager()
-    futures: list[Any] = [manager.submit_task(give(1)), manager.submit_task(give(1), True)]
-    assert [future.result() for future in futures] == [1, 1]
+    future = manager.submit_task(give(1))
+    assert future.result() == 1
 
-    async def ask() -> list[Any]:
-        return [(future.result(), future.exception(), future.done()) for future in futures]
+    async def ask() -> Any:
+        return future.result(), future.exception(), future.done()
 
-    assert manager.run(ask()) == asyncio.run(ask()) == [(1, None, True)] * 2
+    assert manager.run(ask()) == asyncio.run(ask()) == (1, None, True)
 
 
 @on_worker
 def test_what_does_not_block_is_allowed(make_manager: MakeManager) -> None:
-    """In a coroutine one may submit, cancel, look, and await a default future."""
+    """In a coroutine one may submit, cancel, look, and await the future."""
     manager = make_manager()
     task = Endless()
 
     async def use() -> str:
-        endless = manager.submit_task(task.wait(), return_sync_future=True)
+        endless = manager.submit_task(task.wait())
         await asyncio.to_thread(reached, task.began)
         assert not endless.done()
         assert endless.cancel()
-        return await asyncio.wrap_future(manager.submit_task(give("page")))
+        return await manager.submit_task(give("page"))
 
     assert manager.run(use()) == "page"
     reached(task.cleaned)
@@ -134,7 +126,7 @@ def test_in_a_thread_of_a_coroutine(make_manager: MakeManager) -> None:
 
     def sync_code() -> tuple[str, str]:
         first = manager.run(give("page"))
-        return first, manager.submit_task(give("more"), return_sync_future=True).result()
+        return first, manager.submit_task(give("more")).result()
 
     async def nested() -> tuple[str, str]:
         return await asyncio.to_thread(sync_code)

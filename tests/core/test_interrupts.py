@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -73,6 +74,17 @@ def started(loop: str = "asyncio", **options: Any) -> AsyncioLoopManager:
     return manager
 
 
+def collected_log() -> list[str]:
+    log: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            log.append(record.getMessage())
+
+    logging.getLogger("wsgi_async").addHandler(Handler())
+    return log
+
+
 def child_interrupted(how: str, loop: str, beside: bool) -> None:
     """The main thread waits in `run()`, alone or beside another task, and a handler raises."""
     manager, other = started(loop), Endless()
@@ -105,9 +117,9 @@ def test_the_task_is_cancelled_and_the_exception_goes_on(how: str, loop: str, be
     in_process(child_interrupted, how, loop, beside)
 
 
-def child_soft_limit_by_timer() -> None:
+def child_soft_limit_by_timer(how: str) -> None:
     """The alarm comes whenever it comes: from just before the call to well within it."""
-    manager, innocent = started(), Endless()
+    manager, innocent, log = started(), Endless(), collected_log()
     armed = False
 
     def handle(_: int, frame: FrameType | None) -> None:
@@ -122,41 +134,46 @@ def child_soft_limit_by_timer() -> None:
     hit = 0
     for turn in range(300):
         task = Endless()
-        coro = task.wait()
+        coro, future = task.wait(), None
         try:
             armed = True
             # Again and again, for the alarm that CPython does not see (as above).
             signal.setitimer(signal.ITIMER_REAL, 1e-6 + turn * 2e-6, 0.05)
-            manager.run(coro)
+            if how == "run":
+                manager.run(coro)
+            else:
+                future = manager.submit_task(coro)
+                reached(NEVER)
         except SoftTimeLimit:
             armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        if inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
+        if future is None and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
             coro.close()  # the alarm was quicker than the call
         else:
             hit += 1
+        begun = time.monotonic()
         assert manager.run(give(turn)) == turn
-        assert task.cleaned.is_set() or not task.began.is_set(), turn
+        assert time.monotonic() - begun < 4, "the loop had not been told"
+        if how == "run":
+            assert task.cleaned.is_set() or not task.began.is_set(), turn
         assert not innocent.cleaned.is_set()
     manager.stop()
     assert hit > 100, hit
+    print(log)
 
 
-def test_a_soft_time_limit_at_any_moment() -> None:
-    """An alarm at whatever moment of the call loses no task and leaves the manager in order."""
-    in_process(child_soft_limit_by_timer)
+NEVER = threading.Event()
+
+
+@pytest.mark.parametrize("how", ["run", "submit_task"])
+def test_a_soft_time_limit_at_any_moment(how: str) -> None:
+    """An alarm at whatever moment of a call loses no task and leaves the manager in order."""
+    assert in_process(child_soft_limit_by_timer, how) == "[]\n"
 
 
 def child_refuses() -> None:
     """The coroutine does not end when the main thread is interrupted."""
-    log: list[str] = []
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            log.append(record.getMessage())
-
-    logging.getLogger("wsgi_async").addHandler(Handler())
-    manager, stubborn = started(grace=0.1), Stubborn()
+    manager, stubborn, log = started(grace=0.1), Stubborn(), collected_log()
     Interrupts().when(stubborn.began)
     try:
         manager.run(stubborn.wait())

@@ -53,7 +53,7 @@ every_misuse = pytest.mark.parametrize(
 @every_misuse
 @on_worker
 def test_from_outside(make_manager: MakeManager, misuse: Misuse, way_out: str) -> None:
-    """With nobody driving, what would break the loop is refused, and the loop works on."""
+    """With nothing under way, what would break the loop is refused, and the loop works on."""
     manager = make_manager()
     manager.run(give(1))
     with pytest.raises(RuntimeError) as caught:
@@ -65,7 +65,7 @@ def test_from_outside(make_manager: MakeManager, misuse: Misuse, way_out: str) -
 @every_misuse
 @on_worker
 def test_from_another_thread(make_manager: MakeManager, misuse: Misuse, way_out: str) -> None:
-    """With the keeper at work it is refused as well, and its work is not disturbed."""
+    """With work in flight it is refused as well, and that is not disturbed."""
     manager, task = make_manager(), Endless()
     manager.submit_task(task.wait())
     reached(task.began)

@@ -13,13 +13,12 @@ from tests.core.support import (
     Worker,
     ended,
     give,
-    in_thread,
     on_worker,
     reached,
     wait_until,
     where,
 )
-from wsgi_async import AsyncioLoopManager
+from wsgi_async import AsyncioLoopManager, async_to_sync_future
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,9 +32,8 @@ def test_usable_on_return(loop_factory: LoopFactory | None) -> None:
     calls: list[Callable[[AsyncioLoopManager], object]] = [
         lambda manager: manager.run(give(1)),
         lambda manager: manager.submit_task(give(1)).result(),
-        lambda manager: manager.submit_task(give(1), return_sync_future=True).result(),
-        lambda manager: asyncio.run_coroutine_threadsafe(
-            give(1), manager.get_event_loop()
+        lambda manager: async_to_sync_future(
+            asyncio.run_coroutine_threadsafe(give(1), manager.get_event_loop())
         ).result(),
         lambda manager: manager.stop() or 1,  # type: ignore[func-returns-value]
     ]
@@ -99,8 +97,9 @@ def test_again_after_a_stop(make_manager: MakeManager) -> None:
     assert all(loop.is_closed() for loop in loops)
 
 
-@on_worker
-def test_a_restart_is_stopped_with_its_thread_too(loop_factory: LoopFactory | None) -> None:
+def test_a_restart_is_stopped_with_its_thread_too(
+    loop_factory: LoopFactory | None, runner: str
+) -> None:
     """A manager that was stopped and started again still ends with its owner."""
 
     def restart() -> tuple[AsyncioLoopManager, Endless]:
@@ -113,7 +112,8 @@ def test_a_restart_is_stopped_with_its_thread_too(loop_factory: LoopFactory | No
         reached(task.began)
         return manager, task
 
-    manager, task = in_thread(restart)
+    with Worker(resident=runner == "resident") as owner:
+        manager, task = owner.call(restart)
     reached(task.cleaned)
     wait_until(lambda: manager.state == "stopped", "the manager is stopped")
 
@@ -146,13 +146,16 @@ def test_a_loop_factory_that_returns_no_loop() -> None:
         manager.start()
 
 
-@on_worker
-def test_for_another_thread(loop_factory: LoopFactory | None) -> None:
-    """A manager made for another thread is that thread's own: it drives, and ends with it."""
-    owner = Worker()
+def test_for_another_thread(loop_factory: LoopFactory | None, runner: str) -> None:
+    """A manager that was made for another thread is that thread's own, and ends with it.
+
+    On a thread that a loop can live on, it lives there if that thread starts it.
+    """
+    owner = Worker(resident=runner == "resident")
     manager = AsyncioLoopManager(creator_thread=owner.thread, loop_factory=loop_factory)
     owner.call(manager.start)
-    assert owner.call(manager.run, where()) is owner.thread
+    assert (owner.call(manager.run, where()) is owner.thread) == (runner == "resident")
+    assert f"of thread {owner.thread.name!r}" in repr(manager)
     task = Endless()
     owner.call(manager.submit_task, task.wait())
     reached(task.began)
@@ -162,11 +165,15 @@ def test_for_another_thread(loop_factory: LoopFactory | None) -> None:
 
 
 @on_worker
-def test_started_by_another_thread(loop_factory: LoopFactory | None) -> None:
-    """It is its owner's even if that never comes near it, and another thread starts it."""
-    owner = Worker()
+def test_started_by_another_thread(loop_factory: LoopFactory | None, runner: str) -> None:
+    """It is its owner's even if that never comes near it, and another thread starts it.
+
+    Its loop does not live on the owner's thread then, nor on the other one's.
+    """
+    owner = Worker(resident=runner == "resident")
     manager = AsyncioLoopManager(creator_thread=owner.thread, loop_factory=loop_factory)
     manager.start()
+    assert manager.run(where()) not in (owner.thread, threading.current_thread())
     task = Endless()
     manager.submit_task(task.wait())
     reached(task.began)

@@ -51,10 +51,12 @@ def check_ended(manager: AsyncioLoopManager, loop: Any, task: Endless) -> None:
         manager.run(give(1))
 
 
-def test_a_thread(make_manager: MakeManager) -> None:
+def test_a_thread(make_manager: MakeManager, runner: str) -> None:
     """When a thread ends, what its manager runs is cleaned up and the loop is closed."""
     task = Endless()
-    manager, loop, _ = in_thread(use_and_leave, make_manager, task)
+    with Worker(resident=runner == "resident") as owner:
+        manager, loop, _ = owner.call(use_and_leave, make_manager, task)
+        assert not task.cleaned.is_set()
     check_ended(manager, loop, task)
 
 
@@ -86,8 +88,11 @@ def test_a_thread_that_fails(make_manager: MakeManager) -> None:
     check_ended(left[0][0], left[0][1], task)
 
 
-def test_all_managers_of_a_thread(loop_factory: LoopFactory | None) -> None:
-    """Every manager that a thread has started ends with it, found by an id or made by hand."""
+def test_all_managers_of_a_thread(loop_factory: LoopFactory | None, runner: str) -> None:
+    """Every manager that a thread has started ends with it, found by an id or made by hand.
+
+    The first one's loop may live on the thread; the others have keepers then.
+    """
     tasks = [Endless() for _ in range(4)]
 
     def make_all() -> list[tuple[AsyncioLoopManager, Any, Any]]:
@@ -109,12 +114,14 @@ def test_all_managers_of_a_thread(loop_factory: LoopFactory | None) -> None:
         makes = [found, displacing, by_hand, by_hand]
         return [use_and_leave(make, task) for make, task in zip(makes, tasks, strict=True)]
 
-    for (manager, loop, _), task in zip(in_thread(make_all), tasks, strict=True):
+    with Worker(resident=runner == "resident") as owner:
+        made = owner.call(make_all)
+    for (manager, loop, _), task in zip(made, tasks, strict=True):
         check_ended(manager, loop, task)
 
 
 def test_the_thread_does_not_wait(make_manager: MakeManager) -> None:
-    """A thread ends at once; the cleanup of what it leaves goes on without it."""
+    """A thread ends at once; the cleanup of what it leaves goes on on the keeper."""
     cleaning, go_on, cleaned = threading.Event(), threading.Event(), threading.Event()
 
     async def clean_up_slowly() -> None:
@@ -138,8 +145,11 @@ def test_the_thread_does_not_wait(make_manager: MakeManager) -> None:
     reached(cleaned)
 
 
-def test_the_coroutines_thread_is_alive(make_manager: MakeManager) -> None:
-    """The cleanup runs on a thread that `threading` knows, and that may start others."""
+def test_the_coroutines_thread_is_alive(make_manager: MakeManager, runner: str) -> None:
+    """The cleanup runs on a thread that `threading` knows, and that may start others.
+
+    That is the keeper, or the thread itself, which closes a loop that lives on it before it ends.
+    """
     thread: list[threading.Thread] = []
     began, done = threading.Event(), threading.Event()
 
@@ -152,15 +162,15 @@ def test_the_coroutines_thread_is_alive(make_manager: MakeManager) -> None:
             await asyncio.to_thread(int)
             done.set()
 
-    def leave() -> threading.Thread:
+    def leave() -> None:
         manager = make_manager()
         manager.submit_task(use_threading())
         reached(began)
-        return threading.current_thread()
 
-    owner = in_thread(leave)
+    with Worker(resident=runner == "resident") as owner:
+        owner.call(leave)
     reached(done)
-    assert thread[0] is not owner
+    assert (thread[0] is owner.thread) == (runner == "resident")
     assert not isinstance(thread[0], threading._DummyThread)
 
 
@@ -173,19 +183,40 @@ def test_leaves_no_dummy_threads(make_manager: MakeManager) -> None:
     assert dummies == []
 
 
-def test_work_that_nobody_started(make_manager: MakeManager) -> None:
+def test_work_that_could_not_be_started(make_manager: MakeManager) -> None:
     """A coroutine that was still waiting for its first step is closed, without a warning."""
+    stands, go_on = threading.Event(), threading.Event()
+
+    async def stand_still() -> None:
+        stands.set()
+        reached(go_on)  # blocks the loop, so that nothing new can begin
 
     def leave() -> tuple[Any, Any]:
-        manager = make_manager(linger=3600)
-        manager.run(give("leaves the loop lingering"))
+        manager = make_manager()
+        manager.submit_task(stand_still())
+        reached(stands)
         coro = give(1)
-        return coro, manager.submit_task(coro, return_sync_future=True)
+        return coro, manager.submit_task(coro)
 
     coro, future = in_thread(leave)
+    go_on.set()
     with pytest.raises(RuntimeError, match="stopped"):
         future.result(LIMIT)
     assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
+
+
+def test_work_that_a_resident_thread_has_not_come_to(make_manager: MakeManager) -> None:
+    """A pool's thread that ends right after it has submitted something ends that in order."""
+
+    def leave() -> tuple[Endless, Any]:
+        task = Endless()
+        return task, make_manager().submit_task(task.wait())
+
+    with Worker(resident=True) as owner:
+        task, future = owner.call(leave)
+    with pytest.raises(RuntimeError, match="stopped"):
+        future.result(LIMIT)
+    assert task.cleaned.is_set() or not task.began.is_set()
 
 
 def test_a_manager_that_was_never_started(loop_factory: LoopFactory | None) -> None:
@@ -194,9 +225,9 @@ def test_a_manager_that_was_never_started(loop_factory: LoopFactory | None) -> N
     assert manager.state == "new"
 
 
-def test_a_manager_that_another_thread_uses(make_manager: MakeManager) -> None:
+def test_a_manager_that_another_thread_uses(make_manager: MakeManager, runner: str) -> None:
     """A manager ends with its owner, whoever else uses it; the others are told so."""
-    owner, task = Worker(), Endless()
+    owner, task = Worker(resident=runner == "resident"), Endless()
     manager = owner.call(make_manager)
     with Worker() as other:
         waiting = other.begin(manager.run, task.wait())
@@ -227,7 +258,10 @@ def test_started_after_the_owners_end(loop_factory: LoopFactory | None) -> None:
 
 
 def test_a_task_that_refuses(make_manager: MakeManager) -> None:
-    """Not even a coroutine that refuses to end keeps its thread from ending."""
+    """Not even a coroutine that refuses to end keeps its thread from ending.
+
+    (A thread that the loop lives on waits for it, in vain, for some seconds.)
+    """
     stubborn = Stubborn()
 
     def leave() -> AsyncioLoopManager:
@@ -242,7 +276,7 @@ def test_a_task_that_refuses(make_manager: MakeManager) -> None:
     wait_until(lambda: manager.state == "stopped", "the manager is stopped")
 
 
-def test_thread_locals_of_others(make_manager: MakeManager) -> None:
+def test_thread_locals_of_others(make_manager: MakeManager, runner: str) -> None:
     """A thread-local object that uses the manager in its destructor gets an answer, not a hang."""
     local = threading.local()
     answers: list[object] = []
@@ -270,7 +304,8 @@ def test_thread_locals_of_others(make_manager: MakeManager) -> None:
         del manager
 
     for first in (True, False):
-        in_thread(leave, first)
+        with Worker(resident=runner == "resident") as owner:
+            owner.call(leave, first)
         reached(ended)
         ended.clear()
     assert len(answers) == 2

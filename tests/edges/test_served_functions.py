@@ -161,8 +161,10 @@ def convert(request: pytest.FixtureRequest) -> Iterator[Convert]:
     integration.uninstall()
 
 
-def in_new_thread(scenario: str, thread_critical: bool, convert: Convert) -> list[str]:
-    with Worker() as worker:
+def in_new_thread(
+    scenario: str, thread_critical: bool, convert: Convert, *, resident: bool = False
+) -> list[str]:
+    with Worker(resident=resident) as worker:
         return worker.call(SCENARIOS[scenario], Storage(thread_critical=thread_critical), convert)
 
 
@@ -176,19 +178,39 @@ def results_of_asgiref(scenario: str, thread_critical: bool) -> list[str]:
             integration.install()
 
 
+@pytest.mark.parametrize("resident", [False, True], ids=["keeper", "resident"])
 @pytest.mark.parametrize("thread_critical", [False, True], ids=["Local", "thread-critical"])
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_a_local_is_seen_where_asgiref_shows_it(
-    scenario: str, thread_critical: bool, convert: Convert
+    scenario: str, thread_critical: bool, resident: bool, convert: Convert
 ) -> None:
     """On a loop that goes on, a `Local` has in each call what it has with asgiref alone."""
     expected = results_of_asgiref(scenario, thread_critical)
-    assert in_new_thread(scenario, thread_critical, convert) == expected
+    assert in_new_thread(scenario, thread_critical, convert, resident=resident) == expected
 
 
-def test_a_thread_critical_local_does_not_leak_into_the_next_call(convert: Convert) -> None:
+@pytest.mark.parametrize("resident", [False, True], ids=["keeper", "resident"])
+def test_a_thread_critical_local_does_not_leak_into_the_next_call(
+    convert: Convert, resident: bool
+) -> None:
     """What one call's coroutine stores for its thread alone, the next call does not find."""
-    assert in_new_thread("next_call", True, convert) == ["nothing", "nothing"]
+    found = in_new_thread("next_call", True, convert, resident=resident)
+    assert found == ["nothing", "nothing"]
+
+
+def test_nor_into_one_on_another_loop(make_manager: MakeManager, worker: Worker) -> None:
+    """Nor does a call of a sync function to a loop that is not its coroutine's."""
+    local = Storage(thread_critical=True)
+    manager, other = worker.call(make_manager), worker.call(make_manager)
+
+    def function() -> str:
+        other.run(local.aput("set"))
+        return other.run(local.aget())
+
+    async def coroutine() -> str:
+        return await sync_to_async(function)()
+
+    assert worker.call(manager.run, coroutine()) == "nothing"
 
 
 def test_nor_into_the_next_run(make_manager: MakeManager, worker: Worker) -> None:

@@ -171,10 +171,11 @@ def test_a_stream_does_not_keep_a_recycled_worker(worker: Worker) -> None:
 
 def test_the_last_stream_of_a_sync_worker_ends_too() -> None:
     """A worker with one thread is recycled although its last request has no end."""
-    with SYNC.serve("--max-requests", "1", "--graceful-timeout", "2") as server:
+    with SYNC.serve("--max-requests", "2", "--graceful-timeout", "2") as server:
+        old = server.get("/where")["pid"]
         with stream(server, "/silent") as response:
             ended_in_order(server, response, "silent")
-        assert server.get("/where")
+        assert server.get("/where")["pid"] != old
         server.signal(signal.SIGTERM)
         assert_ended_in_order(server)
 

@@ -1,13 +1,13 @@
-"""asgiref: `async_to_sync` on the thread's own living loop, for the whole process.
+"""asgiref: `async_to_sync` on a loop that stays open, for the whole process.
 
-Libraries that import asgiref's `async_to_sync` themselves (Django, Flask, Channels) profit from
-it too. Call `install()` once, where the application is put together::
+This also affects libraries that call asgiref's `async_to_sync`, such as Django, Flask and Channels.
+Call `install()` once, where you create the application::
 
     from wsgi_async.integrations import asgiref
 
     asgiref.install()
 
-Sync code that an ASGI server's coroutine has called goes back to the server's loop, as before.
+Sync code below a coroutine of an ASGI server still uses the server's loop.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class _Replacement:
 
 
 def install() -> None:
-    """Have all of asgiref's `async_to_sync` objects, old and new, call on the thread's own loop.
+    """Let all of asgiref's `async_to_sync` objects use the thread's own loop.
 
-    Their one method is replaced, so it does not matter who has imported what before. Does nothing
-    the second time. From any thread.
+    It replaces one method of asgiref's class, so objects that exist already are affected too. A
+    second call does nothing. Any thread may call it.
     """
     with _lock:
         if not (_present and _kind.__call__ is _present[0].method):
@@ -63,9 +63,9 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Give asgiref its own method back. Calls that are under way go on. From any thread.
+    """Give asgiref its own method back. Running calls continue. Any thread may call it.
 
-    If somebody else has replaced the method since, his stays, and what he calls is asgiref's.
+    If another library has replaced the method since, its version stays and calls asgiref's.
     """
     with _lock:
         if _present and _kind.__call__ is _present[0].method:
@@ -74,6 +74,6 @@ def uninstall() -> None:
 
 
 def installed() -> bool:
-    """Whether asgiref's objects call on the thread's own loop now."""
+    """Whether asgiref's objects use the thread's own loop now."""
     with _lock:
         return any(_kind.__call__ not in (one.original, _own) for one in _present)

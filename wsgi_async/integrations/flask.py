@@ -1,17 +1,17 @@
-"""Flask: `async def` views and hooks on the worker thread's own loop, and streamed responses.
+"""Flask: `async def` views and hooks on a loop that stays open, and streamed responses.
 
-One line, after which every `async def` that Flask calls (views, error handlers, before, after and
-teardown functions, signal receivers, class-based views) runs on the loop of its worker thread::
+With one line, every `async def` function that Flask calls runs on the loop of its worker thread:
+views, class-based views, error handlers, before, after and teardown functions, signal receivers::
 
     from flask import Flask
     from wsgi_async.integrations.flask import AsyncLoop, current_loop, stream
 
     app = Flask(__name__)
-    AsyncLoop(app)
+    AsyncLoop(app, timeout=30)
 
     @app.get("/")
     async def index():
-        current_loop.submit_task(write_audit_log())    # outlives the request
+        current_loop.submit_task(write_audit_log())    # keeps running after the response is sent
         return await fetch(url)
 
     @app.get("/ticks")
@@ -20,7 +20,7 @@ teardown functions, signal receivers, class-based views) runs on the loop of its
         while True:
             yield await next_tick()
 
-asgiref need not be installed. Outside of requests (commands, `app.app_context()`) they run on the
+You do not need asgiref. Outside a request, for example in a command, these functions run on the
 thread's own loop.
 """
 
@@ -54,19 +54,20 @@ _NAME = "wsgi_async"  # in `app.extensions`
 
 
 class AsyncLoop:
-    """The Flask extension. Lives as long as its applications, of which it may have many.
+    """The Flask extension. Lives as long as its applications; it can serve many.
 
-    Wraps `app.wsgi_app` in `AsyncLoopMiddleware` and replaces `app.async_to_sync`, by which Flask
-    calls whatever is `async def`. Make it in the thread that puts the application together, after
-    other middlewares that are to run inside, and before the first request.
+    It wraps `app.wsgi_app` in `AsyncLoopMiddleware`, and replaces `app.async_to_sync`, which Flask
+    calls for every `async def` function. Create it before the first request, and before you add
+    middleware that should wrap it.
 
     Args:
-        app: The application; None to call `init_app()` later, in an application factory.
-        **options: For `AsyncLoopMiddleware`.
+        app: The application. Leave it out and call `init_app()` in an application factory.
+        **options: Options of `AsyncLoopMiddleware`.
 
     Raises:
-        TypeError, ValueError: An option that the middleware does not take.
-        RuntimeError: `app` has one already, or gevent or eventlet has patched `threading`.
+        TypeError, ValueError: The middleware does not accept an option.
+        RuntimeError: `app` has an `AsyncLoop` already, or gevent or eventlet has patched
+            `threading`.
     """
 
     def __init__(self, app: Flask | None = None, **options: Any) -> None:
@@ -76,7 +77,7 @@ class AsyncLoop:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Have an application's async code run on the loops of its worker threads.
+        """Set up an application.
 
         Raises:
             RuntimeError: The application has an AsyncLoop already.
@@ -117,10 +118,10 @@ def _find_loop() -> AsyncioLoopManager:
 
 
 current_loop: AsyncioLoopManager = LocalProxy(_find_loop)  # type: ignore[assignment]
-"""The `AsyncioLoopManager` of the present request, as `flask.request` is its request.
+"""The `AsyncioLoopManager` of the current request, as `flask.request` is the current request.
 
-From the request's own thread, and from its coroutines. RuntimeError where there is no request. It
-is there until the response has been closed, in teardown functions too.
+It works in the request's own thread and in its coroutines, until the response is closed, also in
+teardown functions. Outside a request it raises `RuntimeError`.
 """
 
 
@@ -143,25 +144,24 @@ def stream(
 def stream(
     source: AsyncIterable[T] | Callable[P, AsyncIterable[T]], *, prefetch: int = 0
 ) -> SyncIterator[T] | Callable[P, SyncIterator[T]]:
-    """Make a response body of an async generator, which keeps the request's contexts.
+    """Make a response body from an async generator. Also a decorator, for example of a view.
 
-    `request`, `session`, `g` and `current_app` are there in all of the generator, and teardown
-    functions run when the stream is over, once. If the client goes away the generator
-    is closed: its `finally` blocks run. A decorator too, also of a view itself. Call it in the
-    request, in sync or async code; all of the generator runs on the worker's loop, in one task.
+    `request`, `session`, `g` and `current_app` work in the generator, which runs in one task.
+    Teardown functions run once, after the stream. If the client disconnects, the generator is
+    closed and its `finally` blocks run. Call it in a request, in sync or async code.
 
     Args:
-        source: An async generator, anything else that `async for` takes, or a function that
-            returns one.
-        prefetch: How many items it may run ahead of the client.
+        source: An async generator, another async iterable, or a function that returns one.
+        prefetch: How many items the generator may run ahead of the client.
 
     Returns:
-        An iterator, for `Response(...)` or for a view to return; of a function, one that returns
-        such iterators.
+        An iterator, for `Response(...)` or as the return value of a view. For a function, a
+        function that returns such iterators.
 
     Raises:
-        RuntimeError: There is no request, or its application has no AsyncLoop.
-        TypeError: `source` is neither an async iterable nor a function, or `prefetch` no integer.
+        RuntimeError: No request is running, or the application has no `AsyncLoop`.
+        TypeError: `source` is not an async iterable or a function, or `prefetch` is not an
+            integer.
         ValueError: `prefetch` is negative.
     """
     if hasattr(source, "__aiter__"):

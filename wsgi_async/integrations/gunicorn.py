@@ -23,13 +23,13 @@ from wsgi_async.core import LoopThreadPoolExecutor
 from wsgi_async.core.actors.leaving import end_streams
 from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.managers.process import stop_all
-from wsgi_async.core.runners.resident import LoopWakeup, current_seat
+from wsgi_async.core.runners.resident import current_seat
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable
     from concurrent.futures import Executor
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 __all__ = ["LoopThreadWorker", "post_worker_init"]
 
@@ -52,12 +52,12 @@ class LoopThreadWorker(ThreadWorker):
     _alive = True
 
     @property
-    def alive(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def alive(self) -> bool:
         """Whether the worker goes on; gunicorn sets it in all ways to end one in order."""
         return self._alive
 
     @alive.setter
-    def alive(self, alive: bool) -> None:
+    def alive(self, alive: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self._alive = alive
         if not alive:
             end_streams(_time_of_streams(self))
@@ -82,17 +82,12 @@ class LoopThreadWorker(ThreadWorker):
         finally:
             del conn.wait_for_data  # it leads back to the connection: no cycle
 
-    def handle_quit(self, sig: int, frame: Any) -> None:
-        """Have streams end at once, as gunicorn ends the worker at once."""
-        end_streams()
-        super().handle_quit(sig, frame)
-
     def run(self) -> None:
         """Serve; afterwards wait for the requests that still run, and for the loops to close."""
         try:
             super().run()
         finally:
-            end_streams()
+            end_streams()  # after SIGINT, SIGQUIT and an error there is no time for them
             # Not bounded: gunicorn ends a worker that takes too long.
             self.tpool.shutdown()
 
@@ -126,19 +121,17 @@ def _wait_for_data(
     """
     seat = current_seat()
     runner = None if seat is None else seat.runner
-    if runner is None:
+    if runner is None or runner.live.closing or wait_for_data(0.0):
         return wait_for_data(timeout)
-    deadline, loop, wakeup = Deadline(timeout), runner.live.raw, LoopWakeup(runner)
-    while not wait_for_data(0.0):
-        left = deadline.left()
-        if not left:
-            return False
-        loop.add_reader(sock, wakeup.set)
-        try:
-            wakeup.wait(left)
-        finally:
-            loop.remove_reader(sock)
-    return True
+    deadline, live, wakeup = Deadline(timeout), runner.live, runner.borrow()
+    live.raw.add_reader(sock, wakeup.set)
+    try:
+        while not (wait_for_data(0.0) or live.closing or deadline.left() == 0):
+            wakeup.wait(deadline.left())
+    finally:
+        live.raw.remove_reader(sock)
+        runner.give_back(wakeup)
+    return wait_for_data(0.0)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -162,7 +155,7 @@ def post_worker_init(worker: Any) -> None:
         worker_int(worker)
 
     worker.cfg.set("worker_int", end_at_once)
-    worker.wsgi = partial(_serve, worker, worker.wsgi)
+    worker.wsgi = _Told(worker)
 
 
 def _chain_sigterm(worker: Any) -> None:
@@ -177,9 +170,17 @@ def _chain_sigterm(worker: Any) -> None:
     signal.siginterrupt(signal.SIGTERM, False)  # as gunicorn has it
 
 
-def _serve(
-    worker: Any, app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
-) -> Iterable[bytes]:
-    if not worker.alive:
-        end_streams(_time_of_streams(worker))  # this may be the last one of --max-requests
-    return app(environ, start_response)
+class _Told:
+    """The application, where requests tell whether the worker goes on. Lives as long as that."""
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._app = worker.wsgi
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not self._worker.alive:
+            end_streams(_time_of_streams(self._worker))  # perhaps the last of --max-requests
+        return self._app(environ, start_response)  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._app, name)  # for hooks that look at `worker.wsgi`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -24,9 +25,12 @@ T = TypeVar("T")
 
 
 def ready() -> bool:
-    """Whether `asgiref.sync` has been imported in full: another thread may be at it."""
+    """Whether `asgiref.sync` has been imported in full: another thread may be at it.
+
+    Imported here for users of `asgiref.local`, which is there already.
+    """
     # Of its two classes this one comes last.
-    return hasattr(sys.modules.get("asgiref.sync"), "SyncToAsync")
+    return hasattr(importlib.import_module("asgiref.sync"), "SyncToAsync")
 
 
 def asgiref_sync() -> Any:

@@ -48,7 +48,14 @@ if TYPE_CHECKING:
     from wsgi_async.core.results.groups import JobGroup
     from wsgi_async.core.runners.runner import Runner
 
-__all__ = ["AsyncioLoopManager", "forget_all", "lifecycle_of", "on_start", "submit_to_group"]
+__all__ = [
+    "AsyncioLoopManager",
+    "forget_all",
+    "lifecycle_of",
+    "not_a_coroutine",
+    "on_start",
+    "submit_to_group",
+]
 
 T = TypeVar("T")
 
@@ -314,6 +321,10 @@ class AsyncioLoopManager:
             job = Job(coro, _background_context(keep_deadline=group is not None))
             future: SyncFuture[T] = SyncFuture()
             future.attach(runner, job)
+        except BaseException:
+            coro.close()
+            raise
+        try:
             if group is None:
                 runner.live.submit(job)
             else:
@@ -321,8 +332,11 @@ class AsyncioLoopManager:
         except Closing:
             coro.close()
             raise self._life.refusal() from None
-        except (Ended, RecursionError):
-            coro.close()
+        except BaseException as error:
+            if isinstance(error, Ended):
+                coro.close()
+            else:  # what a signal handler raised
+                runner.live.request_cancel(job)
             raise
         return future
 

@@ -13,6 +13,7 @@ from wsgi_async.core.base import threads
 from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.base.forks import install_fork_hook, notice_fork
 from wsgi_async.core.life.lifecycle import STOP_TIMEOUT
+from wsgi_async.core.runners.resident import forget_seat
 
 from . import manager, thread_pool
 
@@ -65,5 +66,6 @@ def _forget_parent() -> None:
     # Other threads' locks may be held for ever here: none is taken, all are replaced.
     _inherited.extend(life.inherit() for life in manager.forget_all())
     threads.reset()
+    forget_seat()
     thread_pool.forget_pools()
     open_streams.reset()

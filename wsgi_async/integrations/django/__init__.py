@@ -1,6 +1,6 @@
-"""Django: async views, middleware and ORM calls on the worker thread's own loop.
+"""Django: async views, middleware and ORM calls on a loop that stays open.
 
-One changed import in `wsgi.py`, which `runserver` uses too::
+Change one import in `wsgi.py`, which `runserver` uses too::
 
     from wsgi_async.integrations.django import get_wsgi_application
 

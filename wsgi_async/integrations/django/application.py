@@ -24,15 +24,15 @@ __all__ = ["DjangoApplication", "get_wsgi_application"]
 
 
 def get_wsgi_application(**middleware_options: Any) -> DjangoApplication:
-    """The project's WSGI application, in which async code runs on the worker thread's own loop.
+    """The project's WSGI application, whose async code runs on a loop that stays open.
 
-    Takes the place of `django.core.wsgi.get_wsgi_application()`, and calls `install()`.
+    Use it instead of `django.core.wsgi.get_wsgi_application()`. It also calls `install()`.
 
     Args:
-        **middleware_options: The options of `AsyncLoopMiddleware`.
+        **middleware_options: Options of `AsyncLoopMiddleware`.
 
     Returns:
-        The application. It is `AsyncLoopMiddleware` around Django's handler.
+        `AsyncLoopMiddleware` around Django's handler.
 
     Raises:
         TypeError, ValueError, RuntimeError: See `AsyncLoopMiddleware`.
@@ -43,7 +43,7 @@ def get_wsgi_application(**middleware_options: Any) -> DjangoApplication:
 
 
 class DjangoApplication(AsyncLoopMiddleware):
-    """`AsyncLoopMiddleware` for Django. Lives as long as the process; see there."""
+    """`AsyncLoopMiddleware` for Django. Lives as long as the process."""
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request, with the thread's manager and caches."""

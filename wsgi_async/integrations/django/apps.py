@@ -10,7 +10,7 @@ __all__ = ["AsyncLoopConfig"]
 
 
 class AsyncLoopConfig(AppConfig):
-    """Has management commands and tests call async code on their thread's own loop.
+    """Lets management commands and tests call async code on their thread's own loop.
 
     Lives as long as the process.
     """

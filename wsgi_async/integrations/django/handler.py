@@ -23,10 +23,10 @@ _VIEWS_STREAM = "_wsgi_async_stream"
 
 
 class Handler(WSGIHandler):
-    """The WSGI handler inside of `AsyncLoopMiddleware`. Lives as long as the application.
+    """The WSGI handler inside `AsyncLoopMiddleware`. Lives as long as the application.
 
-    A `StreamingHttpResponse` over an async iterator becomes one over a sync iterator that drives
-    the request's loop, so nothing collects it into a list. May be called from any worker thread.
+    It sends a `StreamingHttpResponse` over an async iterator item by item, and does not collect it
+    in memory. Any worker thread may call it.
     """
 
     def _get_response(self, request: WSGIRequest) -> HttpResponseBase:
@@ -38,7 +38,7 @@ class Handler(WSGIHandler):
         return response
 
     def get_response(self, request: WSGIRequest) -> HttpResponseBase:
-        """Answer a request, as Django does; an async stream becomes a sync one."""
+        """Answer a request as Django does, with async streams as sync ones."""
         response: Any = super().get_response(request)
         if _is_async_stream(response):
             # Not `streaming_content`, which is one more generator around it. Django encodes what

@@ -23,17 +23,17 @@ _resolve = URLResolver.resolve_error_handler
 
 @functools.wraps(_resolve)
 def _resolve_error_handler(self: Any, view_type: int) -> Callable[..., Any]:
-    """`handler404` and its kin, which Django calls without a look at whether they are async."""
+    """`handler404` and the other error handlers, which Django calls even if they are async."""
     handler: Callable[..., Any] = _resolve(self, view_type)
     return async_to_sync(handler) if iscoroutinefunction(handler) else handler
 
 
 def install() -> None:
-    """Have Django call async code on the thread's own loop, in the whole process.
+    """Let Django call async code on a loop that stays open, in the whole process.
 
-    Replaces asgiref's `async_to_sync`, and lets `handler404`, `handler500` and their kin be async.
-    `get_wsgi_application()` and the app in `INSTALLED_APPS` call it. Does nothing the second time.
-    From any thread.
+    It replaces asgiref's `async_to_sync`, and lets `handler404`, `handler500` and the other error
+    handlers be async. `get_wsgi_application()` and the app in `INSTALLED_APPS` call it. A second
+    call does nothing. Any thread may call it.
     """
     asgiref.install()
     URLResolver.resolve_error_handler = _resolve_error_handler

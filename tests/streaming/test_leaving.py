@@ -1,0 +1,130 @@
+"""Streams that end because the process is about to end."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.core.support import LIMIT, Worker, in_process, outcome
+from wsgi_async import AsyncioLoopManager
+from wsgi_async.core.actors.leaving import end_streams, open_streams
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+
+@pytest.fixture(autouse=True)
+def _this_process_goes_on() -> Iterator[None]:
+    yield
+    open_streams.reset()
+
+
+@pytest.fixture
+def manager() -> Iterator[AsyncioLoopManager]:
+    with AsyncioLoopManager() as manager:
+        yield manager
+
+
+class Source:
+    """An async generator without an end, which tells of its own."""
+
+    def __init__(self, every: float | None = None) -> None:
+        self._every = every
+        self.closed = threading.Event()
+
+    async def items(self) -> AsyncIterator[int]:
+        try:
+            yield 0
+            while True:
+                if self._every is None:
+                    await asyncio.Event().wait()
+                else:
+                    await asyncio.sleep(self._every)
+                yield 1
+        finally:
+            await asyncio.sleep(0)
+            self.closed.set()
+
+
+@pytest.mark.parametrize("prefetch", [0, 3])
+@pytest.mark.parametrize("every", [None, 0.001])
+def test_a_stream_ends_as_if_it_had_no_more_items(
+    manager: AsyncioLoopManager, every: float | None, prefetch: int
+) -> None:
+    """Whoever iterates it gets no exception, and its cleanup has run before the loop goes on."""
+    source, worker = Source(every), Worker()
+    items = manager.iterate(source.items(), prefetch=prefetch)
+    assert next(items) == 0
+    rest = worker.begin(lambda: set(items))
+    end_streams(0.05)
+    assert outcome(rest) <= {1}
+    assert source.closed.is_set()
+    worker.end()
+
+
+def test_a_stream_between_two_items_ends_at_the_next_one(manager: AsyncioLoopManager) -> None:
+    """Its consumer may be busy sending; its cleanup does not wait for that."""
+    source = Source()
+    items = manager.iterate(source.items())
+    assert next(items) == 0
+    end_streams()
+    assert source.closed.wait(LIMIT)
+    assert list(items) == []
+
+
+def test_a_stream_that_begins_after_the_end_has_no_items(manager: AsyncioLoopManager) -> None:
+    """A request that still comes does not keep the process."""
+    end_streams()
+    source = Source()
+    assert list(manager.iterate(source.items())) == []
+
+
+def test_a_second_call_makes_it_sooner_and_never_later(manager: AsyncioLoopManager) -> None:
+    """A SIGTERM that comes again does not give more time; a SIGQUIT leaves none."""
+    source = Source()
+    items = manager.iterate(source.items())
+    assert next(items) == 0
+    end_streams(2 * LIMIT)
+    end_streams(3 * LIMIT)
+    assert open_streams.leave_at is not None
+    assert open_streams.leave_at < time.monotonic() + 2 * LIMIT
+    end_streams(0.0)
+    assert list(items) == []
+
+
+def test_without_another_thread_streams_end_at_once(
+    manager: AsyncioLoopManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has no room for one can still be ended in order."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    source = Source()
+    items = manager.iterate(source.items())
+    assert next(items) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(_thread, "start_new_thread", refuse)
+        end_streams(LIMIT)
+    assert list(items) == []
+
+
+def child_signal_in_the_middle_of_a_start() -> None:
+    signal.signal(signal.SIGUSR1, lambda *_: end_streams())
+    with AsyncioLoopManager() as manager:
+        items = manager.iterate(Source().items())
+        assert next(items) == 0
+        with threading._active_limbo_lock:  # type: ignore[attr-defined]
+            signal.raise_signal(signal.SIGUSR1)
+        assert list(items) == []
+
+
+def test_a_signal_handler_may_call_it_while_a_lock_of_threading_is_held() -> None:
+    """The signal may come in the middle of a `Thread.start()`, for which nobody can wait then."""
+    in_process(child_signal_in_the_middle_of_a_start)
