@@ -52,12 +52,12 @@ help: ## Show this list
 	@echo "  and BENCH_ARGS can be set."
 
 run: $(VENV)/.extra-example ## Serve the example with gunicorn on http://127.0.0.1:8000
-	@echo "The status board is at http://$(HOST):$(PORT) (Ctrl-C stops it)"
+	@echo "The status board is at http://$(HOST):$(PORT), on the threads of a LoopThreadWorker (Ctrl-C stops it)"
 	@exec $(PY) -m gunicorn --config example_app/gunicorn.conf.py example_app.app:app
 
 run-django: $(VENV)/.extra-example ## Serve the same board as a Django project, likewise
 	@$(PY) django_example/manage.py migrate --verbosity 0
-	@echo "The status board in Django is at http://$(HOST):$(PORT) (Ctrl-C stops it)"
+	@echo "The status board in Django is at http://$(HOST):$(PORT), on the threads of a LoopThreadWorker (Ctrl-C stops it)"
 	@exec $(PY) -m gunicorn --config django_example/gunicorn.conf.py
 
 test: $(VENV)/.extra-test ## Run all tests

@@ -151,8 +151,8 @@ def test_middlewares_with_equal_arguments_share_it_and_others_do_not(seen: Seen)
     """Two applications in one process have one loop, unless they ask for two."""
     asked: list[dict[str, Any]] = [{}, {}, {"timeout": 5}, {"grace": 1.0}, {"task_type": "web"}]
     for options in asked:
-        serve(AsyncLoopMiddleware(seen, id="shared", per="process", **options))
-    serve(AsyncLoopMiddleware(seen, id="shared"))
+        serve(AsyncLoopMiddleware(seen, id="among equals", per="process", **options))
+    serve(AsyncLoopMiddleware(seen, id="among equals"))
     first, same, limited, *others = seen.managers
     assert first is same is limited
     assert len({first, *others}) == 4

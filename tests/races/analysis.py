@@ -176,10 +176,13 @@ class Races:
 
     def _pending(self, fibre: Fibre) -> None:
         """The order has ended, and this one still waits: could it have gone on earlier?"""
+        at = len(self.steps)
         thing = self.things.get(fibre.thing)
         if thing is not None and fibre.kind < ACQUIRE:
-            at = len(self.steps)
             self._meet(at, fibre.index, fibre.kind, thing, None, enabling=True)
+        fork = self.things.get("fork")
+        if fork is not None:  # a child has it no more, but before it could have gone on
+            self._meet(at, fibre.index, READ, fork, None, enabling=False)
 
 
 def _join(clock: list[int], other: list[int]) -> None:

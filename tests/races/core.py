@@ -1,46 +1,57 @@
 """The core's classes with what their threads share made visible, and the core made to use them.
 
-Whatever a thread may see another change has to be named here, or the orders of it are not told
-apart; `UNSHARED` names the rest, so that a new attribute makes a test fail rather than go unseen.
+What threads share, and what guards it, the comments in the package say (see `fields.py`). Here it
+is only listed which classes they are, and where the core makes its objects of them.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
+import concurrent.futures._base
 import gc
 import logging
-import sys
 import threading
+import weakref
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wsgi_async.core import (
-    baton,
-    driver,
-    futures,
-    hosts,
-    jobs,
-    keeper,
-    lifecycle,
-    loops,
-    manager,
-    running,
-    sync_calls,
-    timer,
-)
+from wsgi_async.core.actors import context_manager, stream
+from wsgi_async.core.base import deadlines, primitives
+from wsgi_async.core.jobs import inbox, job
+from wsgi_async.core.life import lifecycle, shutdown
+from wsgi_async.core.loops import live_loop
+from wsgi_async.core.managers import manager, thread_pool
+from wsgi_async.core.results import groups, sync_future
+from wsgi_async.core.runners import keeper, resident, run
 
-from .loops import ControlledLoop, ControlledSelector, ForeignSelector
-from .parts import ControlledEvent, ControlledMutex
-from .shared import Guard, SharedDeque, SharedSet, share
+from .fields import GUARDED, Rule
+from .parts import ControlledCondition, ControlledEvent, ControlledMutex
+from .shared import UNWATCHED, Guard, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .world import World
 
-__all__ = ["UNSHARED", "SharedLife", "controlled", "present"]
+__all__ = [
+    "CLASSES",
+    "SharedFuture",
+    "SharedGroup",
+    "SharedInbox",
+    "SharedJob",
+    "SharedKeeper",
+    "SharedLifecycle",
+    "SharedLive",
+    "SharedLoopWakeup",
+    "SharedPool",
+    "SharedResident",
+    "SharedWorker",
+    "controlled",
+    "present",
+]
 
 
 class _Present(logging.Handler):
@@ -59,143 +70,162 @@ class _Present(logging.Handler):
 present = _Present()
 
 
-def _by_baton() -> Guard:
-    return Guard(present.world.seam.baton_mutex)
+def _guard(name: str) -> Guard:
+    return Guard(present.world.scheduler, name, present.world.number(name))
 
 
-def _job() -> Guard:
-    return Guard(present.world.seam.baton_mutex, f"{present.world.number('job')} ")
-
-
-def _waiter() -> Guard:
-    return Guard(present.world.seam.baton_mutex, f"{present.world.number('waiter')} ")
-
-
-def _future() -> Guard:
-    name = present.world.number("future")
-    return Guard(ControlledMutex(present.world.scheduler, f"{name} mutex"), f"{name} ")
-
-
-def _life() -> Guard:
-    return Guard(ControlledMutex(present.world.scheduler, "unused"), "life's ")
-
-
-_baton = share(
-    baton.Baton,
-    _by_baton,
-    guarded="holder jobs last_use armed _last_seen due _last_pause _pauses_watched",
-    free="keeper keeper_only poked closing paused",
-)
-_job_base = share(
-    jobs.Job,
-    _job,
-    guarded="state waiter",
-    free="done task future result exception cancelled stopped expired left",
-)
-_future_base = share(futures.DrivenFuture, _future, guarded="_done _waiters")
-_timer = share(timer.TimerThread, _by_baton, free="_ended _asleep_until")
-_driver = share(driver.Driver, _by_baton, free="target")
-_keeper = share(keeper.Keeper, _by_baton, free="_watching")
-_calls = share(sync_calls.SyncCalls, _by_baton, free="closed job")
-_waiter_class = share(jobs.Waiter, _waiter, guarded="granted")
-SharedLife = share(
-    lifecycle.Life, _life, free="driver task_type given_up _state _ended _keeper _deadline"
+# Of the standard library's future its state is enough: whoever touches more looks at it first.
+_FUTURE = dict.fromkeys(
+    ("_condition", "_waiters", "_result", "_exception", "_done_callbacks"), UNWATCHED
 )
 
 
-class SharedBaton(_baton):  # type: ignore[misc, valid-type]
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.queue = SharedDeque(self.guard, "queue", guarded=True)
-        self.claims = SharedDeque(self.guard, "claims", guarded=True)
-        self.jobs = SharedSet(self.guard, "jobs")
+def _future(kind: type, early: str = "") -> type[Any]:
+    state = Rule(GUARDED, f"{kind.__name__}._condition")
+    shared = share(kind, _guard, early=early, more={**_FUTURE, "_state": state})
+    shared.__del__ = _nothing  # it would take its steps somewhere else each time
+    return shared
 
 
-class SharedJob(_job_base):  # type: ignore[misc, valid-type]
-    def __hash__(self) -> int:
-        return hash(self.guard.prefix)  # so that a set of them is in the same order each time
+def _nothing(_: object) -> None:
+    pass
 
 
-class SharedCalls(_calls):  # type: ignore[misc, valid-type]
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.queue = SharedDeque(self.guard, "calls", guarded=True)
+SharedLive = share(live_loop.LiveLoop, _guard)
+SharedLifecycle = share(lifecycle.Lifecycle, _guard)
+SharedKeeper = share(keeper.Keeper, _guard)
+SharedResident = share(resident.Resident, _guard)
+SharedLoopWakeup = share(resident.LoopWakeup, _guard)
+SharedJob = share(job.Job, _guard)
+SharedCall = share(job.ActorCall, _guard)
+SharedLastCall = share(stream._LastCall, _guard)
+SharedInbox = share(inbox.Inbox, _guard)
+SharedFuture = _future(sync_future.SyncFuture, "_blocked")
+SharedPlainFuture = _future(concurrent.futures.Future)
+SharedGroup = share(groups.JobGroup, _guard)
+SharedPool = share(thread_pool.LoopThreadPoolExecutor, _guard)
+SharedWorker = share(thread_pool._Worker, _guard)
+
+CLASSES: list[type] = [
+    live_loop.LiveLoop,
+    lifecycle.Lifecycle,
+    keeper.Keeper,
+    resident.Resident,
+    resident.LoopWakeup,
+    job.Job,
+    job.ActorCall,
+    inbox.Inbox,
+    sync_future.SyncFuture,
+    groups.JobGroup,
+    thread_pool.LoopThreadPoolExecutor,
+    thread_pool._Worker,
+]
+"""Those whose objects several threads get hold of."""
+
+class _Threading:
+    """The module `threading`, where what it makes is the scheduler's."""
+
+    def Event(self) -> ControlledEvent:  # noqa: N802
+        world = present.world
+        return ControlledEvent(world.scheduler, f"event {world.number('event')}")
+
+    def Lock(self) -> Any:  # noqa: N802
+        return ControlledMutex(present.world.scheduler)
+
+    RLock = Lock
+
+    def Condition(self) -> ControlledCondition:  # noqa: N802
+        return ControlledCondition(present.world.scheduler)
+
+    def get_ident(self) -> int:
+        return present.world.primitives.current()
+
+    def main_thread(self) -> Any:
+        return SimpleNamespace(ident=0)  # none of those that are played
+
+    def current_thread(self) -> Any:
+        return present.world.primitives.current_thread()
 
 
-class SharedFuture(_future_base):  # type: ignore[misc, valid-type]
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._mutex = self.guard.mutex
+class _WakeupsThreading(_Threading):
+    """The same, for the locks that wake-ups are made of."""
+
+    def Lock(self) -> Any:  # noqa: N802
+        return present.world.primitives.lock()
 
 
-class SharedTimer(_timer):  # type: ignore[misc, valid-type]
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._incoming = SharedDeque(self.guard, "incoming", guarded=False)
+class _Shutdown(shutdown.Shutdown):
+    """The core's, but for the clean-up, in which no thread is to take a step."""
+
+    def run(self) -> None:
+        if not present.world.scheduler.ended:
+            super().run()
 
 
-UNSHARED = {
-    "SharedBaton": "mutex _borrow clock owner every_waiter_drives keeper_rests queue claims",
-    "SharedDriver": (
-        "loop visits baton seam grace label inherited wake_keeper arm_timer caller _followed"
-        " _current _stop _post _create_task _on_end _start_queued selector serves_sync_calls"
-    ),
-    "SharedKeeper": (
-        "_loop _selector _baton _seam linger _signal thread _idle _next_timer _start_soon"
-    ),
-    "SharedLife": "id _node _settings _seam _on_stopped _lock outlive",
-    "SharedCalls": "driver outer queue wake",
-    "SharedTimer": "_clock _signal _incoming thread",
-    "SharedJob": "coro context foreign_context name calls calls_back",
-    "SharedWaiter": "thread job signal",
-    "SharedFuture": (
-        "_mutex _driver _job _callbacks _cancelled _exception _result _unretrieved __weakref__"
-    ),
-}
-"""What only one thread touches, or nobody changes, or is read after `done` only."""
+class _Clock:
+    """The class `Primitives`, for who reads its clock."""
+
+    def clock(self) -> float:
+        return present.world.primitives.clock()
 
 
-def _make_loop(_: object) -> tuple[ControlledLoop, ControlledSelector | None]:
-    scheduler = present.world.scheduler
-    if present.world.ours:
-        selector = ControlledSelector(scheduler)
-        return ControlledLoop(scheduler, selector), selector
-    return ControlledLoop(scheduler, ForeignSelector(scheduler)), None
+_MADE = [
+    (lifecycle, "LiveLoop", SharedLive),
+    (lifecycle, "Shutdown", _Shutdown),
+    (lifecycle, "Keeper", SharedKeeper),
+    (lifecycle, "Resident", SharedResident),
+    (resident, "LoopWakeup", SharedLoopWakeup),
+    (manager, "Job", SharedJob),
+    (run, "Job", SharedJob),
+    (stream, "ActorCall", SharedCall),
+    (stream, "_LastCall", SharedLastCall),
+    (context_manager, "ActorCall", SharedCall),
+    (job, "Inbox", SharedInbox),
+    (manager, "SyncFuture", SharedFuture),
+    (thread_pool, "_Worker", SharedWorker),
+    (thread_pool, "Future", SharedPlainFuture),
+]
+
+
+class _Real:
+    """A module of the standard library with some of its names changed."""
+
+    def __init__(self, module: Any, instead: Any) -> None:
+        self._module, self._instead = module, instead
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._instead, name, None) or getattr(self._module, name)
 
 
 @contextmanager
 def controlled() -> Iterator[pytest.MonkeyPatch]:
     """Have the core use the classes above, and let nothing disturb the orders."""
-    threads = SimpleNamespace(
-        Event=lambda: ControlledEvent(present.world.scheduler, "end of the manager"),
-        Lock=lambda: ControlledMutex(present.world.scheduler, "life's lock"),
-        TIMEOUT_MAX=threading.TIMEOUT_MAX,
-        main_thread=threading.main_thread,
-    )
+    threads = _Real(threading, _Threading())
     with pytest.MonkeyPatch.context() as patch, _no_collection():
-        patch.setattr(lifecycle, "Baton", SharedBaton)
-        patch.setattr(lifecycle, "Driver", _driver)
-        patch.setattr(lifecycle, "Keeper", _keeper)
-        patch.setattr(lifecycle, "make_loop", _make_loop)
-        patch.setattr(lifecycle, "threading", threads)
-        patch.setattr(timer, "TimerThread", SharedTimer)
-        patch.setattr(timer, "_shared", {})
-        patch.setattr(baton, "Waiter", _waiter_class)
-        patch.setattr(manager, "Job", SharedJob)
-        patch.setattr(running, "Job", SharedJob)
-        patch.setattr(running, "SyncCalls", SharedCalls)
-        patch.setattr(hosts, "SyncCalls", SharedCalls)
-        patch.setattr(manager, "DrivenFuture", SharedFuture)
-        patch.setattr(futures, "_seam", futures._seam)  # each world puts its own here
-        clock = SimpleNamespace(monotonic=lambda: present.world.moment())  # noqa: PLW0108 - of the time
-        patch.setattr(loops, "time", clock)
-        for library in ("sqlalchemy.ext.asyncio", "greenback"):
-            patch.delitem(sys.modules, library, raising=False)
+        for module, name, shared in _MADE:
+            patch.setattr(module, name, shared)
+        for module in (lifecycle, inbox, thread_pool):
+            patch.setattr(module, "threading", threads)
+        patch.setattr(primitives, "threading", _Real(threading, _WakeupsThreading()))
+        patch.setattr(concurrent.futures._base, "threading", threads)
+        patch.setattr(deadlines, "Primitives", _Clock())
+        patch.setattr(lifecycle, "make_loop", lambda _: present.world.make_loop())
+        patch.setattr(thread_pool, "get_or_create_loop_manager", _make_manager)
+        patch.setattr(thread_pool, "start_once", lambda one: one._life.start(None, resident=True))
+        patch.setattr(thread_pool, "_pools", weakref.WeakSet())
+        # Each world puts its own here.
+        for module in (sync_future, thread_pool):
+            patch.setattr(module, "primitives", module.primitives)
+        patch.setattr(resident, "_here", resident._here)
         logging.getLogger().addHandler(present)
         try:
             yield patch
         finally:
             logging.getLogger().removeHandler(present)
+
+
+def _make_manager(*_: object, **options: Any) -> Any:
+    return present.world.make_manager(**options)
 
 
 @contextmanager

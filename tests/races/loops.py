@@ -6,46 +6,65 @@ import asyncio
 import selectors
 from typing import TYPE_CHECKING, Any
 
-from wsgi_async.core.loops import WatchedSelector
+from wsgi_async.core.loops.selector import WatchedSelector
 
 from .parts import deadline_of, readable
 from .steps import READ, WRITE
 
 if TYPE_CHECKING:
     from .scheduler import Scheduler
+    from .steps import Fibre
 
-__all__ = ["ControlledLoop", "ControlledSelector", "ForeignSelector"]
+__all__ = ["ControlledLoop", "make_loop"]
 
 
-class ForeignSelector(selectors.DefaultSelector):
+class _ForeignSelector(selectors.DefaultSelector):
     """A selector that blocks in the scheduler. Of a loop that is not the library's own."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
-        super().__init__()
-        self._scheduler = scheduler
-        self._readable = readable(self.fileno())
+    scheduler: Scheduler
+    io: str
+    """What the scheduler calls what is sent to the loop."""
+    _readable: Any = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is not None and timeout <= 0:
-            self._scheduler.point(WRITE, "io", _always)
+            self.scheduler.point(WRITE, self.io, _always)
         else:
-            deadline = deadline_of(self._scheduler, timeout)
-            self._scheduler.point(WRITE, "io", self._readable, deadline)
+            if self._readable is None:
+                self._readable = readable(self.fileno())
+            deadline = deadline_of(self.scheduler, timeout)
+            self.scheduler.point(WRITE, self.io, self._readable, deadline)
         events = super().select(0)
         if not events:
-            self._scheduler.amend(READ)  # it takes nothing away from who watches
+            self.scheduler.amend(READ)  # it takes nothing away from those who send
         return events
 
 
-class ControlledSelector(WatchedSelector, ForeignSelector):
+class _Selector(WatchedSelector, _ForeignSelector):
     """The library's own selector; the blocking one under it is the scheduler's."""
+
+
+class _Task(asyncio.Task[Any]):
+    """A task; a set of them is in the same order each time."""
+
+    def __init__(self, *args: Any, number: int, **options: Any) -> None:
+        self._number = number
+        super().__init__(*args, **options)
+
+    def __hash__(self) -> int:
+        return self._number
 
 
 class ControlledLoop(asyncio.SelectorEventLoop):
     """asyncio's loop on the scheduler's time. What comes from another thread is a step."""
 
-    def __init__(self, scheduler: Scheduler, selector: ForeignSelector) -> None:
+    def __init__(self, scheduler: Scheduler, name: str, selector: _ForeignSelector) -> None:
+        self.name = name
+        self._tasks = 0
+        self.home: Fibre | None = None  # the first thread that was seen on it
         self._scheduler = scheduler
+        selector.scheduler, selector.io = scheduler, f"io of {name}"
+        self._io = selector.io
         super().__init__(selector)
 
     def time(self) -> float:
@@ -53,21 +72,35 @@ class ControlledLoop(asyncio.SelectorEventLoop):
         return self._scheduler.now
 
     def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        self._scheduler.point(WRITE, "io")
+        self._scheduler.point(WRITE, self._io)
         return super().call_soon_threadsafe(*args, **kwargs)
 
     def _write_to_self(self) -> None:
         # Not public, but here the callback is on the loop and its wake-up not yet on the way.
-        self._scheduler.point(WRITE, "io")
+        self._scheduler.point(WRITE, self._io)
         super()._write_to_self()  # type: ignore[misc]
 
+    def create_task(self, coro: Any, *, name: str | None = None, **options: Any) -> _Task:
+        self._tasks += 1
+        return _Task(coro, loop=self, name=name, number=self._tasks, **options)
+
     def stop(self) -> None:
-        self._scheduler.touch(WRITE, "stop")
+        self._scheduler.touch(WRITE, f"stop of {self.name}")
         super().stop()
 
     def close(self) -> None:
-        self._scheduler.point(WRITE, "io")
+        self._scheduler.point(WRITE, self._io)
         super().close()
+
+
+def make_loop(
+    scheduler: Scheduler, name: str, *, ours: bool
+) -> tuple[ControlledLoop, WatchedSelector | None]:
+    """A loop, and its selector where it is the library's own."""
+    if ours:
+        selector = _Selector()
+        return ControlledLoop(scheduler, name, selector), selector
+    return ControlledLoop(scheduler, name, _ForeignSelector()), None
 
 
 def _always() -> bool:

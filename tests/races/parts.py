@@ -1,4 +1,4 @@
-"""Locks, wake-ups and threads whose every use is a step of the scheduler's, and a seam of them."""
+"""Locks, wake-ups and threads whose every use is a step of the scheduler's, and the core's of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import select
 from typing import TYPE_CHECKING, Any
 
-from wsgi_async.core.seam import Seam, Signal
+from wsgi_async.core.base.primitives import Primitives
 
 from .steps import ACQUIRE, READ, SET, WRITE
 
@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from .steps import Fibre
 
 __all__ = [
+    "ControlledCondition",
     "ControlledEvent",
+    "ControlledLock",
     "ControlledMutex",
-    "ControlledSeam",
-    "ControlledSignal",
+    "ControlledPrimitives",
+    "FibreLocal",
     "deadline_of",
     "readable",
 ]
@@ -48,9 +50,9 @@ class ControlledMutex:
     could notice is a step again.
     """
 
-    def __init__(self, scheduler: Scheduler, name: str) -> None:
+    def __init__(self, scheduler: Scheduler, name: str = "a mutex") -> None:
         self.scheduler = scheduler
-        self._name = name
+        self.name = name
         self._owner: Fibre | None = None
         self._depth = 0
 
@@ -59,9 +61,9 @@ class ControlledMutex:
         if me is None:
             return True
         if self._owner is not me:
-            self.scheduler.point(ACQUIRE, self._name, self._free)
+            self.scheduler.point(ACQUIRE, self.name, self._free)
             self._owner = me
-            self.scheduler.enter_section(self._name)
+            self.scheduler.enter_section(self.name)
         self._depth += 1
         return True
 
@@ -76,36 +78,40 @@ class ControlledMutex:
     def _free(self) -> bool:
         return self._owner is None
 
-    @property
-    def mine(self) -> bool:
-        """Whether the running thread has it."""
-        return self._owner is not None and self._owner is self.scheduler.running
+
+class ControlledCondition(ControlledMutex):
+    """What a `concurrent.futures.Future` uses of its condition, apart from waiting for it."""
+
+    def notify_all(self) -> None:
+        pass
 
 
-class ControlledSignal(Signal):
-    """A wake-up call. To set it and to wait for it are steps."""
-
-    __slots__ = ("_name", "_on", "_scheduler")
+class ControlledLock:
+    """What a wake-up uses of `threading.Lock`: any thread gives it back that another waits for."""
 
     def __init__(self, scheduler: Scheduler, name: str) -> None:
-        super().__init__()
         self._scheduler = scheduler
         self._name = name
-        self._on = False
+        self._held: bool | None = None  # None: only the thread that makes it has it
 
-    def set(self) -> None:
-        self._scheduler.point(SET, self._name)
-        self._on = True
-
-    def wait(self, timeout: float | None = None) -> bool:
-        deadline = deadline_of(self._scheduler, timeout)
-        if not self._scheduler.point(WRITE, self._name, self._is_on, deadline):
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if self._held is None:
+            self._held = True
+            return True
+        deadline = deadline_of(self._scheduler, None if timeout < 0 else timeout)
+        if not self._scheduler.point(WRITE, self._name, self._free, deadline):
             return False
-        self._on = False
+        self._held = True
         return True
 
-    def _is_on(self) -> bool:
-        return self._on
+    def release(self) -> None:
+        self._scheduler.point(SET, self._name)
+        if not self._held:
+            raise RuntimeError("release unlocked lock")
+        self._held = False
+
+    def _free(self) -> bool:
+        return not self._held
 
 
 class ControlledEvent:
@@ -120,6 +126,10 @@ class ControlledEvent:
         self._scheduler.point(SET, self._name)
         self._on = True
 
+    def clear(self) -> None:
+        self._scheduler.point(WRITE, self._name)
+        self._on = False
+
     def wait(self, timeout: float | None = None) -> bool:
         deadline = deadline_of(self._scheduler, timeout)
         return self._scheduler.point(READ, self._name, lambda: self._on, deadline)
@@ -130,16 +140,41 @@ class ControlledThread:
 
     def __init__(self, scheduler: Scheduler, fibre: Fibre) -> None:
         self._scheduler = scheduler
-        self._fibre = fibre
+        self.fibre = fibre
 
     def join(self, timeout: float | None = None) -> None:
         deadline = deadline_of(self._scheduler, timeout)
-        name = f"end of {self._fibre.name}"
-        self._scheduler.point(READ, name, lambda: self._fibre.done, deadline)
+        name = f"end of {self.fibre.name}"
+        self._scheduler.point(READ, name, lambda: self.fibre.done, deadline)
 
 
-class ControlledSeam(Seam):
-    """A seam that hands everything to the scheduler. Lives for one order.
+class FibreLocal:
+    """What the core uses of `threading.local`.
+
+    Args:
+        scheduler: Knows which thread runs.
+        defaults: What a thread finds that has set nothing.
+    """
+
+    def __init__(self, scheduler: Scheduler, **defaults: Any) -> None:
+        vars(self).update(_scheduler=scheduler, _defaults=defaults, _values={})
+
+    def _here(self) -> dict[str, Any]:
+        values: dict[Fibre | None, dict[str, Any]] = self._values
+        return values.setdefault(self._scheduler.running, dict(self._defaults))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._here()[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self._here()[name] = value
+
+
+class ControlledPrimitives(Primitives):
+    """Primitives that hand everything to the scheduler. Live for one order.
 
     Args:
         scheduler: Decides.
@@ -150,12 +185,12 @@ class ControlledSeam(Seam):
         super().__init__()
         self._scheduler = scheduler
         self._idents = idents
-        self._kept: dict[int, list[Signal]] = {}
-        self._signals = 0
-        self._inside: Fibre | None = None  # who runs the loop
-        self.baton_mutex = ControlledMutex(scheduler, "mutex")
-        self.current = self._current
-        self.clock = self._clock
+        self._local = FibreLocal(scheduler)  # type: ignore[assignment]
+        self._locks = 0
+        self._threads: dict[Fibre | None, ControlledThread] = {}
+        self.threads_to_fail = 0  # so many are not started from now on
+        self.current = self._current  # type: ignore[misc]
+        self.clock = self._clock  # type: ignore[misc]
 
     def _current(self) -> int:
         fibre = self._scheduler.running
@@ -166,36 +201,41 @@ class ControlledSeam(Seam):
         return self._scheduler.now
 
     def mutex(self) -> ControlledMutex:
-        return self.baton_mutex  # of the one manager that there is
+        return ControlledMutex(self._scheduler)  # whose attribute it becomes, gives it its name
 
-    def signal(self) -> Signal:
-        self._signals += 1
-        return ControlledSignal(self._scheduler, f"signal {self._signals}")
-
-    def borrow(self) -> Signal:
-        kept = self._kept.get(self._current())
-        return kept.pop() if kept else self.signal()
-
-    def give_back(self, signal: Signal) -> None:
-        self._kept.setdefault(self._current(), []).append(signal)
+    def lock(self) -> ControlledLock:
+        """What the wake-ups are made of; the rest of them is the core's."""
+        self._locks += 1
+        return ControlledLock(self._scheduler, f"wake-up {self._locks}")
 
     def entry(self, run_forever: Callable[[], None]) -> Callable[[], None]:
+        scheduler = self._scheduler
+        inside: list[Fibre | None] = []
+        thing = f"entry of {run_forever.__self__.name}"  # type: ignore[attr-defined]
+
         def enter() -> None:
-            self._scheduler.point(WRITE, "loop entry")
-            if self._inside is not None:
-                self._scheduler.fail(f"the loop is entered while {self._inside.name} runs it")
-            self._inside = self._scheduler.running
+            scheduler.point(WRITE, thing)
+            if inside:
+                scheduler.fail(f"the loop is entered while {inside[0]} runs it")
+            if scheduler.forked:
+                scheduler.fail("a forked child enters its parent's loop")
+            inside.append(scheduler.running)
             try:
                 run_forever()
             finally:
-                self._scheduler.point(WRITE, "loop entry")
-                self._inside = None
+                scheduler.point(WRITE, thing)
+                inside.pop()
 
         return enter
 
-    def watch(self, fileno: int, timeout: float | None) -> None:
-        deadline = deadline_of(self._scheduler, timeout)
-        self._scheduler.point(READ, "io", readable(fileno), deadline)
-
     def start_thread(self, target: Callable[[], None], name: str) -> Any:
-        return ControlledThread(self._scheduler, self._scheduler.spawn(name.split()[1], target))
+        if self.threads_to_fail:
+            self.threads_to_fail -= 1
+            raise RuntimeError("can't start new thread")
+        fibre = self._scheduler.spawn(name.removeprefix("wsgi_async "), target)
+        thread = self._threads[fibre] = ControlledThread(self._scheduler, fibre)
+        return thread
+
+    def current_thread(self) -> ControlledThread | None:
+        """The running thread, if it was started here."""
+        return self._threads.get(self._scheduler.running)

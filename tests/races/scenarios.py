@@ -4,45 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from wsgi_async import SyncFuture
+from .core import SharedFuture, SharedGroup
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from .world import World
 
 
-def run_twice(world: World) -> None:
-    """The owner and a second thread call run()."""
-    manager = world.start()
-
-    def owner() -> None:
-        world.expect(manager.run(world.steps("first", own=True)), "first")
-
-    def other() -> None:
-        world.expect(manager.run(world.steps("second")), "second")
-
-    world.thread("owner", owner)
-    world.thread("other", other)
+# -- calls and submissions ---------------------------------------------------------------------
 
 
-def run_two_that_meet(world: World) -> None:
-    """Two threads call run() with coroutines that wait for each other, beside work in flight."""
-    manager = world.start()
-    one_came, two_came = asyncio.Event(), asyncio.Event()
-
-    async def meet(mine: asyncio.Event, yours: asyncio.Event) -> None:
-        mine.set()
-        await yours.wait()
-
-    def run(mine: asyncio.Event, yours: asyncio.Event) -> None:
-        manager.run(world.coroutine(meet(mine, yours)))
-
-    manager.submit_task(world.steps("submitted"))
-    world.thread("one", lambda: run(one_came, two_came))
-    world.thread("two", lambda: run(two_came, one_came))
+def run(world: World, name: str) -> None:
+    """A thread calls run(). Needs a started manager."""
+    world.thread(name, lambda: world.expect(world.manager.run(world.steps(name)), name))
 
 
 def submit(world: World) -> None:
@@ -55,10 +32,27 @@ def submit(world: World) -> None:
     world.thread("submitter", submitter)
 
 
+def result(world: World, name: str = "owner") -> None:
+    """A thread submits, and waits with `result()`. Needs a started manager."""
+
+    def wait() -> None:
+        future = world.manager.submit_task(world.steps(name))
+        world.expect(future.result(), name)
+
+    world.thread(name, wait)
+
+
+def run_twice(world: World) -> None:
+    """The owner and a second thread call run()."""
+    world.start()
+    run(world, "owner")
+    run(world, "other")
+
+
 def run_beside_submitter(world: World) -> None:
     """The owner calls run(), another thread submits."""
-    manager = world.start()
-    world.thread("owner", lambda: world.expect(manager.run(world.steps("1", own=True)), "1"))
+    world.start()
+    run(world, "owner")
     submit(world)
 
 
@@ -68,16 +62,43 @@ def run_twice_beside_submitter(world: World) -> None:
     submit(world)
 
 
-def help_out(world: World) -> None:
-    """The owner submits, and waits with a SyncFuture; the linger timer may be first."""
+def result_beside_submitter(world: World) -> None:
+    """The owner waits for a future, another thread submits."""
+    world.start()
+    result(world)
+    submit(world)
+
+
+def submit_and_run(world: World) -> None:
+    """The owner calls run() while work of its own is in flight."""
     manager = world.start()
-    world.patient = True
 
     def owner() -> None:
-        future = manager.submit_task(world.steps("helped"), True)
-        world.expect(future.result(), "helped")
+        future = manager.submit_task(world.steps("submitted", turns=3))
+        world.expect(manager.run(world.steps("run")), "run")
+        world.expect(future.result(), "submitted")
 
     world.thread("owner", owner)
+
+
+def run_two_that_meet(world: World) -> None:
+    """Two threads call run() with coroutines that wait for each other, beside work in flight."""
+    manager = world.start()
+    one_came, two_came = asyncio.Event(), asyncio.Event()
+
+    async def meet(mine: asyncio.Event, yours: asyncio.Event) -> None:
+        mine.set()
+        await yours.wait()
+
+    def call(mine: asyncio.Event, yours: asyncio.Event) -> None:
+        manager.run(world.coroutine(meet(mine, yours)))
+
+    manager.submit_task(world.steps("submitted"))
+    world.thread("one", lambda: call(one_came, two_came))
+    world.thread("two", lambda: call(two_came, one_came))
+
+
+# -- what comes in past the manager ------------------------------------------------------------
 
 
 def call_from_outside(world: World) -> None:
@@ -88,67 +109,17 @@ def call_from_outside(world: World) -> None:
     world.promise("the callback from outside", lambda: came == [1])
 
 
-def help_out_beside_outsider(world: World) -> None:
-    """The same, and something comes onto the loop past the manager."""
-    help_out(world)
+def run_beside_outsider(world: World) -> None:
+    """The owner calls run() as something comes onto the loop past the manager."""
+    world.start()
+    run(world, "owner")
     call_from_outside(world)
 
 
-def help_out_beside_submitter(world: World) -> None:
-    """The same, and another thread submits."""
-    help_out(world)
-    submit(world)
-
-
-def submit_and_run(world: World) -> None:
-    """The owner calls run() while work of its own is in flight on the keeper."""
-    manager = world.start()
-
-    def owner() -> None:
-        future = manager.submit_task(world.steps("submitted", turns=3))
-        world.expect(manager.run(world.steps("run", own=True)), "run")
-        world.expect(world.wait(future), "submitted")
-
-    world.thread("owner", owner)
-
-
-def cancel_beside_waiter(world: World) -> None:
-    """A thread cancels what the owner submits and waits for."""
-    manager = world.start()
-    world.patient = True
-    future = SyncFuture[SyncFuture[str]]()
-
-    def owner() -> None:
-        submitted = manager.submit_task(world.steps("submitted", turns=3), True)
-        future.set_result(submitted)
-        try:
-            world.expect(submitted.result(), "submitted")
-        except CancelledError:
-            world.expect(submitted.cancelled(), True)
-
-    world.thread("owner", owner)
-    world.thread("other", lambda: future.result().cancel())
-
-
-def leave_to_timer(world: World) -> None:
-    """The owner submits for a waiter that does not come, and calls run()."""
-    manager = world.start()
-    world.patient = True
-    done: list[str] = []
-
-    def owner() -> None:
-        future = manager.submit_task(world.steps("left alone"), True)
-        future.add_done_callback(lambda future: done.append(future.result()))
-        world.expect(manager.run(world.steps("second")), "second")
-
-    world.thread("owner", owner)
-    world.at_end("the job that nobody waits for", lambda: done == ["left alone"])
-
-
-def run_beside_outsider(world: World) -> None:
-    """The owner calls run() as something comes onto the loop past the manager."""
-    manager = world.start()
-    world.thread("owner", lambda: world.expect(manager.run(world.steps("1", own=True)), "1"))
+def result_beside_outsider(world: World) -> None:
+    """The owner waits for a future as something comes onto the loop past the manager."""
+    world.start()
+    result(world)
     call_from_outside(world)
 
 
@@ -165,148 +136,182 @@ def run_beside_coroutine_from_outside(world: World) -> None:
     def outsider() -> None:
         asyncio.run_coroutine_threadsafe(world.coroutine(outside()), loop)
 
-    world.thread("owner", lambda: world.expect(manager.run(world.steps("1", own=True)), "1"))
+    run(world, "owner")
     world.thread("outsider", outsider)
     world.promise("the coroutine from outside", lambda: came == [1])
+
+
+# -- futures -----------------------------------------------------------------------------------
+
+
+def two_waiters(world: World) -> None:
+    """Two threads wait for one task, one of them perhaps not long enough at first."""
+    manager = world.start()
+    future = manager.submit_task(world.steps("done", turns=3))
+
+    def impatient() -> None:
+        try:
+            world.expect(future.result(timeout=0.5), "done")
+        except TimeoutError:
+            world.expect(future.result(), "done")
+
+    world.thread("owner", impatient)
+    world.thread("other", lambda: world.expect(future.result(), "done"))
+
+
+def fill_by_hand(world: World) -> None:
+    """Two threads wait for a future that a third one fills."""
+    world.start()
+    future = SharedFuture()
+    world.thread("owner", lambda: world.expect(future.result(), "filled"))
+    world.thread("other", lambda: world.expect(future.wait(), True))
+    world.thread("filler", lambda: future.set_result("filled"))
+
+
+def cancel_beside_waiter(world: World) -> None:
+    """A thread cancels what the owner submits and waits for."""
+    manager = world.start()
+    passed_on = SharedFuture()
+    done: list[str] = []
+
+    async def work() -> str:
+        await world.steps("submitted")
+        done.append("submitted")
+        return "submitted"
+
+    def owner() -> None:
+        submitted = manager.submit_task(world.coroutine(work()))
+        passed_on.set_result(submitted)
+        try:
+            world.expect(submitted.result(), "submitted")
+        except CancelledError:
+            world.expect(submitted.cancelled(), True)
+            world.expect(done, [])  # no result is lost
+
+    world.thread("owner", owner)
+    world.thread("other", lambda: passed_on.result().cancel())
+
+
+def cancel_beside_waiter_and_submitter(world: World) -> None:
+    """The same, and another thread submits."""
+    cancel_beside_waiter(world)
+    submit(world)
+
+
+# -- timeouts ----------------------------------------------------------------------------------
 
 
 def run_with_timeout(world: World) -> None:
     """The owner's run() may be over at any moment; then it calls run() again."""
     manager = world.start()
-    world.patient = True
 
     def owner() -> None:
         try:
-            world.expect(manager.run(world.steps("1", own=True), timeout=0.5), "1")
+            world.expect(manager.run(world.steps("1"), timeout=0.5), "1")
         except TimeoutError:
             pass
-        world.expect(manager.run(world.steps("2", own=True)), "2")
+        world.expect(manager.run(world.steps("2")), "2")
 
     world.thread("owner", owner)
+
+
+def run_with_timeout_beside_submitter(world: World) -> None:
+    """The same, and another thread submits."""
+    run_with_timeout(world)
     submit(world)
 
 
-def result_with_timeout(world: World) -> None:
-    """The owner's result() may be over at any moment; then it waits once more."""
+def run_with_timeout_that_tidies(world: World) -> None:
+    """A caller may give up at any moment, and its coroutine cleans up to the end; beside another."""
     manager = world.start()
-    world.patient = True
-
-    def owner() -> None:
-        future = manager.submit_task(world.steps("1"), True)
-        try:
-            world.expect(future.result(timeout=0.5), "1")
-        except TimeoutError:
-            pass
-        world.expect(future.result(), "1")
-
-    world.thread("owner", owner)
-    world.thread("other", lambda: world.expect(manager.run(world.steps("2")), "2"))
-
-
-def run_with_timeout_behind(world: World) -> None:
-    """Two callers, of which the second may give up as its turn comes, and then cleans up."""
-    manager = world.start()
-    world.patient = True
     open_: list[str] = []
 
     async def tidy() -> str:
-        open_.append("2")
+        open_.append("1")
         try:
-            return await world.steps("2")
+            return await world.steps("1")
         finally:
-            try:
-                await asyncio.sleep(0)
-            finally:
-                open_.clear()
+            await asyncio.sleep(0)  # a second cancellation would end it here
+            open_.clear()
 
     def impatient() -> None:
         try:
-            world.expect(manager.run(world.coroutine(tidy()), timeout=0.5), "2")
+            world.expect(manager.run(world.coroutine(tidy()), timeout=0.5), "1")
         except TimeoutError:
             pass
         world.expect(list(open_), [])
 
-    world.thread("owner", lambda: world.expect(manager.run(world.steps("1", own=True)), "1"))
     world.thread("impatient", impatient)
+    run(world, "owner")
 
 
-def run_with_timeout_between(world: World) -> None:
-    """The same, and a third caller after them."""
-    run_with_timeout_behind(world)
-    run_third(world)
-
-
-def run_third(world: World) -> None:
-    """A thread calls run(). Needs a started manager."""
-    world.thread("other", lambda: world.expect(world.manager.run(world.steps("3")), "3"))
-
-
-def stop(world: World) -> None:
-    """A thread stops the manager. Needs a started one."""
-    world.thread("stopper", world.manager.stop)
-    world.stopped = True
-
-
-def stop_beside_work(world: World) -> None:
-    """stop() comes as the owner calls run() and another thread submits."""
+def run_that_resists(world: World) -> None:
+    """A caller's time and grace are over at any moment, of a coroutine that ends all the same."""
     manager = world.start()
+    world.may_log = True  # that it goes on without its caller
 
-    def owner() -> None:
+    async def resist() -> str:
+        for _ in range(3):
+            try:
+                await asyncio.sleep(0)
+            except asyncio.CancelledError:
+                pass
+        return "resisted"
+
+    def impatient() -> None:
         try:
-            world.expect(manager.run(world.steps("1", own=True)), "1")
-        except RuntimeError:
+            world.expect(manager.run(world.coroutine(resist()), timeout=0.5), "resisted")
+        except TimeoutError:
             pass
+        world.expect(manager.run(world.steps("next")), "next")
 
-    def submitter() -> None:
-        try:
-            world.expect(world.wait(manager.submit_task(world.steps("2"))), "2")
-        except RuntimeError:
-            pass
-
-    world.thread("owner", owner)
-    world.thread("submitter", submitter)
-    stop(world)
+    world.thread("owner", impatient)
 
 
-def stop_beside_endless_work(world: World) -> None:
-    """The same with coroutines that never end by themselves."""
+# -- groups ------------------------------------------------------------------------------------
+
+
+def end_group(world: World) -> None:
+    """The owner ends a group as another thread adds to it."""
     manager = world.start()
+    runner = manager._life.runner
+    group = SharedGroup(runner)
+    ends: list[str] = []
 
-    async def endless() -> None:
-        await asyncio.Event().wait()
-
-    def attempt(call: Callable[[], object]) -> None:
+    async def tidy(name: str) -> None:
         try:
-            call()
-        except RuntimeError:
-            pass
-        else:
-            world.expect("an endless call has a result")
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            ends.append(name)
 
-    def owner() -> None:
-        attempt(lambda: manager.run(world.coroutine(endless())))
-
-    def submitter() -> None:
-        attempt(lambda: world.wait(manager.submit_task(world.coroutine(endless()))))
-
-    world.thread("owner", owner)
-    world.thread("submitter", submitter)
-    stop(world)
-
-
-def stop_twice(world: World) -> None:
-    """Two threads stop the manager as the owner calls run()."""
-    manager = world.start()
-
-    def owner() -> None:
+    def add(name: str) -> None:
         try:
-            world.expect(manager.run(world.steps("1", own=True)), "1")
+            manager._submit(world.coroutine(tidy(name)), None, group)
         except RuntimeError:
-            pass
+            return
+        added.append(name)
 
-    world.thread("owner", owner)
-    world.thread("second stopper", manager.stop)
-    stop(world)
+    def end() -> None:
+        group.end()
+        over.append(len(added))
+        world.expect(group.done, True)
+
+    added: list[str] = []
+    over: list[int] = []
+    add("first")
+    world.thread("owner", end)
+    world.thread("adder", lambda: add("second"))
+    world.at_end("the end of the group", lambda: over != [])
+
+
+def end_group_beside_submitter(world: World) -> None:
+    """The same, and another thread submits what is in no group."""
+    end_group(world)
+    submit(world)
+
+
+# -- streams -----------------------------------------------------------------------------------
 
 
 def stream(world: World, prefetch: int = 0) -> None:
@@ -325,11 +330,6 @@ def stream(world: World, prefetch: int = 0) -> None:
     world.thread("owner", owner)
 
 
-def stream_ahead(world: World) -> None:
-    """The same, and the generator runs ahead."""
-    stream(world, prefetch=2)
-
-
 def stream_beside_submitter(world: World) -> None:
     """The owner iterates, another thread submits."""
     stream(world)
@@ -338,7 +338,7 @@ def stream_beside_submitter(world: World) -> None:
 
 def stream_ahead_beside_submitter(world: World) -> None:
     """The owner iterates over what runs ahead, another thread submits."""
-    stream_ahead(world)
+    stream(world, prefetch=2)
     submit(world)
 
 
@@ -361,3 +361,6 @@ def stream_ahead_and_leave(world: World) -> None:
         world.expect(list(closed), [1])
 
     world.thread("owner", owner)
+
+
+_ = Any

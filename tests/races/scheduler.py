@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from greenlet import GreenletExit, getcurrent, greenlet  # type: ignore[import-untyped]
 
-from .steps import WRITE, Fibre, Step
+from .steps import READ, WRITE, Fibre, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,11 +43,13 @@ class Scheduler:
         self.problem: str | None = None
         self.error: BaseException | None = None  # what the problem came with
         self.before_time_passes: Callable[[], None] = _nothing
+        self.may_fork = False  # a thread may fork between any two steps of the others
+        self.forked = False
         self._live: list[Fibre] = []
         self._last = -1
         self._spent = (0, 0)
         self._hub = getcurrent()
-        self._ended = False
+        self.ended = False
 
     # -- in the hub --------------------------------------------------------------------------
 
@@ -61,11 +63,11 @@ class Scheduler:
             except GreenletExit:
                 pass
             except BaseException as error:
-                if not self._ended and self.problem is None:
+                if not self.ended and self.problem is None:
                     self.problem = f"{name} ended with {type(error).__name__}: {error}"
                     self.error = error
             finally:
-                if not self._ended:
+                if not self.ended:
                     fibre.done = True
                     self._live.remove(fibre)
 
@@ -94,9 +96,9 @@ class Scheduler:
 
     def end(self) -> None:
         """Unwind what has not ended; nothing is scheduled any more."""
-        self._ended = True
+        self.ended = True
         loop = asyncio._get_running_loop()
-        for fibre in self._live:
+        for fibre in self.fibres:
             if fibre.glet:
                 fibre.glet.throw(GreenletExit)
         asyncio._set_running_loop(loop)
@@ -120,7 +122,7 @@ class Scheduler:
         """
         me = self.running
         if me is None:
-            if self._ended and ready is not None:
+            if self.ended and ready is not None:
                 raise GreenletExit
             return True
         me.kind, me.thing, me.ready, me.deadline = kind, thing, ready, deadline
@@ -151,6 +153,13 @@ class Scheduler:
         """The running thread has given the mutex back."""
         if self.running is not None:
             self.running.section = None
+
+    def fork(self) -> None:
+        """From here on this is the child process: it has no thread but the running one."""
+        self.point(WRITE, "fork")
+        assert self.running is not None
+        self.forked = True
+        self._live = [self.running]
 
     def fail(self, problem: str) -> None:
         """Something is wrong: end this order here."""
@@ -205,6 +214,8 @@ class Scheduler:
         step = Step(choice, enabled, expirable, self._last, self._spent)
         fibre = self.fibres[step.fibre]
         step.touched.append((fibre.kind, fibre.thing, fibre.section))
+        if self.may_fork and fibre.thing != "fork":
+            step.touched.append((READ, "fork", fibre.section))
         if choice < 0:
             self.now = max(self.now, fibre.deadline)
             step.touched.append((WRITE, "time", None))

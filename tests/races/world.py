@@ -1,21 +1,25 @@
-"""One manager in the scheduler's hands, the threads that use it, and what must hold after."""
+"""Managers in the scheduler's hands, the threads that use them, and what must hold after."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
 from collections import Counter
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async import AsyncioLoopManager
-from wsgi_async.core import futures, lineage, timer
-from wsgi_async.core.settings import Settings
+from wsgi_async.core.base import threads
+from wsgi_async.core.base.settings import Settings
+from wsgi_async.core.managers import thread_pool
+from wsgi_async.core.results import sync_future
+from wsgi_async.core.runners import resident
 
-from .core import SharedLife, controlled, present
+from .core import SharedLifecycle, SharedPool, controlled, present
 from .explorer import Report, explore
-from .parts import ControlledSeam
+from .loops import make_loop
+from .parts import ControlledPrimitives, FibreLocal
 from .scheduler import Scheduler
 
 if TYPE_CHECKING:
@@ -24,129 +28,139 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from wsgi_async.core.loops.selector import WatchedSelector
+
+    from .loops import ControlledLoop
     from .steps import Fibre
 
     Scenario = Callable[["World"], None]
 
-__all__ = ["GRACE", "LINGER", "MAX_PAUSE", "World", "orders"]
+__all__ = ["GRACE", "OWNER", "World", "orders"]
 
 T = TypeVar("T")
 
 OWNER = 1000
 """The ident of the thread called "owner"."""
 
-LINGER, GRACE, MAX_PAUSE = 1.0, 30.0, 5.0
-"""Of the manager, on the scheduler's clock."""
+GRACE = 30.0
+"""Of the managers, on the scheduler's clock."""
 
-TAKEN_OVER = "has run for 5.0 s on the thread that drives"
-"""In the log when a pause was too long, which is no mistake where time passes."""
+LATE = "came up to a second late"
+"""In the log where a second has passed between two steps of a thread that wakes a loop."""
 
 DEEPER = int(os.environ.get("WSGI_ASYNC_RACES", "0"))
 """Preemptions beyond what each test asks for, from the environment."""
 
 
 class World:
-    """One manager and its threads, for one order of their steps.
+    """Managers and their threads, for one order of their steps.
 
     Args:
         prefix: The first choices.
-        drive: The manager's.
-        ours: Whether the loop's selector is the library's own, which can be watched.
-        slow: Whether the clock has moved at each look of the selector's at it.
+        ours: Whether the loops' selectors are the library's own, which have a look at times.
     """
 
-    def __init__(self, prefix: Sequence[int], *, drive: Any, ours: bool, slow: bool) -> None:
+    def __init__(self, prefix: Sequence[int], *, ours: bool) -> None:
         self.scheduler = Scheduler(prefix)
-        self.seam = ControlledSeam(self.scheduler, {"owner": OWNER})
-        self.drive = drive
-        self.ours = ours
-        self.slow = slow
+        self.primitives = ControlledPrimitives(self.scheduler, {"owner": OWNER})
         self.patient = False  # its threads may have to wait for time to pass
-        self.stopped = False  # the scenario has stopped the manager
+        self.may_log = False  # what is logged is no mistake
+        self.stopped = False  # the scenario has stopped its manager
+        self.managers: list[AsyncioLoopManager] = []
+        self.pool: Any = None
+        self._ours = ours
         self._complaints: list[str] = []
         self._promises: list[tuple[str, Callable[[], bool]]] = []
         self._outcomes: list[tuple[str, Callable[[], bool]]] = []
         self._coroutines: list[Coroutine[Any, Any, Any]] = []
         self._threads: list[Fibre] = []
+        self._loops: list[ControlledLoop] = []
         self._numbers: Counter[str] = Counter()
-        self._looks = 0
 
     # -- for scenarios -------------------------------------------------------------------------
 
     def start(self) -> AsyncioLoopManager:
-        """Make and start the manager, and let keeper and timer come to rest."""
-        node = lineage.ThreadNode(None, None)
-        node.ident = OWNER
-        settings = Settings(
-            drive=self.drive,
-            debug=False,
-            linger=LINGER,
-            grace=GRACE,
-            max_pause=MAX_PAUSE,
-            seam=self.seam,
-        )
-        self.manager = AsyncioLoopManager(drive=self.drive)
-        self.manager.node = node
-        self.manager.life = SharedLife(None, node, settings, lambda: None)
-        self.manager.life.start(None)
-        assert self.manager.life.driver is not None
-        self.driver = self.manager.life.driver
-        self.baton = self.driver.baton
+        """Make a manager and start it, and let its keeper come to rest."""
+        manager = self.make_manager()
+        manager._life.start(None)
         self.scheduler.settle()
-        if not self.ours:
-            # Once it has had something to do, the keeper of such a loop rests inside of it.
-            self.scheduler.spawn("waker", self._wake)
-            self.scheduler.settle()
-            assert self.baton.holder == self.baton.keeper
-        return self.manager
+        return manager
 
-    def _wake(self) -> None:
-        self.manager.get_event_loop().call_soon_threadsafe(_nothing)
+    def make_manager(self, grace: float = GRACE) -> AsyncioLoopManager:
+        """A manager that is not started."""
+        node = threads.ThreadNode(None, None)
+        node.ident = OWNER
+        settings = Settings(debug=False, grace=grace, primitives=self.primitives)
+        manager = AsyncioLoopManager()
+        manager._life = SharedLifecycle(None, node, settings, manager._forget)
+        self.managers.append(manager)
+        return manager
+
+    @property
+    def manager(self) -> AsyncioLoopManager:
+        """The first one."""
+        return self.managers[0]
+
+    @property
+    def live(self) -> Any:
+        """Its live loop."""
+        runner = self.manager._life.runner
+        assert runner is not None
+        return runner.live
+
+    def start_pool(self, max_workers: int, **options: Any) -> Any:
+        """Make a pool; its threads start when there is work."""
+        self.pool = SharedPool(max_workers, "pool", **options)
+        return self.pool
 
     def thread(self, name: str, target: Callable[[], object]) -> None:
-        """A thread of the scenario's; "owner" is the manager's own."""
+        """A thread of the scenario's; "owner" is the first manager's own."""
 
         def run() -> None:
             target()
 
         self._threads.append(self.scheduler.spawn(name, run))
 
-    def steps(self, name: str, turns: int = 2, *, own: bool = False) -> Coroutine[Any, Any, str]:
-        """A coroutine of a few turns of the loop, which notes who takes it through each.
+    def steps(self, name: T, turns: int = 2) -> Coroutine[Any, Any, T]:
+        """A coroutine of a few turns of its loop, all of them on the thread that the loop lives on.
 
         Args:
             name: Its result.
             turns: How many.
-            own: The thread that calls `run()` with it is not to let go of it.
         """
 
-        async def work() -> str:
-            where = [self.seam.current()]
-            for _ in range(turns - 1):
-                await asyncio.sleep(0)
-                where.append(self.seam.current())
-            self._check_moves(name, where, may_move=not own)
+        async def work() -> T:
+            loop: Any = asyncio.get_running_loop()
+            for turn in range(turns):
+                if turn:
+                    await asyncio.sleep(0)
+                self._check_step(str(name), loop)
             return name
 
         return self.coroutine(work())
 
     def coroutine(self, coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-        """A coroutine that is closed at the end, if nobody has run it."""
+        """A coroutine that has to be closed or done at the end."""
         self._coroutines.append(coro)
         return coro
 
-    def _check_moves(self, name: str, where: list[int], *, may_move: bool) -> None:
-        """One thread; or what came in while a caller drove for another, moves to the keeper."""
-        moves = [after for before, after in pairwise(where) if before != after]
-        if self.drive == "auto" and moves and not (may_move and moves == [self.baton.keeper]):
-            self._complaints.append(f"{name} was stepped by the threads {where}")
+    def _check_step(self, name: str, loop: ControlledLoop) -> None:
+        running = self.scheduler.running
+        if loop.home is None:
+            loop.home = running
+        if loop.home is not running:
+            self._complaints.append(f"{name} was stepped by another thread than its loop's")
+        if self.scheduler.forked:
+            self._complaints.append(f"{name} was stepped in a forked child")
+        if loop.is_closed():
+            self._complaints.append(f"{name} was stepped when its loop was closed")
 
     def wait(self, future: Future[T]) -> T:
         """Wait for a future of concurrent.futures, whose own waiting the scheduler cannot see."""
-        signal = self.seam.signal()
-        future.add_done_callback(lambda _: signal.set())
+        wakeup = self.primitives.wakeup()
+        future.add_done_callback(lambda _: wakeup.set())
         while not future.done():
-            signal.wait()
+            wakeup.wait()
         return future.result()
 
     def promise(self, what: str, kept: Callable[[], bool]) -> None:
@@ -162,17 +176,26 @@ class World:
         if seen not in wanted:
             self._complaints.append(f"{seen!r} instead of {wanted!r}")
 
+    def fork(self) -> None:
+        """Go on as the child process, in which the running thread is the only one."""
+        self.scheduler.fork()
+        for manager in self.managers:
+            manager._life.inherit()
+        thread_pool.forget_pools()
+
     # -- for the core's classes ----------------------------------------------------------------
 
-    def number(self, kind: str) -> str:
-        """A name for the next object of a kind."""
+    def number(self, kind: str) -> int:
+        """A number for the next object of a kind."""
         self._numbers[kind] += 1
-        return f"{kind} {self._numbers[kind]}"
+        return self._numbers[kind]
 
-    def moment(self) -> float:
-        """What the selector's clock shows."""
-        self._looks += self.slow
-        return self.scheduler.now + self._looks
+    def make_loop(self) -> tuple[ControlledLoop, WatchedSelector | None]:
+        """The next loop."""
+        name = f"loop {self.number('loop')}"
+        loop, selector = make_loop(self.scheduler, name, ours=self._ours)
+        self._loops.append(loop)
+        return loop, selector
 
     # -- playing -------------------------------------------------------------------------------
 
@@ -180,7 +203,9 @@ class World:
         """Play one order, look whether everything is as it has to be, and clean up."""
         present.world = self
         present.logged.clear()
-        futures._seam = self.seam
+        sync_future.primitives = self.primitives
+        thread_pool.primitives = self.primitives
+        resident._here = FibreLocal(self.scheduler, seat=None)  # type: ignore[assignment]
         scheduler = self.scheduler
         scheduler.before_time_passes = self._before_time_passes
         try:
@@ -193,18 +218,14 @@ class World:
         return scheduler
 
     def _asleep(self) -> list[str]:
+        if self.scheduler.forked:
+            return [fibre.name for fibre in self.scheduler._live]
         return [fibre.name for fibre in self._threads if not fibre.done]
-
-    def _broken(self) -> list[str]:
-        return [what for what, kept in self._promises if not kept()]
-
-    def _missing(self) -> list[str]:
-        missing = [what for what, kept in self._promises + self._outcomes if not kept()]
-        return [f"{what} never happens" for what in missing]
 
     def _before_time_passes(self) -> None:
         """Nobody can go on; then nobody must have work to do that is not done by a timeout."""
-        late = self._broken() + ([] if self.patient else self._asleep())
+        broken = [what for what, kept in self._promises if not kept()]
+        late = broken + ([] if self.patient else self._asleep())
         if late:
             self.scheduler.problem = f"a timeout has to save {late}: a wake-up is lost"
 
@@ -213,36 +234,53 @@ class World:
         asleep = self._asleep()
         if asleep:
             return f"{asleep} sleep for ever"
-        logged = [line for line in present.logged if TAKEN_OVER not in line]
-        wrong = [*self._complaints, *logged, *self._missing(), *self._left_behind()]
-        return "; ".join(wrong) or None
+        logged = [] if self.may_log else [line for line in present.logged if LATE not in line]
+        return "; ".join([*self._complaints, *logged, *self._missing(), *self._left()]) or None
 
-    def _left_behind(self) -> list[str]:
-        wrong = [f"left in {name}" for name in ("queue", "jobs", "claims") if self._has(name)]
-        if self.baton.holder not in (None, self.baton.keeper):
-            wrong.append(f"the baton is left with {self.baton.holder}")
-        if self.stopped != (self.manager.state == "stopped"):
-            wrong.append(f"the manager is {self.manager.state}")
+    def _missing(self) -> list[str]:
+        missing = [what for what, kept in self._promises + self._outcomes if not kept()]
+        return [f"{what} never happens" for what in missing]
+
+    def _left(self) -> list[str]:
+        """What is left behind, though all has come to rest."""
+        if self.scheduler.forked:
+            return []
+        wrong = []
+        for manager in self.managers:
+            runner = manager._life.runner
+            if runner is not None and (runner.live.queue or runner.live.jobs):
+                wrong.append("a job is left on the loop")
+            if self.stopped != (manager.state == "stopped"):
+                wrong.append(f"the manager is {manager.state}")
+        wrong += [f"{coro!r} is left open" for coro in self._coroutines if coro.cr_frame]  # type: ignore[attr-defined]
         return wrong
 
-    def _has(self, name: str) -> bool:
-        return bool(getattr(self.baton, name))
-
     def _clean_up(self) -> None:
-        self.scheduler.end()
-        for coro in self._coroutines:
-            coro.close()
-        self.driver.loop.give_back()
-        self.manager.life.driver = None
-        timer._shared.pop(self.seam, None)
+        logging.disable(logging.CRITICAL)
+        try:
+            for loop in self._loops:
+                loop.set_exception_handler(_ignore)  # what is cut off here never raises to anybody
+            self.scheduler.end()
+            for coro in self._coroutines:
+                coro.close()
+            for manager in self.managers:
+                manager._life.runner = None
+            for loop in self._loops:
+                for name in ("close", "stop"):  # those that are guarded
+                    vars(loop).pop(name, None)
+                loop.close()
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+def _ignore(*_: object) -> None:
+    pass
 
 
 def orders(
     scenario: Scenario,
     *,
-    drive: str = "auto",
     ours: bool = True,
-    slow: bool = False,
     preemptions: int = 2,
     timeouts: int = 0,
     mutate: Callable[[pytest.MonkeyPatch], None] | None = None,
@@ -250,10 +288,8 @@ def orders(
     """Play a scenario in every order of its threads' steps.
 
     Args:
-        scenario: Starts the manager and makes the threads.
-        drive: As `World`.
+        scenario: Makes managers and threads.
         ours: As `World`.
-        slow: As `World`.
         preemptions: As `explore()`.
         timeouts: As `explore()`.
         mutate: Breaks the core, to see that it is noticed.
@@ -265,7 +301,7 @@ def orders(
         played += 1
         if played % 500 == 0:
             gc.collect()
-        return World(prefix, drive=drive, ours=ours, slow=slow).play(scenario)
+        return World(prefix, ours=ours).play(scenario)
 
     with controlled() as patch:
         if mutate is not None:
@@ -273,7 +309,3 @@ def orders(
         report = explore(play, preemptions=preemptions + DEEPER, timeouts=timeouts)
     print(scenario.__name__, report)  # `pytest -rP` shows it
     return report
-
-
-def _nothing() -> None:
-    pass

@@ -142,7 +142,12 @@ class Primitives:
             return MainThreadWakeup() if main else self.wakeup()
 
     def give_back(self, wakeup: Wakeup) -> None:
-        """Keep a borrowed wake-up for the current thread's next wait."""
+        """Keep a borrowed wake-up for the current thread's next wait.
+
+        Only one of ours: a resident's lives with its loop.
+        """
+        if not isinstance(wakeup, ThreadWakeup):
+            return
         try:
             self._local.wakeups.append(wakeup)
         except AttributeError:

@@ -84,8 +84,7 @@ def ask_caller(
 class AskedFunction:
     """A function that a coroutine has a waiting thread run. Lives until it has the outcome.
 
-    For what the function calls by `run()` it is the caller to ask. `waits` is written in the
-    thread that runs it, `future` on the loop, and the rest before the thread sees it.
+    For what the function calls by `run()` it is the caller to ask.
 
     Args:
         function: The function.
@@ -94,6 +93,7 @@ class AskedFunction:
         otherwise: See `ask_caller()`.
     """
 
+    # No lock: written on the loop, before the thread sees the function.
     home: Home | None = None
 
     def __init__(
@@ -103,12 +103,17 @@ class AskedFunction:
         caller: Asked,
         otherwise: Callable[[], asyncio.Future[Any]] | None = None,
     ) -> None:
+        # Never changes:
         self.outer: Asked | None = caller
         self._function = function
         self._loop = loop
         self._otherwise = otherwise
+        # No lock: written on the loop. The thread that runs the function looks once whether it has
+        # been canceled, and may be late.
         self.future: asyncio.Future[Any] = loop.create_future()
-        self.waits: list[Callable[[], object]] = []  # each cancels a coroutine that it waits for
+        # No lock: the thread appends and removes, the loop copies. Each cancels a coroutine that
+        # the function waits for.
+        self.waits: list[Callable[[], object]] = []
 
     # -- on the loop ---------------------------------------------------------------------------
 

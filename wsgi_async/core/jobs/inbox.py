@@ -22,8 +22,9 @@ class Inbox:
     """
 
     def __init__(self, wake: Callable[[], None] | None = None) -> None:
-        # Guards all below. Its thread can take it again: a destructor may come here.
+        # Never changes. Its thread can take it again: a destructor may come here.
         self._mutex = threading.RLock()
+        # Guarded by `Inbox._mutex`:
         self._calls: deque[Callable[[], None]] = deque()
         self._closed = False
         self._wake = wake

@@ -87,11 +87,6 @@ class JobFuture(Protocol):
 class Job:
     """One tracked coroutine. Lives from `run()` or `submit_task()` until it is done.
 
-    The mutex of its home guards `done`, `released`, `expired`, `inbox` and the outcome. `done` is
-    set after the outcome and never unset, so a thread that sees it may read the outcome without the
-    mutex. `deadline`, `wakeup` and `future` are written before the loop sees the job. The rest is
-    written on the loop only.
-
     Args:
         coro: The coroutine.
         context: The context that it runs in.
@@ -99,23 +94,29 @@ class Job:
     """
 
     # Class attributes are the defaults: a call pays for setting three, not for a dozen.
-    task: asyncio.Task[Any] | None = None
-    future: JobFuture | None = None
+    # Never changes once the loop sees the job:
     wakeup: Wakeup | None = None  # of the thread that blocks for it
-    inbox: Inbox | None = None  # functions that this thread is to run meanwhile
-    home: Home | None = None  # where it has begun
-    deadline: Deadline | None = None  # of the thread that blocks for it
-    timer: asyncio.TimerHandle | None = None  # of that, while the thread runs a function
+    deadline: Deadline | None = None  # of that thread
+    quiet = False  # its task does not raise the CancelledError that its thread gets
+    foreign_context = False  # somebody else's context, who may be inside it
+    # Guarded by `LiveLoop.mutex`. `done` comes after the outcome and is never unset, so a thread
+    # that sees it may read the outcome without the mutex.
     done = False
-    result: Any = None
-    exception: BaseException | None = None
     cancelled = False
     stopped = False  # it ended because the manager was stopped
     released = False  # its thread has gone on without the outcome
-    expired = False  # cancelled since its deadline has passed
+    expired = False  # to be cancelled, once, since its deadline has passed
+    inbox: Inbox | None = None  # functions that this thread is to run meanwhile
+    # No lock: written before `done`; the thread that waited takes them out, to keep nothing alive.
+    result: Any = None
+    exception: BaseException | None = None
+    # No lock: written before the loop sees the job, and taken by the one thread that sets `done`.
+    future: JobFuture | None = None
+    # No lock: written on the loop. Others look at it in passing.
+    home: Home | None = None  # where it has begun
+    task: asyncio.Task[Any] | None = None
+    timer: asyncio.TimerHandle | None = None  # of the deadline, while the thread runs a function
     cut_off = False  # cancelled before it was done
-    quiet = False  # its task does not raise the CancelledError that its thread gets
-    foreign_context = False  # somebody else's context, who may be inside it
 
     def __init__(
         self,
@@ -123,6 +124,7 @@ class Job:
         context: contextvars.Context,
         outer: Asked | None = None,
     ) -> None:
+        # Never changes:
         self.coro = coro
         self.context = context
         self.outer = outer
@@ -191,6 +193,7 @@ class ActorCall(Job):
     """
 
     def __init__(self, actor: Served) -> None:
+        # Never changes:
         self.actor = actor
 
     @property

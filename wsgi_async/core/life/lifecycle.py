@@ -39,9 +39,6 @@ STOP_TIMEOUT = 10.0
 class Lifecycle:
     """Starts and stops one manager, again and again. Lives as long as the manager.
 
-    `runner` is None whenever the manager cannot be used. It is written under the lock and read
-    without: a call that is overtaken by a stop() is refused by the live loop.
-
     Args:
         id: The manager's id.
         node: The manager's thread.
@@ -56,25 +53,31 @@ class Lifecycle:
         settings: Settings,
         on_stopped: Callable[[], None],
     ) -> None:
+        # Never changes:
         self.id = id
-        self.node = node
+        self._settings = settings
+        self._on_stopped = on_stopped
+        self._started = threading.Event()  # no thread is in start()
+        self._lock = threading.Lock()
+        # Guarded by `Lifecycle._lock`, and read without: a call that is overtaken by a stop() is
+        # refused by the live loop.
+        self.runner: Runner | None = None  # None whenever the manager cannot be used
         self.task_type: Hashable = None
-        self.runner: Runner | None = None
+        self._state = "new"
+        self._starter = 0  # the thread that is in start()
+        self._ended = threading.Event()  # one for each start
+        # No lock: written by start(), before there is a runner.
+        self._executor: LoopExecutor | None = None
+        # No lock: of the stop that was asked for first. Of two at once either one counts.
+        self._deadline: Deadline | None = None
+        # No lock: each is one thread's to write, and where another sees it late no harm is done.
+        self.node = node  # written by the thread that takes over a manager without a thread
         self.lasting = False  # it is meant to run until its thread ends
         self.of_pool = False  # a pool of ours has made it for one of its threads
         self.given_up = False  # a stop has waited as long as it was told, in vain
         # Called when the owner thread ends, by that thread, so it takes no lock: whether the
         # manager goes on without an owner. None: it does not.
         self.outlive: Callable[[], bool] | None = None
-        self._settings = settings
-        self._clock = settings.primitives.clock
-        self._on_stopped = on_stopped
-        self._lock = threading.Lock()  # guards the writing of all below, and of `runner`
-        self._state = "new"
-        self._started = threading.Event()  # no thread is
-        self._ended = threading.Event()  # one for each start
-        self._deadline: Deadline | None = None  # of the stop that was asked for first
-        self._executor: LoopExecutor | None = None
 
     @property
     def state(self) -> str:
@@ -131,14 +134,16 @@ class Lifecycle:
         try:
             runner = self._build(resident=resident)
         except BaseException:
-            self._state = before
+            with self._lock:
+                self._state = before
             self._started.set()
             raise
-        self.task_type = task_type
         self._deadline = None
-        self._ended = threading.Event()
-        self.runner = runner
-        self._state = "running"
+        with self._lock:
+            self.task_type = task_type
+            self._ended = threading.Event()
+            self.runner = runner
+            self._state = "running"
         self._started.set()
         warn_of_silent_forks(lambda: self.label)
 
@@ -266,9 +271,10 @@ class Lifecycle:
 
     def _finish(self) -> None:
         with self._lock:
-            runner, self.runner = self.runner, None
-            self.task_type = None
+            # The state first: who looks without the lock finds no manager that runs without a loop.
             self._state = "stopped"
+            self.task_type = None
+            runner, self.runner = self.runner, None
         if isinstance(runner, Resident):
             runner.forget()
         self._ended.set()

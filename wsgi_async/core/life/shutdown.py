@@ -103,7 +103,7 @@ class Shutdown:
         actors = {actor.task for actor in self._live.actors if actor.task is not None}
         tracked = {job.task for job in self._live.in_flight() if job.task is not None} | actors
         # What an actor has begun to close is not cut short, as little as any other cleanup.
-        leaving = {actor.task for actor in self._live.actors if actor.leaving}
+        leaving = {actor.task for actor in self._live.actors if actor.leaving} | self._live.leaving
         mine = tracked & self._tasks()
         _cancel(mine - leaving)
         if mine:

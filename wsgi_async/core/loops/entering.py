@@ -24,9 +24,11 @@ class LoopEntry:
     """
 
     def __init__(self, live: LiveLoop) -> None:
+        # Never changes:
         self.live = live
-        self._failures = 0  # entries in a row that have failed before any callback
         self._run_forever = live.primitives.entry(live.loop.run_forever)
+        # One thread, the loop's:
+        self._failures = 0  # entries in a row that have failed before any callback
 
     def enter(self) -> None:
         """Run the loop until its own `stop()` is called.

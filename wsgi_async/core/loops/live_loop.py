@@ -53,10 +53,6 @@ class LiveLoop:
     Lives from a manager's `start()` to its `stop()`; a manager that is started again gets a new
     one. Callable from any thread, unless a method says otherwise.
 
-    `mutex` guards `queue`, `jobs`, `_due`, `_followed` and the jobs' outcomes. `closing` and
-    `inherited` go from False to True once; a thread that has not seen that yet is refused under
-    the mutex. `actors` and `bridged` belong to the loop's thread.
-
     Args:
         loop: The loop, with its methods bound before they were guarded.
         primitives: Locks, wake-ups, loop entry, clock.
@@ -75,31 +71,38 @@ class LiveLoop:
         label: Callable[[], str],
         beats: bool,
     ) -> None:
+        # Never changes:
         self.loop = loop
         self.raw = loop.raw
         self.primitives = primitives
         self.grace = grace
         self._label = label
-        self.mutex = primitives.mutex()
-        self.queue: deque[Job] = deque()  # jobs that have not begun
-        self.jobs: set[Job] = set()  # those that have, and are not done
-        self._due = False  # start_queued() is on the loop, and has not looked yet
-        self.closing = False  # the manager is being stopped
-        self.inherited = False  # we are in a forked child: nobody will ever run this loop
-        # Futures on the loop that threads wait for past us; their waiters must not hang.
-        self._followed: weakref.WeakSet[Followed] = weakref.WeakSet()
-        # The loop holds its tasks weakly: this keeps the parked ones.
-        self.actors: set[Parked] = set()
-        self._may_beat = beats
-        self.owner: int | None = None  # the thread that a resident loop lives on; written once
-        self.bridged: object = None  # the plug-in that has been told of the loop
+        self.owner: int | None = None  # the thread that a resident loop lives on
         # On the loop: ends its run when nothing is ready on it any more. A loop that cannot tell
         # ends it after the present turn.
         self.leave_soon: Callable[[], None] = loop.stop
         # What we put on the loop ourselves runs in this. It would keep the variables of a request
         # otherwise. Only the loop's thread enters it.
         self._context = contextvars.Context()
-        # Bound once: these are looked up in every call.
+        self.mutex = primitives.mutex()
+        # Guarded by `LiveLoop.mutex`:
+        self.queue: deque[Job] = deque()  # jobs that have not begun
+        self.jobs: set[Job] = set()  # those that have, and are not done
+        self._due = False  # start_queued() is on the loop, and has not looked yet
+        # Futures on the loop that threads wait for past us; their waiters must not hang.
+        self._followed: weakref.WeakSet[Followed] = weakref.WeakSet()
+        # No lock: True once, for good. A thread that has seen it too early is refused under the
+        # mutex, where it looks again.
+        self.closing = False  # the manager is being stopped
+        # No lock: written in a forked child, where there is one thread.
+        self.inherited = False  # nobody will ever run this loop here
+        # One thread, the loop's:
+        # The loop holds its tasks weakly: this keeps the parked ones.
+        self.actors: set[Parked] = set()
+        self.leaving: set[asyncio.Task[Any]] = set()  # canceled by wind_up()
+        self._may_beat = beats
+        self.bridged: object = None  # the plug-in that has been told of the loop
+        # Never changes; bound once, as these are looked up in every call:
         self._post = loop.call_soon_threadsafe
         self._create_task = loop.create_task
         self._start_queued = self.start_queued
@@ -196,12 +199,14 @@ class LiveLoop:
         cancelled: bool = False,
     ) -> None:
         """Give a job its outcome and wake the thread that waits; the first outcome counts."""
-        if cancelled and self.closing:
+        stopped = cancelled and self.closing
+        if stopped:
             exception, cancelled = self.stopped_error(exception), False
-            job.stopped = True
         with self.mutex:
             if job.done:
                 return
+            if stopped:
+                job.stopped = True
             job.result, job.exception, job.cancelled = result, exception, cancelled
             self.jobs.discard(job)
             job.done = True
@@ -352,6 +357,19 @@ class LiveLoop:
     def _finish_later(self, job: Job, result: Any = None, **outcome: Any) -> None:
         """As `finish()`, when the loop has left the job's context, which is the caller's again."""
         self.raw.call_soon(partial(self.finish, job, result, **outcome), context=self._context)
+
+    def wind_up(self) -> None:
+        """The manager is being stopped: end what the loop's thread may wait for in its loop."""
+        with self.mutex:
+            queued, jobs, followed = list(self.queue), list(self.jobs), list(self._followed)
+        for job in queued:
+            self.request_cancel(job)
+        for job in jobs:
+            if job.task not in self.leaving:  # a second time would cut its cleanup short
+                self.cancel(job)
+        self.leaving.update(job.task for job in jobs if job.task is not None)
+        for future in followed:
+            future.fail(self.stopped_error(None))
 
     def cancel(self, job: Job) -> None:
         """Cancel a job's task, unless the job was done before this came here.

@@ -48,7 +48,14 @@ if TYPE_CHECKING:
     from wsgi_async.core.results.groups import JobGroup
     from wsgi_async.core.runners.runner import Runner
 
-__all__ = ["AsyncioLoopManager", "forget_all", "lifecycle_of", "on_start", "submit_to_group"]
+__all__ = [
+    "AsyncioLoopManager",
+    "forget_all",
+    "lifecycle_of",
+    "not_a_coroutine",
+    "on_start",
+    "submit_to_group",
+]
 
 T = TypeVar("T")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import os
 import threading
 import weakref
 from collections import deque
@@ -13,8 +12,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from wsgi_async.core.base.checks import check_count
 from wsgi_async.core.base.log import report
-from wsgi_async.core.base.primitives import ThreadWakeup, start_thread
-from wsgi_async.core.runners.resident import Seat, take_seat, wakeup_here
+from wsgi_async.core.base.settings import primitives
+from wsgi_async.core.runners.resident import (
+    LoopWakeup,
+    Seat,
+    borrow_here,
+    give_back_here,
+    take_seat,
+)
 
 from .current import start_once
 from .manager import lifecycle_of
@@ -48,7 +53,8 @@ class LoopThreadPoolExecutor(Executor):
     Args:
         max_workers: How many threads there are at most.
         thread_name_prefix: What their names begin with.
-        initializer: Called at the start of each thread.
+        initializer: Called at the start of each thread. If it raises, the thread ends; the work
+            that waits for the last thread then fails.
         initargs: Its arguments.
         own_managers: Each thread makes its manager, without an id, when it starts. With False it
             has none at first: the first one that is started on the thread lives there.
@@ -71,52 +77,67 @@ class LoopThreadPoolExecutor(Executor):
         check_count("max_workers", max_workers)
         if max_workers < 1:
             raise ValueError("max_workers is 0. Give a whole number from one.")
+        # Never changes:
         self._max_workers = max_workers
         self._prefix = thread_name_prefix or f"LoopThreadPoolExecutor-{next(_numbers)}"
+        self._names = itertools.count()
         self._initializer = initializer
         self._initargs = initargs
         self._own_managers = own_managers
         self._options = options
-        # Guards all below. Its thread can take it again: a signal handler may shut the pool down.
-        self._lock = threading.RLock()
+        self._primitives = primitives
+        # Its thread can take it again: a destructor may submit work anywhere.
+        self._lock = primitives.mutex()
+        # Guarded by `LoopThreadPoolExecutor._lock`:
         self._work: deque[_Work] = deque()  # what no thread has taken yet
-        self._idle: list[_Worker] = []  # the one that came last is the next to be woken
+        # Threads without work, and what each waits with. Who came last is woken first: its caches
+        # are warm, and the others may sleep on.
+        self._idle: dict[_Worker, Wakeup] = {}
         self._workers: set[_Worker] = set()
-        # Those that have not ended, also where the worker has left and closes its loop.
-        self._threads: list[threading.Thread] = []
+        self._leaving: set[_Worker] = set()  # they take no work, and close their loops
         self._shut_down = False
+        # No lock: written in a forked child, where there is one thread.
+        self._inherited = False
         _pools.add(self)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have a thread of the pool call a function.
 
         Raises:
-            RuntimeError: The pool is shut down, or its first thread cannot be started.
+            RuntimeError: The pool is shut down or the parent process's, or its first thread cannot
+                be started.
         """
+        if self._inherited:
+            raise RuntimeError(
+                "This pool belongs to the parent process. Make a new one in this process."
+            )
         work = _Work(fn, args, kwargs)
         with self._lock:
             if self._shut_down:
                 raise RuntimeError("This pool is shut down. Make a new one.")
             self._work.append(work)
-            worker = self._idle.pop() if self._idle else None
-            if worker is None and len(self._workers) < self._max_workers:
+            if self._idle:
+                worker = next(reversed(self._idle))
+                # Woken first: a signal handler that raises in between must not lose the wake-up.
+                self._idle[worker].set()
+                self._idle.pop(worker, None)
+            elif len(self._workers) < self._max_workers:
                 self._add_worker(work)
-        if worker is not None:
-            worker.wake()
         return work.future
 
     def _add_worker(self, work: _Work) -> None:
-        """Start a thread. The caller holds the lock."""
-        worker = _Worker(self, f"{self._prefix}_{len(self._workers)}")
+        """Start a thread for a piece of work. The lock is held: a shutdown() has to see it."""
+        worker = _Worker(self, f"{self._prefix}_{next(self._names)}")
         self._workers.add(worker)
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
         try:
-            self._threads.append(start_thread(worker.run, worker.name))
-        except RuntimeError:
+            worker.thread = self._primitives.start_thread(worker.run, worker.name)
+        except BaseException as error:
             self._workers.discard(worker)
-            if not self._workers:
+            if self._workers and isinstance(error, RuntimeError):
+                return  # there are no more threads to be had, but one that will come to it
+            if work in self._work:
                 self._work.remove(work)
-                raise  # else another thread will come to it
+            raise
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Refuse new work, do what is queued, close the loops and end the threads.
@@ -125,30 +146,32 @@ class LoopThreadPoolExecutor(Executor):
             wait: Whether to wait for that.
             cancel_futures: Cancel what no thread has taken yet.
         """
-        threads = self._close(cancel_futures=cancel_futures)
+        workers = self.close(cancel_futures=cancel_futures)
         if wait:
-            for thread in threads:
-                thread.join()
+            for worker in workers:
+                worker.join(None)
 
-    def shutdown_within(self, deadline: Deadline) -> None:
-        """At the process's exit: shut down, and wait no longer than that."""
-        for thread in self._close(cancel_futures=False):
-            thread.join(deadline.left())
-
-    def _close(self, *, cancel_futures: bool) -> list[threading.Thread]:
-        """Begin to shut down; returns the threads to wait for."""
+    def close(self, *, cancel_futures: bool = False) -> list[_Worker]:
+        """As `shutdown()` without waiting; returns the threads that have not ended."""
+        if self._inherited:
+            return []
         with self._lock:
             self._shut_down = True
-            dropped = list(self._work) if cancel_futures else []
-            if cancel_futures:
-                self._work.clear()
-            threads = list(self._threads)
-            idle, self._idle = self._idle, []
+            dropped: list[_Work] = []
+            while cancel_futures and self._work:
+                dropped.append(self._work.popleft())
+            for wakeup in self._idle.values():
+                wakeup.set()
+            workers = [*self._workers, *self._leaving]
         for work in dropped:
-            work.future.cancel()
-        for worker in idle:
-            worker.wake()
-        return [thread for thread in threads if thread is not threading.current_thread()]
+            work.drop()
+        return workers
+
+    def threads(self) -> list[threading.Thread]:
+        """Those that have not ended; none once it is shut down. For the library's own parts."""
+        with self._lock:
+            workers = () if self._shut_down else (*self._workers, *self._leaving)
+        return [worker.thread for worker in workers if worker.thread is not None]
 
     # -- for the workers -----------------------------------------------------------------------
 
@@ -160,36 +183,49 @@ class LoopThreadPoolExecutor(Executor):
         if self._initializer is not None:
             self._initializer(*self._initargs)
 
-    def next_work(self, worker: _Worker) -> tuple[_Work | None, bool]:
-        """What a thread does next: a piece of work, or wait, or end.
+    def next_work(self, worker: _Worker) -> _Work | Wakeup | None:
+        """What a thread does next: a piece of work, or wait with this wake-up, or end.
 
-        Returns:
-            The work if there is some, and whether the thread ends. Where neither is the case the
-            thread is on the idle list, and is woken when there is something.
+        To look for work and to go on the idle list is one step, so a thread that waits is woken
+        for what comes after its look.
         """
+        if self._inherited:
+            return None
         with self._lock:
+            # It is not idle any more, if it was: perhaps nobody has woken it.
+            self._idle.pop(worker, None)
             if self._work:
-                return self._work.popleft(), False
+                return self._work.popleft()
             if self._shut_down:
-                return None, True
-            if worker not in self._idle:
-                self._idle.append(worker)
-            return None, False
+                return None
+            wakeup = self._idle[worker] = borrow_here(primitives)
+            return wakeup
 
     def leave(self, worker: _Worker, *, failed: bool) -> None:
-        """A thread is at its end."""
+        """A thread takes no more work."""
+        if self._inherited:
+            return
+        lost: list[_Work] = []
         with self._lock:
             self._workers.discard(worker)
-            if worker in self._idle:
-                self._idle.remove(worker)
-            lost = list(self._work) if failed and not self._workers else []
-            if lost:
-                self._work.clear()
+            self._idle.pop(worker, None)
+            self._leaving.add(worker)
+            while failed and self._work and not self._workers:
+                lost.append(self._work.popleft())
         for work in lost:
-            if work.future.set_running_or_notify_cancel():
-                work.future.set_exception(
-                    RuntimeError("The last thread of this pool has failed. The log has the reason.")
-                )
+            work.fail(
+                RuntimeError("The last thread of this pool has failed. The log has the reason.")
+            )
+
+    def forget(self, worker: _Worker) -> None:
+        """A thread is at its end, and its loop is closed."""
+        if not self._inherited:
+            with self._lock:
+                self._leaving.discard(worker)
+
+    def inherit(self) -> None:
+        """In a forked child: the threads are the parent's."""
+        self._inherited = True
 
 
 class _Work:
@@ -200,69 +236,121 @@ class _Work:
         self._call = (fn, args, kwargs)
 
     def run(self) -> None:
-        """In a thread of the pool: call the function; raises nothing."""
+        """In a thread of the pool: call the function."""
         if not self.future.set_running_or_notify_cancel():
             return
         fn, args, kwargs = self._call
         try:
-            result = fn(*args, **kwargs)
+            self.future.set_result(fn(*args, **kwargs))
         except BaseException as error:
+            if self.future.done():
+                raise  # it comes from one of the future's callbacks, or from outside
             self.future.set_exception(error)
             del self  # the traceback holds this frame: no cycle
-        else:
-            self.future.set_result(result)
+
+    def drop(self) -> None:
+        """No thread will take it: cancel it, and tell all who wait."""
+        if self.future.cancel():
+            self.future.set_running_or_notify_cancel()
+
+    def fail(self, error: BaseException) -> None:
+        """No thread will take it: have it raise this."""
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)
 
 
 class _Worker:
     """One thread of the pool, and its loop. Lives as long as the thread."""
 
     def __init__(self, pool: LoopThreadPoolExecutor, name: str) -> None:
+        # Never changes:
         self._pool = pool
         self.name = name
+        self.thread: threading.Thread | None = None  # set before anybody else gets to see us
+        # One thread, its own:
         self._seat: Seat | None = None
-        # While the thread is on the idle list, what wakes it; written before it goes on it.
-        self._wakeup: Wakeup = ThreadWakeup()
+        self._disturbed = False  # the last thing that it did was to raise
 
-    def wake(self) -> None:
-        """There is something to do. From any thread."""
-        self._wakeup.set()
+    def join(self, timeout: float | None) -> None:
+        """Wait for the thread's end, at most `timeout` seconds."""
+        if self.thread is not None and self.thread is not threading.current_thread():
+            self.thread.join(timeout)
 
     # -- in the thread -------------------------------------------------------------------------
 
     def run(self) -> None:
         """Do the pool's work until it is shut down; the thread's main function."""
         self._seat = take_seat()
-        pid, failed = os.getpid(), True
+        failed = True
         try:
             self._pool.enter_thread()
-            while self._do_next() and os.getpid() == pid:
-                self._look_after_loop()
+            while self._go_on():
+                pass
             failed = False
         except BaseException as error:
             report(logging.CRITICAL, "the thread %s of a pool has failed", self.name, error=error)
         finally:
-            if os.getpid() == pid:  # else somebody may have held the pool's lock at the fork
-                self._pool.leave(self, failed=failed)
-                self._close_loop()
+            self._pool.leave(self, failed=failed)
+            self._close_loop()
+            self._pool.forget(self)
+
+    def _go_on(self) -> bool:
+        """Do the next thing; whether there may be another.
+
+        Raises:
+            BaseException: The thread is of no use any more, as its loop is broken.
+        """
+        try:
+            going_on = self._do_next()
+        except BaseException as error:
+            # Somebody has raised it in this thread from outside, most likely to end a function
+            # that had just ended. If it comes back at once, it comes from the loop itself.
+            if self._disturbed:
+                raise
+            self._disturbed = True
+            report(
+                logging.ERROR,
+                "an exception was raised in the thread %s of a pool, outside of a function; the "
+                "thread continues",
+                self.name,
+                error=error,
+            )
+            return True
+        self._disturbed = False
+        return going_on
 
     def _do_next(self) -> bool:
-        self._wakeup = wakeup_here() or ThreadWakeup()
-        work, ends = self._pool.next_work(self)
-        if work is not None:
-            work.run()
-        elif not ends:
-            self._wakeup.wait()
-        return not ends
+        found = self._pool.next_work(self)
+        if found is None:
+            return False
+        if isinstance(found, _Work):
+            found.run()
+            del found  # its function and its result, which nobody else may need any more
+            self._give_loop_a_turn()
+        else:
+            self._rest(found)
+        # Looked at after the loop has run: that may have used up the wake-up of a stop().
+        self._close_if_stopped()
+        return True
 
-    def _look_after_loop(self) -> None:
-        """Between two pieces of work: give the loop a turn, or close it if it was stopped."""
+    def _rest(self, wakeup: Wakeup) -> None:
+        try:
+            if isinstance(wakeup, LoopWakeup):
+                wakeup.rest()
+            else:
+                wakeup.wait()
+        finally:
+            give_back_here(primitives, wakeup)
+
+    def _give_loop_a_turn(self) -> None:
+        """There may be work without end: background tasks go on between two pieces of it."""
         runner = None if self._seat is None else self._seat.runner
-        if runner is None:
-            return
-        if not runner.live.closing:
+        if runner is not None and not runner.live.closing:
             runner.turn()
-        # Looked at after the turn: that may have been the one that ends what the thread waits for.
-        if runner.live.closing:
+
+    def _close_if_stopped(self) -> None:
+        runner = None if self._seat is None else self._seat.runner
+        if runner is not None and runner.live.closing:
             runner.close()
 
     def _close_loop(self) -> None:
@@ -277,15 +365,18 @@ _pools: weakref.WeakSet[LoopThreadPoolExecutor] = weakref.WeakSet()
 
 def threads_of_pool(pool: LoopThreadPoolExecutor) -> list[threading.Thread]:
     """The threads of a pool, for the library's own parts; none once it is shut down."""
-    return [] if pool._shut_down else list(pool._threads)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return pool.threads()
 
 
 def shut_down_pools(deadline: Deadline) -> None:
     """At the process's exit: end the pools, whose threads do not keep the process alive."""
-    for pool in list(_pools):
-        pool.shutdown_within(deadline)
+    workers = [worker for pool in list(_pools) for worker in pool.close()]
+    for worker in workers:
+        worker.join(deadline.left())
 
 
 def forget_pools() -> None:
-    """In a forked child: the threads are the parent's."""
+    """In a forked child: the threads are the parent's, and so is the loop of this one."""
+    for pool in list(_pools):
+        pool.inherit()
     _pools.clear()

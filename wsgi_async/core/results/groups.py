@@ -43,10 +43,11 @@ class JobGroup:
     inbox = None  # end() runs no functions for the jobs
 
     def __init__(self, runner: Runner, *, ended: bool = False) -> None:
+        # Never changes:
         self._runner = runner
         self._live = runner.live
-        # All below is guarded by the live loop's mutex. One of our own would be a second lock
-        # that a destructor can want, which interrupts whoever holds the first.
+        # Guarded by `LiveLoop.mutex`. One of our own would be a second lock that a destructor can
+        # want, which interrupts whoever holds the first.
         self._ended = ended
         self._jobs: dict[Job, JobFuture] = {}  # not done
         self._entering: set[Job] = set()  # those that are not in the loop's queue yet

@@ -46,15 +46,19 @@ class SyncFuture(concurrent.futures.Future[T]):
     - An exception that nobody retrieves is logged.
     """
 
-    # Class attributes are the defaults. The first two are set until there is an outcome, by the
-    # thread that makes the future, and taken back by the one that settles it.
+    # Class attributes are the defaults.
+    # Never changes once the job is handed in:
+    _name = ""
+    # No lock: set before that, and taken back by the one thread that settles the future.
     _runner: Runner | None = None
     _job: Job | None = None
+    # No lock: written before the future is done, and taken by who asks after that.
     _unretrieved: BaseException | None = None
-    _name = ""
+    # No lock: a thread appends its wake-up before it looks whether the future is done, and the
+    # list is read after it is. One of the two sees the other.
     _blocked: list[Wakeup]
-    """Of the threads that wait. Appended to before a thread looks whether the future is done, and
-    read after it is: one of the two sees the other."""
+    # No lock: True once the future is told of the list.
+    _told = False
 
     def __repr__(self) -> str:
         text = super().__repr__()
@@ -123,9 +127,16 @@ class SyncFuture(concurrent.futures.Future[T]):
         Raises:
             RuntimeError: The process was forked, or this thread is running an event loop.
         """
+        self._refuse_in_child()
         return self.done() or self._wait(self._limit(timeout))
 
+    def _get_snapshot(self) -> Any:
+        # From Python 3.15 on asyncio.wrap_future() asks so, past exception().
+        self._unretrieved = None
+        return super()._get_snapshot()  # type: ignore[misc] # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType, reportAttributeAccessIssue]
+
     def _wait_or_raise(self, timeout: float | None) -> None:
+        self._refuse_in_child()
         if not self.done():
             seconds = self._limit(timeout)
             if not self._wait(seconds):
@@ -143,8 +154,10 @@ class SyncFuture(concurrent.futures.Future[T]):
         runner = self._runner
         wakeup = borrow_here(primitives) if runner is None else runner.borrow()
         blocked = self.__dict__.setdefault("_blocked", [])
-        if not blocked:
-            self._tell_blocked()
+        if not self._told:
+            # Twice does no harm: two threads may come at once, or a signal interrupt this one.
+            self.add_done_callback(_wake_blocked)
+            self._told = True
         blocked.append(wakeup)
         try:
             return wait_for(_Outcome(self), wakeup, None if timeout is None else Deadline(timeout))
@@ -159,13 +172,13 @@ class SyncFuture(concurrent.futures.Future[T]):
         """Raise if this thread cannot wait for it."""
         need_stack()
         refuse_in_event_loop("await this future")
-        if self._runner is not None and self._runner.live.inherited:
-            raise inherited_error(self._runner.live.label)
 
-    def _tell_blocked(self) -> None:
-        if "_told" not in self.__dict__:
-            self._told = True
-            self.add_done_callback(_wake_blocked)
+    def _refuse_in_child(self) -> None:
+        """Raise in a forked child, where it will never be done."""
+        # Before any look at its state: another thread may have held that lock at the fork.
+        runner = self._runner  # once: the loop takes it back when there is an outcome
+        if runner is not None and runner.live.inherited:
+            raise inherited_error(runner.live.label)
 
     # -- ending --------------------------------------------------------------------------------
 
@@ -173,7 +186,11 @@ class SyncFuture(concurrent.futures.Future[T]):
         """Ask for the cancellation; `False` if there is a result or an exception already.
 
         The coroutine may clean up first, or refuse: `cancelled()` tells how it ended.
+
+        Raises:
+            RuntimeError: The process was forked.
         """
+        self._refuse_in_child()
         runner, job = self._runner, self._job
         if runner is None or job is None:
             return super().cancel()
@@ -184,7 +201,6 @@ class SyncFuture(concurrent.futures.Future[T]):
 
     def settle(self, job: Job) -> None:
         """Take over the outcome of its job. For the loop."""
-        self._runner = self._job = None
         try:
             if job.cancelled:
                 super().cancel()
@@ -200,6 +216,9 @@ class SyncFuture(concurrent.futures.Future[T]):
             # Where the user's logging raises while a callback's failure is logged.
             report(logging.ERROR, "A done callback of %r failed", self, error=error)
         finally:
+            # Not before it is done: a cancel() that found no job would cancel the future itself,
+            # and the outcome would be lost.
+            self._runner = self._job = None
             if "_blocked" in self.__dict__:
                 _wake_blocked(self)  # it may have been one of the callbacks after that
 

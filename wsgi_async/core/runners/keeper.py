@@ -35,6 +35,7 @@ class Keeper:
     resident = False
 
     def __init__(self, live: LiveLoop) -> None:
+        # Never changes:
         self.live = live
         register(self)
         self._primitives = live.primitives

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from wsgi_async.core.base.checks import inherited_error
 from wsgi_async.core.loops.entering import LoopEntry
 
 from .runner import register
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PATIENCE",
+    "LoopWakeup",
     "Resident",
     "Seat",
     "borrow_here",
@@ -36,8 +38,8 @@ __all__ = [
 PATIENCE = 5.0
 """Seconds that a thread waits for a loop whose own thread does not come to it."""
 
-_SLICE = 0.5
-"""Seconds between two looks at that."""
+_LOOKS = 10
+"""So many times it looks for that meanwhile."""
 
 
 class Seat:
@@ -68,9 +70,11 @@ def current_seat() -> Seat | None:
 
 
 def forget_seat() -> None:
-    """In a forked child: the loop is the parent's, and no other one can live on this thread."""
-    if _here.seat is not None:
-        _here.seat.runner = _here.seat = None
+    """In a forked child: the current thread has no loop here, only its parent's."""
+    seat = _here.seat
+    if seat is not None and seat.runner is not None:
+        seat.runner.forget()
+    _here.seat = None
 
 
 def has_free_seat() -> bool:
@@ -99,8 +103,7 @@ def give_back_here(primitives: Primitives, wakeup: Wakeup) -> None:
 class Resident(LoopEntry):
     """Runs one loop on the thread that it is made on, whenever that thread waits.
 
-    Lives from a manager's `start()` to its `stop()`. `inside` and `entries` are written by the
-    owner's thread only; for the others they are a hint.
+    Lives from a manager's `start()` to its `stop()`.
 
     Args:
         live: The live loop.
@@ -113,14 +116,17 @@ class Resident(LoopEntry):
     def __init__(self, live: LiveLoop, seat: Seat, close: Callable[[], None]) -> None:
         super().__init__(live)
         register(self)
+        # Never changes:
         self.close = close
         self._seat = seat
         self._primitives = live.primitives
         self._current = live.primitives.current
         self._owner = live.owner = self._current()
-        # The owner's thread alone uses these two.
+        # One thread, the owner's:
         self._spare: LoopWakeup | None = None  # between its waits
         self._waits = 0  # how many it is in, one inside the other
+        self.gone = False  # the loop is closed, or our parent process's
+        # No lock: written by the owner's thread; a hint for the others.
         self.inside = False  # the owner's thread is in the loop
         self.entries = 0  # how often it has been
         seat.runner = self
@@ -162,11 +168,7 @@ class Resident(LoopEntry):
         self.live.post(self._wind_up)
 
     def _wind_up(self) -> None:
-        # What an actor has begun to close is not cut short, as little as any other cleanup.
-        leaving = {actor.task for actor in self.live.actors if actor.leaving}
-        for job in self.live.in_flight():
-            if job.task not in leaving:
-                self.live.cancel(job)
+        self.live.wind_up()
         self.live.loop.stop()
 
     def join(self, timeout: float) -> None:
@@ -199,6 +201,7 @@ class Resident(LoopEntry):
 
     def forget(self) -> None:
         """The loop is closed: the thread waits like any other from now on."""
+        self.gone = True
         if self._seat.runner is self:
             self._seat.runner = None
 
@@ -206,14 +209,19 @@ class Resident(LoopEntry):
 class LoopWakeup:
     """A wake-up for a resident thread, which runs its loop while it waits."""
 
-    __slots__ = ("_current", "_late", "_live", "_owner", "_set", "runner")
+    __slots__ = ("_current", "_late", "_live", "_outside", "_owner", "_set", "runner")
 
     def __init__(self, runner: Resident) -> None:
+        # Never changes:
         self.runner = runner
         self._live = runner.live
         self._current = runner.live.primitives.current
         self._owner = self._current()
+        # No lock: set before the loop is stopped, and looked at before it is entered.
         self._set = False
+        # No lock: written before a look at that flag, and read after it is set.
+        self._outside: Wakeup | None = None  # what the thread waits with when its loop is closed
+        # One thread, the owner's:
         self._late = False
 
     def set(self) -> None:
@@ -221,7 +229,9 @@ class LoopWakeup:
         # The flag first. A thread that looks at it before enters the loop after that, where the
         # stop then ends the next turn.
         self._set = True
-        if self._current() == self._owner:
+        if self._outside is not None:
+            self._outside.set()
+        elif self._current() == self._owner:
             self._live.loop.stop()
         else:
             self._live.post(self._live.loop.stop)
@@ -238,12 +248,20 @@ class LoopWakeup:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Run the loop until set; False after `timeout` seconds. It may return too early."""
+        if self.runner.gone:
+            return self._wait_outside(timeout)
         if timeout is not None and not self._set:
             return self._wait_until(timeout)
         if not self._set:
             self.runner.run_until_stopped()
         self._set = False
         return True
+
+    def rest(self) -> None:
+        """As `wait()`, for an idle thread, which goes on whatever comes out of the loop."""
+        if not (self._set or self.runner.gone):
+            self.runner.rest()
+        self._set = False
 
     def _wait_until(self, timeout: float) -> bool:
         self._late = False
@@ -254,6 +272,15 @@ class LoopWakeup:
             timer.cancel()
         done, self._set = self._set, False
         return done or not self._late
+
+    def _wait_outside(self, timeout: float | None) -> bool:
+        """The thread has stopped its manager, in a function that it ran during this very wait."""
+        if self._live.inherited:
+            raise inherited_error(self._live.label)
+        outside = self._outside = self._live.primitives.wakeup()
+        woken = self._set or outside.wait(timeout)
+        self._set = False
+        return woken
 
     def _time_over(self) -> None:
         self._late = True
@@ -268,6 +295,8 @@ class _PatientWakeup:
         self._runner = runner
         self._entries = runner.entries  # when it was last seen to come to its loop
         self._still = 0.0  # seconds since then, about
+        self._patience = PATIENCE
+        self._slice = PATIENCE / _LOOKS
         self.set = wakeup.set
         self.nudge = wakeup.nudge
 
@@ -277,9 +306,9 @@ class _PatientWakeup:
         Raises:
             RuntimeError: The loop stands still.
         """
-        if timeout is not None and timeout <= _SLICE:
+        if timeout is not None and timeout <= self._slice:
             return self._wakeup.wait(timeout)
-        if not self._wakeup.wait(_SLICE):
+        if not self._wakeup.wait(self._slice):
             self._look()
         return True
 
@@ -288,10 +317,10 @@ class _PatientWakeup:
         if runner.inside or runner.entries != self._entries:
             self._entries, self._still = runner.entries, 0.0
             return
-        self._still += _SLICE
-        if self._still >= PATIENCE:
+        self._still += self._slice
+        if self._still >= self._patience:
             raise RuntimeError(
-                f"The loop of {runner.live.label} has been standing still for {PATIENCE} s: its "
-                "thread does something else, or waits for this one. Use a manager with a thread "
-                'of its own (per="process", or one that you make and start yourself).'
+                f"The loop of {runner.live.label} has been standing still for {self._patience} s: "
+                "its thread does something else, or waits for this one. Use a manager with a "
+                'thread of its own (per="process", or one that you make and start yourself).'
             )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .runner import Runner
 
-__all__ = ["complete", "run"]
+__all__ = ["complete", "look_for_bridges", "run"]
 
 T = TypeVar("T")
 
