@@ -122,7 +122,7 @@ class Resident(LoopEntry):
         self._seat = seat
         self._primitives = live.primitives
         self._current = live.primitives.current
-        self._owner = self._current()
+        self._owner = live.owner = self._current()
         # One thread, the owner's:
         self._spare: LoopWakeup | None = None  # between its waits
         self._waits = 0  # how many it is in, one inside the other
