@@ -13,6 +13,7 @@ import pytest
 from tests.core.support import run_process
 from wsgi_async import SyncFuture
 
+
 def is_there(name: str) -> bool:
     """Whether a module can be imported; many distributions leave these out."""
     try:
