@@ -8,7 +8,7 @@ find, since they complain about a mark without one.
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
 from contextlib import asynccontextmanager
 from threading import Thread
 from typing import TYPE_CHECKING, Any, assert_type
@@ -93,6 +93,7 @@ def test_submit_task_returns_a_sync_future(manager: AsyncioLoopManager) -> None:
     assert_type(future.wait(1), bool)
     done, _ = wait([future, Future[int]()], return_when=FIRST_COMPLETED)
     assert_type(done, set[Future[int]])
+    assert [each.result() + 1 for each in as_completed([future])] == [6]
     assert standard.result(timeout=5) == 5
 
     async def use() -> int:
