@@ -278,7 +278,7 @@ def test_a_stop_serves_what_a_cleanup_asks_for(make_manager: MakeManager) -> Non
 def test_a_stop_while_the_thread_computes(
     owner: Worker, make_manager: MakeManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It comes back in its time, with a word, and the loop is closed when the thread comes to it."""
+    """It comes back in its time, with a word; the loop is closed when the thread comes to it."""
     manager, task = owner.call(make_manager), Endless()
     owner.call(manager.submit_task, task.wait())
     reached(task.began)
@@ -323,7 +323,7 @@ def test_waits_leave_nothing(owner: Worker, make_manager: MakeManager) -> None:
 
     def wakeups() -> int:
         gc.collect()
-        return sum(isinstance(one, resident.LoopWakeup) for one in gc.get_objects())
+        return sum(type(one) is resident.LoopWakeup for one in gc.get_objects())
 
     def view() -> None:
         mine, other = make_manager(), make_manager("other")
