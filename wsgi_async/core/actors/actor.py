@@ -211,10 +211,12 @@ class Actor:
         try:
             await self.act()
         except asyncio.CancelledError as error:
+            self.ended = True  # before its caller knows: it may come again at once
             self.fail(error, cancelled=True)
             raise
         except BaseException as error:
             # Nothing of it goes through the loop: SystemExit would end the thread that runs it.
+            self.ended = True
             self.fail(error)
         finally:
             self.ended = True

@@ -223,6 +223,10 @@ class LiveLoop:
         with self.mutex:
             return list(self.jobs)
 
+    def is_of_job(self, task: asyncio.Task[Any]) -> bool:
+        """Whether a task carries out a job, done or not."""
+        return getattr(task.get_coro(), "cr_code", None) is LiveLoop._follow.__code__
+
     def follow(self, future: Followed) -> None:
         """Have a future end when the loop ends."""
         with self.mutex:
