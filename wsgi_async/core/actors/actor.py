@@ -20,7 +20,6 @@ from wsgi_async.core.jobs.job import ActorCall, current_caller
 from wsgi_async.core.runners.run import complete, look_for_bridges
 
 if TYPE_CHECKING:
-
     from wsgi_async.core.jobs.job import Asked, ServedFunction
     from wsgi_async.core.runners.runner import Runner
 
