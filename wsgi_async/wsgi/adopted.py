@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async.core.base.checks import running_loop
 from wsgi_async.core.jobs.job import current_caller
+from wsgi_async.core.runners.runner import runner_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from wsgi_async.core.jobs.job import Asked
+    from wsgi_async.core.jobs.job import Asked, ServedFunction
 
 __all__ = ["AdoptedFuture", "AdoptedTask", "WaitingThread"]
 
@@ -77,7 +78,7 @@ class WaitingThread:
         self._waiting: list[Asked] = []  # for the loop only
         # Guards the rest. Its thread can take it again: a destructor may come here.
         self._mutex = threading.RLock()
-        self._asked: list[Callable[[], None]] = []  # before a wait
+        self._asked: list[ServedFunction] = []  # before a wait
         self._open = False  # the thread is in the request's code
 
     # -- in the request's thread ---------------------------------------------------------------
@@ -91,8 +92,8 @@ class WaitingThread:
         with self._mutex:
             self._open = False
             asked, self._asked = self._asked, []
-        for call in asked:
-            call()
+        for function in asked:
+            function.run()
 
     # -- on the loop ---------------------------------------------------------------------------
 
@@ -112,14 +113,19 @@ class WaitingThread:
     def _pass_on(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._mutex:
             asked, self._asked = self._asked, []
-        for call in asked:
-            self.ask(loop, call)
+        for function in asked:
+            if not self.ask(loop, function):
+                function.lose()
 
-    def ask(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+    def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:
         """Have the thread run a function; see `Asked`."""
-        if any(caller.ask(loop, call) for caller in reversed(self._waiting)):
+        if any(caller.ask(loop, function) for caller in reversed(self._waiting)):
             return True
+        runner = runner_of(loop)
+        if runner is None:
+            return False
+        function.home = runner.live
         with self._mutex:
             if self._open:
-                self._asked.append(call)
+                self._asked.append(function)
             return self._open
