@@ -109,8 +109,10 @@ class LoopThreadDispatcher:
         """
         end_streams()
         waiting = self._tasks - self._threads
-        self._pool.shutdown(wait=False, cancel_futures=cancel_pending)
+        workers = self._pool.close(cancel_futures=cancel_pending)
         if cancel_pending and waiting > 0:
             logger.warning("Canceling %d pending task(s)", waiting)
-        self._pool.shutdown_within(Deadline(timeout))
+        deadline = Deadline(timeout)
+        for worker in workers:
+            worker.join(deadline.left())
         return cancel_pending
