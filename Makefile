@@ -52,12 +52,12 @@ help: ## Show this list
 	@echo "  and BENCH_ARGS can be set."
 
 run: $(VENV)/.extra-example ## Serve the example with gunicorn on http://127.0.0.1:8000
-	@echo "The status board is at http://$(HOST):$(PORT) (Ctrl-C stops it)"
+	@echo "The status board is at http://$(HOST):$(PORT), on the threads of a LoopThreadWorker (Ctrl-C stops it)"
 	@exec $(PY) -m gunicorn --config example_app/gunicorn.conf.py example_app.app:app
 
 run-django: $(VENV)/.extra-example ## Serve the same board as a Django project, likewise
 	@$(PY) django_example/manage.py migrate --verbosity 0
-	@echo "The status board in Django is at http://$(HOST):$(PORT) (Ctrl-C stops it)"
+	@echo "The status board in Django is at http://$(HOST):$(PORT), on the threads of a LoopThreadWorker (Ctrl-C stops it)"
 	@exec $(PY) -m gunicorn --config django_example/gunicorn.conf.py
 
 test: $(VENV)/.extra-test ## Run all tests
@@ -67,9 +67,8 @@ test-all: ## Run all tests on each of Python 3.11 to 3.15, free-threaded too, th
 	@MAKE="$(MAKE)" .ci/test-all $(TEST_ARGS)
 
 upstream: $(VENV)/.extra-test ## Run the own tests of asgiref, Flask and Django with wsgi_async in place
-	PYTHON=$(abspath $(PY)) .ci/upstream asgiref
-	PYTHON=$(abspath $(PY)) .ci/upstream flask
-	PYTHON=$(abspath $(PY)) .ci/upstream django
+	set -e; for project in asgiref flask django; do for resident in '' --resident; do \
+		PYTHON=$(abspath $(PY)) .ci/upstream $$resident $$project; done; done
 
 check: $(VENV)/.extra-check ## Lint, check the format, the layers and the types
 	$(PY) -m ruff check .

@@ -13,7 +13,7 @@ from benchmarks import machine, plot, report
 from benchmarks.effort import FULL, QUICK, Effort
 from benchmarks.scenarios import SUBJECTS
 from benchmarks.targets import figures
-from benchmarks.timing import Results
+from benchmarks.timing import Missing, Results
 
 PUBLISHED = Path(__file__).parent / "results"
 """Where the results are that the README shows."""
@@ -53,8 +53,12 @@ def measure(names: Sequence[str], effort: Effort) -> Results:
     for name in names:
         start = monotonic()
         print(f"{name} ...", end=" ", file=sys.stderr, flush=True)
-        results[name] = SUBJECTS[name].measure(effort)
-        print(f"{monotonic() - start:.0f} s", file=sys.stderr)
+        try:
+            results[name] = SUBJECTS[name].measure(effort)
+        except Missing as reason:
+            print(f"skipped: {reason}", file=sys.stderr)
+        else:
+            print(f"{monotonic() - start:.0f} s", file=sys.stderr)
     return results
 
 

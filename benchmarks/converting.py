@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
-from functools import partial
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import repeat
 from time import perf_counter_ns
 from typing import Any
@@ -11,18 +11,30 @@ from typing import Any
 from asgiref.sync import async_to_sync as asgiref_async_to_sync
 from asgiref.sync import sync_to_async
 
-from benchmarks.calls import on_a_worker_thread
-from benchmarks.contenders import noop
 from benchmarks.effort import Effort
 from benchmarks.timing import Measure, Scenario, batch, interleave
+from benchmarks.work import noop
+from benchmarks.workers import Worker, on_worker
 from wsgi_async import async_to_sync
 
 Way = Callable[[Callable[..., Coroutine[Any, Any, Any]]], Callable[..., Any]]
 """Makes a sync function of an async one."""
 
-# asgiref's own is not replaced here: that would be for the whole process.
-WAYS: dict[str, Way] = {"ours": async_to_sync, "asgiref": asgiref_async_to_sync}
-"""Contender's key: its `async_to_sync`."""
+FAST = {"resident", "keeper"}
+"""Ways of which many calls fit into a round."""
+
+
+@contextmanager
+def ways() -> Iterator[dict[str, Worker[Way]]]:
+    """Have all ways set up, each on a worker thread of its own, by key."""
+    # asgiref's own is not replaced here: that would be for the whole process.
+    with ExitStack() as stack:
+        enter = stack.enter_context
+        yield {
+            "resident": enter(on_worker(nullcontext(async_to_sync), resident=True)),
+            "keeper": enter(on_worker(nullcontext(async_to_sync))),
+            "asgiref": enter(on_worker(nullcontext(asgiref_async_to_sync))),
+        }
 
 
 def sync_noop() -> None:
@@ -37,26 +49,38 @@ async def sync_calls(count: int) -> float:
     return (perf_counter_ns() - start) / count / 1000
 
 
-@on_a_worker_thread
-def calls_into_async(effort: Effort) -> Scenario:
-    """Calls of `async_to_sync(noop)()`, back to back: microseconds a call."""
+def calling(way: Way, calls: int) -> Measure:
+    """Measure calls of `async_to_sync(noop)()`: microseconds a call."""
 
-    def call(way: Way) -> None:
+    def call() -> None:
         way(noop)()
 
-    measures = {
-        key: batch(partial(call, way), effort.fast_calls if key == "ours" else effort.slow_calls)
-        for key, way in WAYS.items()
-    }
-    return interleave(measures, "us", rounds=effort.rounds)
+    return batch(call, calls)
 
 
-@on_a_worker_thread
+def calling_back(way: Way, calls: int) -> Measure:
+    """Measure calls of `sync_to_async(noop)()` in a row in one coroutine: microseconds a call."""
+
+    def measure() -> Sequence[float]:
+        return (way(sync_calls)(calls),)
+
+    return measure
+
+
+def calls_into_async(effort: Effort) -> Scenario:
+    """Calls of `async_to_sync(noop)()`, back to back: microseconds a call."""
+    with ways() as found:
+        measures = {
+            key: worker.measured(calling, effort.fast_calls if key in FAST else effort.slow_calls)
+            for key, worker in found.items()
+        }
+        return interleave(measures, "us", rounds=effort.rounds)
+
+
 def calls_back(effort: Effort) -> Scenario:
-    """Calls of `sync_to_async(noop)()` in a row in one coroutine: microseconds a call."""
-
-    def measured(way: Way) -> Sequence[float]:
-        return (way(sync_calls)(effort.fast_calls),)
-
-    measures: dict[str, Measure] = {key: partial(measured, way) for key, way in WAYS.items()}
-    return interleave(measures, "us", rounds=effort.rounds)
+    """Calls of `sync_to_async(noop)()` inside of it: microseconds a call."""
+    with ways() as found:
+        measures = {
+            key: worker.measured(calling_back, effort.fast_calls) for key, worker in found.items()
+        }
+        return interleave(measures, "us", rounds=effort.rounds)

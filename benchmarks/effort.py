@@ -12,12 +12,12 @@ class Effort:
     Args:
         rounds: rounds of call batches; many and short ones, so that few are interrupted by
             whatever else the machine does.
-        fast_calls: calls in a batch for a way that stays in its thread (tens of microseconds).
-        slow_calls: the same for one that changes threads or makes a loop (hundreds of them).
+        fast_calls: calls in a batch for a way that stays in its thread (microseconds).
+        slow_calls: the same for one that changes threads or makes a loop (tens and hundreds).
         latency_rounds: rounds in which each call is timed for itself, under neighbours.
         latency_fast: calls in such a round for a way that stays in its thread.
         latency_slow: the same for one that does not.
-        pauses: how often first calls are measured, after a pause and after work.
+        pauses: how often a single call is measured, after a pause.
         windows: rounds of the scenario with many threads.
         window: seconds that one contender gets in such a round.
         stream_rounds: rounds in which each way takes a whole stream.
@@ -27,8 +27,11 @@ class Effort:
         idle: seconds for which their CPU time is watched.
         request_rounds: rounds of requests through gunicorn.
         request_seconds: whole seconds that one route gets in such a round.
-        step_rounds: rounds of views that the worker thread steps, or the keeper.
-        step_requests: requests that are timed one by one in such a round.
+        redis_rounds: rounds of Redis GETs.
+        redis_calls: calls in a batch of them.
+        beside_rounds: rounds of requests beside CPU-bound ones.
+        beside_requests: requests that are timed one by one in such a round.
+        first_rounds: how often waitress is started anew, to see first requests.
         event_rounds: rounds of Server-Sent Events through gunicorn.
         events: events that one route sends in such a round.
     """
@@ -49,8 +52,11 @@ class Effort:
     idle: float
     request_rounds: int
     request_seconds: int
-    step_rounds: int
-    step_requests: int
+    redis_rounds: int
+    redis_calls: int
+    beside_rounds: int
+    beside_requests: int
+    first_rounds: int
     event_rounds: int
     events: int
 
@@ -72,12 +78,15 @@ FULL = Effort(
     idle=5.0,
     request_rounds=11,
     request_seconds=1,
-    step_rounds=4,
-    step_requests=20,
+    redis_rounds=60,
+    redis_calls=100,
+    beside_rounds=11,
+    beside_requests=20,
+    first_rounds=11,
     event_rounds=10,
     events=100,
 )
-"""About five minutes: what the published figures are taken with."""
+"""About eight minutes: what the published figures are taken with."""
 
 QUICK = Effort(
     rounds=60,
@@ -96,9 +105,12 @@ QUICK = Effort(
     idle=1.0,
     request_rounds=2,
     request_seconds=1,
-    step_rounds=1,
-    step_requests=10,
+    redis_rounds=8,
+    redis_calls=100,
+    beside_rounds=2,
+    beside_requests=5,
+    first_rounds=2,
     event_rounds=2,
     events=100,
 )
-"""Under a minute: to see whether a change matters at all."""
+"""About two minutes: to see whether a change matters at all."""

@@ -8,7 +8,6 @@ from functools import partial
 from http.client import HTTPConnection
 
 from benchmarks.effort import Effort
-from benchmarks.requests import THREADS, WORKERS
 from benchmarks.server import gunicorn
 from benchmarks.timing import Measure, Scenario, interleave
 
@@ -18,7 +17,7 @@ ROUTES = {"plain": "/plain", "iterate": "/iterate", "prefetch": "/prefetch"}
 
 def sent_events(effort: Effort) -> Scenario:
     """Events of three views, one stream at a time: milliseconds from making to arrival."""
-    with gunicorn("benchmarks.events_app:application", workers=WORKERS, threads=THREADS) as port:
+    with gunicorn("benchmarks.events_app:application") as port:
         measures: dict[str, Measure] = {
             key: partial(under_way, port, path, effort.events) for key, path in ROUTES.items()
         }

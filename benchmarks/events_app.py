@@ -51,14 +51,14 @@ def plain() -> Response:
 
 @flask.get("/iterate")
 def iterate() -> Response:
-    """Send the events of an async generator, which runs when the server asks for an item."""
+    """Send the events of an async generator, an item each time that the server asks for one."""
     loop = loop_from(request.environ)
     return sent(loop.iterate(events(request.args.get("events", 0, int))))
 
 
 @flask.get("/prefetch")
 def prefetch() -> Response:
-    """Send the events of an async generator that runs ahead, on the keeper."""
+    """Send the events of an async generator that runs ahead."""
     loop = loop_from(request.environ)
     return sent(loop.iterate(events(request.args.get("events", 0, int)), prefetch=16))
 

@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchmarks.calls import on_a_worker_thread
-from benchmarks.contenders import give_way, manager
+from benchmarks.contenders import manager
 from benchmarks.effort import Effort
 from benchmarks.timing import Scenario, batch, interleave
+from benchmarks.work import give_way
+from benchmarks.workers import on_a_worker_thread
 from wsgi_async import AsyncioLoopManager
 
 TASKS = 5_000

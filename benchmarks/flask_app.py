@@ -1,4 +1,4 @@
-"""The app that gunicorn serves: four views that give the same answer in four ways."""
+"""An app whose views give the same answer in different ways."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def plain() -> str:
 
 @flask.get("/ours")
 def ours() -> str:
-    """Call async code on the worker thread's loop."""
+    """Call async code on the manager's loop."""
     return loop_from(request.environ).run(answer())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-worker_class = "gthread"
 keepalive = 60
 loglevel = "warning"
 # Known to gunicorn 25 and later; older ones pass over it. One run of the benchmark must not

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.requests import CONNECTIONS, THREADS, WORKERS, client
+from benchmarks.requests import CONNECTIONS, client
+from benchmarks.server import THREADS, WORKERS
 
 PACKAGES = (
     "wsgi_async",
@@ -21,7 +22,9 @@ PACKAGES = (
     "werkzeug",
     "gunicorn",
     "httpx2",
+    "redis",
     "uvloop",
+    "waitress",
 )
 """Packages whose versions matter."""
 

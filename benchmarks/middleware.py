@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import contenders
-from benchmarks.calls import on_a_worker_thread
 from benchmarks.effort import Effort
 from benchmarks.timing import Call, Scenario, batch, interleave
+from benchmarks.work import nothing
+from benchmarks.workers import on_a_worker_thread
 from wsgi_async import AsyncLoopMiddleware
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def request(served: WSGIApplication) -> Call:
 @on_a_worker_thread
 def middleware(effort: Effort) -> Scenario:
     """Requests in process, with the middleware and without: microseconds a request."""
-    with contenders.limit() as limit:
+    with contenders.limit(nothing) as limit:
         calls = {"limit": limit, "bare": request(app), "wrapped": request(AsyncLoopMiddleware(app))}
         measures = {key: batch(call, effort.fast_calls) for key, call in calls.items()}
         return interleave(measures, "us", rounds=effort.rounds)

@@ -16,21 +16,38 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 OURS, OTHERS, LIMIT = "#0b6e4f", "#9aa5b1", "#3e4c59"
-"""Colours: what this library does, what else there is, and what cannot be beaten."""
+"""Colors: what this library does, what else there is, and what cannot be beaten."""
 
 COLOURS = {
-    **dict.fromkeys(("run", "submit", "ours", "iterate", "prefetch", "resource"), OURS),
+    **dict.fromkeys(
+        (
+            "resident",
+            "keeper",
+            "process",
+            "keeper_submit",
+            "ours",
+            "iterate",
+            "prefetch",
+            "resource",
+        ),
+        OURS,
+    ),
+    **dict.fromkeys(("uvloop_resident", "uvloop_keeper", "uvloop_process"), OURS),
+    **dict.fromkeys(("keeper_prefetch", "resident_prefetch"), OURS),
     **dict.fromkeys(("limit", "plain", "look_up"), LIMIT),
 }
-"""Contender's key: its colour, if it is not one of the others."""
+"""Contender's key: its color, if it is not one of the others."""
 
 
-WAYS = ("limit", "run", "submit", "threadsafe", "asyncio_run", "portal", "asgiref")
+LIVING = ("limit", "resident", "keeper", "threadsafe")
+WAYS = (*LIVING, "asyncio_run", "portal", "asgiref")
 """Ways to call, from top to bottom."""
 
 
-CONVERTERS, VIEWS = ("ours", "asgiref"), ("ours", "own")
-STREAMS, EVENTS = ("limit", "iterate", "prefetch"), ("plain", "iterate", "prefetch")
+CONVERTERS, VIEWS = ("resident", "keeper", "asgiref"), ("resident", "keeper", "own")
+STREAMS = ("limit", "resident", "keeper", "keeper_prefetch")
+EVENTS = ("plain", "iterate", "prefetch")
+SERVED = ("limit", "resident", "keeper", "uvloop_keeper", "process", "uvloop_process")
 """What else is compared, from top to bottom."""
 
 
@@ -66,12 +83,19 @@ LATENCY = "µs per call, logarithmic: less is better"
 PANELS = (
     Panel("with_asgiref", "One worker thread, alone", LATENCY, log=True),
     Panel("neighbours", "Beside two CPU-bound threads", LATENCY, log=True),
-    Panel("threads", "Eight worker threads", "calls per second: more is better"),
+    Panel("redis", "A Redis GET", "µs per call: less is better", LIVING),
+    Panel(
+        "threads",
+        "Eight worker threads",
+        "calls per second: more is better",
+        (*WAYS, "process"),
+    ),
+    Panel("redis_view", "A view with ten Redis GETs, eight threads", RATE, SERVED),
     Panel(
         "requests",
         "Flask under gunicorn's threads",
         RATE,
-        ("plain", "ours", "asyncio_run", "flask_async"),
+        ("plain", "resident", "keeper", "asyncio_run", "flask_async"),
     ),
     Panel("async_to_sync", "async_to_sync(noop)()", "µs per call: less is better", CONVERTERS),
     Panel(

@@ -11,25 +11,22 @@ from typing import NamedTuple
 
 from benchmarks.child import environment, module
 from benchmarks.effort import Effort
-from benchmarks.server import get, gunicorn
+from benchmarks.server import Served, get, servers
 from benchmarks.timing import Measure, Scenario, interleave
-
-WORKERS = 1
-"""One process on one core leaves the other core to the client."""
-
-THREADS = 4
-"""Threads of each gunicorn worker."""
 
 CONNECTIONS = 8
 """Connections that the client keeps open; more than there are threads, so none is idle."""
 
+APP = "benchmarks.flask_app:application"
+
 ROUTES = {
-    "plain": "/plain",
-    "ours": "/ours",
-    "flask_async": "/flask-async",
-    "asyncio_run": "/asyncio-run",
+    "plain": ("gthread", "/plain"),
+    "resident": ("resident", "/ours"),
+    "keeper": ("gthread", "/ours"),
+    "flask_async": ("gthread", "/flask-async"),
+    "asyncio_run": ("gthread", "/asyncio-run"),
 }
-"""Contender's key: its path in the app. One server has them all: equal conditions for all."""
+"""Contender's key: its server, and its path in the app. One server has all that can share one."""
 
 
 class Route(NamedTuple):
@@ -40,27 +37,25 @@ class Route(NamedTuple):
 
 
 def requests(effort: Effort) -> Scenario:
-    """Requests per second of four views that do the same in four ways."""
-    with gunicorn("benchmarks.flask_app:application", workers=WORKERS, threads=THREADS) as port:
-        return side_by_side({key: Route(port, path) for key, path in ROUTES.items()}, effort)
+    """Requests per second of views that do the same in different ways."""
+    with servers({"gthread": Served(APP), "resident": Served(APP, resident=True)}) as ports:
+        routes = {key: Route(ports[server], path) for key, (server, path) in ROUTES.items()}
+        return side_by_side(routes, effort)
 
 
-def side_by_side(
-    routes: Mapping[str, Route], effort: Effort, *, rounds: int | None = None
-) -> Scenario:
+def side_by_side(routes: Mapping[str, Route], effort: Effort) -> Scenario:
     """Measure views, of one app or of several: requests per second.
 
     Args:
         routes: contender's key: where it is; every one must answer "ok".
         effort: how long to measure.
-        rounds: how many rounds, if not `request_rounds`.
     """
     check(routes.values())
     load = with_wrk if client() == "wrk" else with_own_client
     measures: dict[str, Measure] = {
         key: partial(load, *route, effort.request_seconds) for key, route in routes.items()
     }
-    return interleave(measures, "1/s", rounds=rounds or effort.request_rounds)
+    return interleave(measures, "1/s", rounds=effort.request_rounds)
 
 
 def check(routes: Iterable[Route]) -> None:

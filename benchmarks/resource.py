@@ -10,9 +10,9 @@ from time import perf_counter_ns
 from typing import Any
 
 from benchmarks import contenders
-from benchmarks.calls import on_a_worker_thread
 from benchmarks.effort import Effort
 from benchmarks.timing import Measure, Scenario, interleave
+from benchmarks.workers import on_a_worker_thread
 from wsgi_async import loop_resource
 
 Way = Callable[[int], Coroutine[Any, Any, float]]

@@ -1,7 +1,7 @@
 """Keep managers at rest and tell what they cost, as JSON: `python -m benchmarks.resting 100 5`.
 
-A process of its own, so that nothing else is counted. One manager is made first and not counted:
-it brings the modules, and whatever all managers share.
+A process of its own, so that nothing else is counted. One manager with a thread of its own is made
+first and not counted: it brings the modules, and whatever all managers share.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import json
 import threading
 import time
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.contenders import manager, noop
-from wsgi_async import AsyncioLoopManager
+from benchmarks.contenders import manager
+from benchmarks.work import noop
+from benchmarks.workers import worker_threads
+from wsgi_async import AsyncioLoopManager, LoopThreadPoolExecutor, current_manager
 
 SETTLE = 0.5
 """Seconds after which a manager that has worked is at rest."""
@@ -49,7 +50,7 @@ def threads() -> float:
     )
 
 
-def difference(after: float | None, before: float | None, count: int) -> float | None:
+def of_one(after: float | None, before: float | None, count: int) -> float | None:
     """Return what one of `count` added."""
     return None if after is None or before is None else (after - before) / count
 
@@ -61,16 +62,12 @@ def idle_cpu(seconds: float) -> float:
     return 100 * (time.process_time() - used) / (time.perf_counter() - start)
 
 
-def measure(count: int, seconds: float) -> dict[str, float | None]:
+def keepers(count: int, seconds: float) -> dict[str, float | None]:
     """Make `count` managers in this thread, let each work once, and tell what they cost."""
     with ExitStack() as stack:
 
         def make() -> AsyncioLoopManager:
             return stack.enter_context(manager())
-
-        def work(made: AsyncioLoopManager) -> None:
-            made.run(noop())
-            made.submit_task(noop(), return_sync_future=True).result()
 
         work(make())
         time.sleep(SETTLE)
@@ -83,12 +80,37 @@ def measure(count: int, seconds: float) -> dict[str, float | None]:
         time.sleep(SETTLE)
         has = descriptors(), threads(), memory()
         return {
-            "descriptors": difference(has[0], had[0], count),
-            "threads": difference(has[1], had[1], count),
-            "memory_started": difference(started, had[2], count),
-            "memory_used": difference(has[2], had[2], count),
-            "idle_cpu": idle_cpu(seconds),
+            "descriptors": of_one(has[0], had[0], count),
+            "threads": has[1] - had[1],
+            "memory_started": of_one(started, had[2], count),
+            "memory_used": of_one(has[2], had[2], count),
+            "cpu": idle_cpu(seconds),
         }
+
+
+def residents(count: int, seconds: float) -> dict[str, float | None]:
+    """Have `count` threads with a loop each, let each work once, and tell what they cost.
+
+    `threads` are those beside the worker threads themselves.
+    """
+    together = threading.Barrier(count)
+
+    def work_here() -> None:
+        work(current_manager())
+        together.wait()  # so that each thread gets one
+
+    had = threads()
+    with LoopThreadPoolExecutor(count) as pool:
+        for each in [pool.submit(work_here) for _ in range(count)]:
+            each.result()
+        time.sleep(SETTLE)
+        return {"threads": threads() - had - count, "cpu": idle_cpu(seconds)}
+
+
+def work(made: AsyncioLoopManager) -> None:
+    """Use a manager."""
+    made.run(noop())
+    made.submit_task(noop()).result()
 
 
 def main() -> None:
@@ -97,13 +119,13 @@ def main() -> None:
     parser.add_argument("count", type=int)
     parser.add_argument("seconds", type=float)
     parser.add_argument("--trace", action="store_true")
+    parser.add_argument("--resident", action="store_true")
     options = parser.parse_args()
     if options.trace:
         tracemalloc.start()
-    with ThreadPoolExecutor(1, "worker") as workers:
-        found = workers.submit(measure, options.count, options.seconds).result()
-    if options.trace:
-        found = {"traced": found["memory_used"]}
+    measure = residents if options.resident else keepers
+    with worker_threads(1) as pool:
+        found = pool.submit(measure, options.count, options.seconds).result()
     print(json.dumps(found))
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from benchmarks import calls, contenders, converting, streams, who_steps
+from benchmarks import calls, contenders, converting, redis_calls, streams
 from benchmarks.effort import Effort
 from benchmarks.events import sent_events
 from benchmarks.failures import TASKS, beside_idle_tasks
+from benchmarks.first_requests import first_requests
 from benchmarks.middleware import middleware
 from benchmarks.requests import requests
 from benchmarks.resource import open_resource
-from benchmarks.rest import rest
+from benchmarks.rest import IDLE, rest
 from benchmarks.threads import WORKERS, eight_threads
 from benchmarks.timing import Scenario
 from benchmarks.upstream import http_calls
@@ -28,7 +29,7 @@ class Subject:
         measure: measures all its contenders side by side.
         baseline: the contender that the table compares the others with; none for rest.
         labels: names for contenders that `LABELS` does not have, or that mean something else here.
-        served: whether gunicorn is needed.
+        served: whether it needs a server, gunicorn most often.
     """
 
     title: str
@@ -43,40 +44,51 @@ class Subject:
 
 
 LABELS = {
-    each.key: each.label
-    for each in (
-        *contenders.everyday(),
-        *contenders.with_idle_socket(),
-        *contenders.on_uvloop(),
-        *contenders.hops(),
-    )
+    **{each.key: each.label for each in (*contenders.everyday(), *contenders.on_uvloop())},
+    "process": "manager.run, one manager for all",
+    "threadsafe_shared": "run_coroutine_threadsafe().result, one loop for all",
 }
 """Contender's key: its name for people."""
 
-CONVERTERS = {"ours": "wsgi_async's async_to_sync", "asgiref": "asgiref's async_to_sync"}
+CONVERTERS = {
+    "resident": "wsgi_async's async_to_sync, loop on the worker",
+    "keeper": "wsgi_async's async_to_sync, loop on its own thread",
+    "asgiref": "asgiref's async_to_sync",
+}
 """Ways to make a sync function of an async one: their names for people."""
 
 STREAMS = {
     "limit": "loop.run_until_complete(anext()) (limit)",
-    "iterate": "manager.iterate",
-    "prefetch": f"manager.iterate, prefetch={streams.AHEAD}",
+    "resident": "manager.iterate, loop on the worker",
+    "resident_prefetch": f"the same, prefetch={streams.AHEAD}",
+    "keeper": "manager.iterate, loop on its own thread",
+    "keeper_prefetch": f"manager.iterate, loop on its own thread, prefetch={streams.AHEAD}",
 }
 """Ways to take the items of an async generator: their names for people."""
 
+SERVED = {
+    "limit": "a loop per thread, run_until_complete (limit)",
+    "resident": "LoopThreadWorker",
+    "keeper": "gthread",
+    "process": 'gthread, per="process"',
+}
+SERVED |= {f"uvloop_{key}": f"uvloop: {label}" for key, label in SERVED.items()}
+"""Ways to serve a view that calls async code: their names for people."""
+
 SUBJECTS = {
     "alone": Subject("one worker thread, alone: us per call", calls.alone),
-    "await": Subject("a coroutine that awaits once: us per call", calls.giving_way),
-    "uvloop": Subject("the same on uvloop: us per call", calls.uvloop, baseline="uvloop_limit"),
-    "hop": Subject("keeper busy with a tracked task: us per call", calls.hop),
+    "task": Subject("the same beside a task that waits: us per call", calls.beside_a_task),
+    "uvloop": Subject("alone on uvloop: us per call", calls.uvloop, baseline="uvloop_limit"),
+    "redis": Subject("a Redis GET: us per call", redis_calls.alone),
+    "redis_task": Subject(
+        "a Redis GET beside a task that waits: us per call", redis_calls.beside_a_task
+    ),
     "middleware": Subject(
         "an app that ignores the loop: us per request",
         middleware,
         labels={"bare": "app alone", "wrapped": "app in AsyncLoopMiddleware"},
     ),
     "pause": Subject("each call after a pause: us per call", calls.after_a_pause),
-    "work": Subject(
-        f"{calls.BURST} calls in a row after other work: us per call", calls.after_work
-    ),
     "stream": Subject("items of an async generator: us per item", streams.stream, labels=STREAMS),
     "stream_await": Subject(
         "items that are awaited once: us per item", streams.stream_await, labels=STREAMS
@@ -102,31 +114,32 @@ SUBJECTS = {
     "threads": Subject(
         f"{WORKERS} worker threads: calls per second",
         eight_threads,
-        labels={"threadsafe_shared": "run_coroutine_threadsafe().result, one loop for all"},
     ),
     "async_to_sync": Subject(
         "async_to_sync(noop)(): us per call",
         converting.calls_into_async,
-        baseline="ours",
+        baseline="keeper",
         labels=CONVERTERS,
     ),
     "sync_to_async": Subject(
         "await sync_to_async(noop)() inside of it: us per call",
         converting.calls_back,
-        baseline="ours",
+        baseline="keeper",
         labels=CONVERTERS,
     ),
     "rest": Subject(
-        "a manager at rest",
+        "managers at rest",
         rest,
         baseline=None,
         labels={
-            "descriptors": "file descriptors",
-            "threads": "threads",
-            "memory_started": "memory (PSS), only started",
-            "memory_used": "memory (PSS), after use",
-            "traced": "of which Python's allocator",
-            "idle_cpu": "CPU time of all managers together",
+            "descriptors": "one: file descriptors",
+            "memory_started": "one: memory (PSS), only started",
+            "memory_used": "one: memory (PSS), after use",
+            "traced": "one: of which Python's allocator",
+            "keeper_threads": f"{IDLE} with a thread of their own: threads",
+            "keeper_cpu": "the same: CPU time of all together",
+            "resident_threads": f"{IDLE} on worker threads: threads beside these",
+            "resident_cpu": "the same: CPU time of all together",
         },
     ),
     "requests": Subject(
@@ -135,7 +148,8 @@ SUBJECTS = {
         baseline="plain",
         labels={
             "plain": "sync view, no async code",
-            "ours": "sync view, loop_from(environ).run",
+            "resident": "sync view, loop_from(environ).run, LoopThreadWorker",
+            "keeper": "sync view, loop_from(environ).run",
             "flask_async": "Flask async def view",
             "asyncio_run": "sync view, asyncio.run",
         },
@@ -145,28 +159,34 @@ SUBJECTS = {
         "gunicorn gthread, a Flask async def view: requests per second",
         flask_view,
         baseline="own",
-        labels={"ours": "with AsyncLoop(app)", "own": "Flask's own"},
+        labels={
+            "resident": "with AsyncLoop(app), LoopThreadWorker",
+            "keeper": "with AsyncLoop(app)",
+            "own": "Flask's own",
+        },
         served=True,
     ),
     "django": Subject(
         "gunicorn gthread, a Django async view with a query and 3 awaits: requests per second",
         django_view,
         baseline="own",
-        labels={"ours": "with our get_wsgi_application", "own": "Django's own"},
+        labels={
+            "resident": "with our get_wsgi_application, LoopThreadWorker",
+            "keeper": "with our get_wsgi_application",
+            "own": "Django's own",
+        },
         served=True,
     ),
-    "who_steps": Subject(
-        "gunicorn gthread, who steps a Django view: requests per second",
-        who_steps.under_load,
-        baseline=None,
-        labels=who_steps.LABELS,
+    "redis_view": Subject(
+        f"gunicorn, {redis_calls.THREADS} threads, a view with ten Redis GETs: requests per second",
+        redis_calls.ten_gets,
+        labels=SERVED,
         served=True,
     ),
-    "who_steps_alone": Subject(
-        "the same, one request at a time: ms per request",
-        who_steps.one_by_one,
-        baseline=None,
-        labels=who_steps.LABELS,
+    "redis_cpu": Subject(
+        "the same with three, beside two CPU-bound requests: ms per request",
+        redis_calls.beside_cpu_bound,
+        labels=SERVED,
         served=True,
     ),
     "upstream": Subject(
@@ -189,6 +209,13 @@ SUBJECTS = {
             "iterate": "manager.iterate",
             "prefetch": "manager.iterate, prefetch=16",
         },
+        served=True,
+    ),
+    "first": Subject(
+        "waitress, a Flask async def view, each thread's first request: ms",
+        first_requests,
+        baseline="off",
+        labels={"on": "with reuse", "off": "without"},
         served=True,
     ),
 }

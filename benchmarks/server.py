@@ -5,25 +5,50 @@ from __future__ import annotations
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPConnection
-from typing import IO
+from typing import IO, NamedTuple
 
 from benchmarks.child import environment, module
+
+WORKERS = 1
+"""One process on one core leaves the other core to the client."""
+
+THREADS = 4
+"""Threads of each gunicorn worker, where nothing else is said."""
+
+RESIDENT = "wsgi_async.integrations.gunicorn.LoopThreadWorker"
+"""gunicorn's name for the workers on whose threads loops live."""
 
 GRACE = 15
 """Seconds that gunicorn gets to start and to end."""
 
 
-@contextmanager
-def gunicorn(app: str, *, workers: int, threads: int) -> Iterator[int]:
-    """Serve `app` with `workers` processes of `threads` threads; gives the port.
+class Served(NamedTuple):
+    """An app, and how it is served.
 
     Args:
-        app: As gunicorn takes it: "module:application", or "module:factory('argument')".
-        workers: How many processes.
-        threads: How many threads each of them has.
+        app: as gunicorn takes it: "module:application", or "module:factory('argument')".
+        resident: whether loops live on the worker threads.
+        threads: how many of them.
+    """
+
+    app: str
+    resident: bool = False
+    threads: int = THREADS
+
+
+@contextmanager
+def servers(apps: Mapping[str, Served]) -> Iterator[dict[str, int]]:
+    """Serve several apps, each by a gunicorn of its own; gives the port of each."""
+    with ExitStack() as stack:
+        yield {key: stack.enter_context(gunicorn(*served)) for key, served in apps.items()}
+
+
+@contextmanager
+def gunicorn(app: str, resident: bool = False, threads: int = THREADS) -> Iterator[int]:
+    """Serve one app, as `Served` says; gives the port.
 
     Raises:
         RuntimeError: it did not start; the error holds what gunicorn wrote.
@@ -33,7 +58,8 @@ def gunicorn(app: str, *, workers: int, threads: int) -> Iterator[int]:
         port: int = listener.getsockname()[1]
         command = module("gunicorn", app)
         command += ["--config", "python:benchmarks.gunicorn_conf"]
-        command += ["--workers", str(workers), "--threads", str(threads)]
+        command += ["--workers", str(WORKERS), "--threads", str(threads)]
+        command += ["--worker-class", RESIDENT if resident else "gthread"]
         command += ["--bind", f"fd://{listener.fileno()}"]
         server = subprocess.Popen(
             command, env=environment(), pass_fds=[listener.fileno()], stderr=log

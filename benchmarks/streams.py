@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from time import perf_counter_ns
 
 from benchmarks import contenders
-from benchmarks.calls import on_a_worker_thread
 from benchmarks.effort import Effort
 from benchmarks.timing import Measure, Scenario, interleave
+from benchmarks.workers import Worker, on_worker
 from wsgi_async import AsyncioLoopManager
 
 AHEAD = 16
@@ -59,13 +59,30 @@ def iterate(
 
 
 @contextmanager
-def ways() -> Iterator[dict[str, Consume]]:
-    """Have all ways to take the items set up in the current thread, by key."""
-    with contenders.manager() as ours, closing(asyncio.new_event_loop()) as loop:
+def stepping() -> Iterator[Consume]:
+    """Set up the one way in the current thread."""
+    with closing(asyncio.new_event_loop()) as loop:
+        yield partial(step, loop)
+
+
+@contextmanager
+def iterating(prefetch: int = 0) -> Iterator[Consume]:
+    """Set up the other way in the current thread."""
+    with contenders.manager() as ours:
+        yield partial(iterate, ours, prefetch=prefetch)
+
+
+@contextmanager
+def ways() -> Iterator[dict[str, Worker[Consume]]]:
+    """Have all ways to take the items set up, each on a worker thread of its own, by key."""
+    with ExitStack() as stack:
+        enter = stack.enter_context
         yield {
-            "limit": partial(step, loop),
-            "iterate": partial(iterate, ours),
-            "prefetch": partial(iterate, ours, prefetch=AHEAD),
+            "limit": enter(on_worker(stepping())),
+            "resident": enter(on_worker(iterating(), resident=True)),
+            "resident_prefetch": enter(on_worker(iterating(AHEAD), resident=True)),
+            "keeper": enter(on_worker(iterating())),
+            "keeper_prefetch": enter(on_worker(iterating(AHEAD))),
         }
 
 
@@ -84,13 +101,11 @@ def streamed(consume: Consume, source: Source, items: int) -> Measure:
     return measure
 
 
-@on_a_worker_thread
 def stream(effort: Effort) -> Scenario:
     """Items that are there at once: microseconds an item."""
     return side_by_side(ready, effort)
 
 
-@on_a_worker_thread
 def stream_await(effort: Effort) -> Scenario:
     """Items that the generator awaits something for: microseconds an item."""
     return side_by_side(giving_way, effort)
@@ -100,6 +115,7 @@ def side_by_side(source: Source, effort: Effort) -> Scenario:
     """Measure the same generator in all ways: microseconds an item."""
     with ways() as found:
         measures = {
-            key: streamed(consume, source, effort.stream_items) for key, consume in found.items()
+            key: worker.measured(streamed, source, effort.stream_items)
+            for key, worker in found.items()
         }
         return interleave(measures, "us", rounds=effort.stream_rounds)

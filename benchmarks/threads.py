@@ -1,19 +1,20 @@
-"""Calls from many worker threads at once, each with a manager and a loop of its own."""
+"""Calls from many worker threads at once, each with a manager of its own or all with one."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from time import perf_counter
 
 from benchmarks import contenders
-from benchmarks.calls import opened
 from benchmarks.contenders import Contender
 from benchmarks.effort import Effort
 from benchmarks.timing import Call, Measure, Scenario, interleave
+from benchmarks.work import nothing
+from benchmarks.workers import worker_threads
 
 WORKERS = 8
 """Worker threads that call at once."""
@@ -23,24 +24,23 @@ SET_UP = 60.0
 
 
 class Crew:
-    """Worker threads that all call in the same way for a window of time; lives for one scenario.
+    """Worker threads that all call in one way for a window of time; lives for one scenario.
 
-    The thread that made it says which way and for how long; `_begin` and `_end` let all threads
-    into a window and out of it together, so between the two the fields below do not change.
+    The thread that made it says for how long; `_begin` and `_end` let all threads into a window
+    and out of it together, so between the two the fields below do not change.
     """
 
-    def __init__(self, chosen: Sequence[Contender], size: int) -> None:
-        self._chosen = chosen
-        self._key: str | None = None
+    def __init__(self, way: Contender, pool: Executor, size: int) -> None:
+        self._way = way
+        self._goes_on = True
         self._seconds = 0.0
         self._started = self._deadline = 0.0
         self._begin = threading.Barrier(size + 1, self._set_clock, SET_UP)
         self._end = threading.Barrier(size + 1, timeout=SET_UP)
-        self._pool = ThreadPoolExecutor(size, "worker")
         self._counts = [0] * size
         self._ends = [0.0] * size
         self._workers: list[Future[None]] = [
-            self._pool.submit(self._work, place) for place in range(size)
+            pool.submit(self._work, place) for place in range(size)
         ]
 
     def _set_clock(self) -> None:
@@ -48,21 +48,20 @@ class Crew:
         self._started = perf_counter()
         self._deadline = self._started + self._seconds
 
-    def window(self, key: str, seconds: float) -> Sequence[float]:
+    def window(self, seconds: float) -> Sequence[float]:
         """Let all threads call for `seconds`; return the calls per second of all together."""
-        self._key, self._seconds = key, seconds
+        self._seconds = seconds
         self._begin.wait()
         self._end.wait()
         return (sum(self._counts) / (max(self._ends) - self._started),)
 
     def dismiss(self) -> None:
-        """End the threads; raise what one of them raised."""
-        self._key = None
+        """End the work; raise what one of the threads raised."""
+        self._goes_on = False
         try:
             self._begin.wait()
         except threading.BrokenBarrierError:
             pass  # A worker failed; its own error, below, is the one to see.
-        self._pool.shutdown()
         errors = [error for worker in self._workers if (error := worker.exception())]
         errors.sort(key=lambda error: isinstance(error, threading.BrokenBarrierError))
         if errors:
@@ -70,10 +69,10 @@ class Crew:
 
     def _work(self, place: int) -> None:
         try:
-            with opened(self._chosen) as calls:
+            with self._way.open(nothing) as call:
                 self._begin.wait()
-                while self._key is not None:
-                    self._counts[place] = self._call_on(calls[self._key])
+                while self._goes_on:
+                    self._counts[place] = self._call_on(call)
                     self._ends[place] = perf_counter()
                     self._end.wait()
                     self._begin.wait()
@@ -91,26 +90,28 @@ class Crew:
 
 
 @contextmanager
-def crew(chosen: Sequence[Contender], size: int) -> Iterator[Crew]:
-    """Have `size` worker threads, each with all of `chosen` set up, and end them."""
-    made = Crew(chosen, size)
-    try:
-        yield made
-    finally:
-        made.dismiss()
+def crew(way: Contender, size: int) -> Iterator[Crew]:
+    """Have `size` worker threads, each with a way set up, and end them."""
+    with worker_threads(size, resident=way.resident) as pool:
+        made = Crew(way, pool, size)
+        try:
+            yield made
+        finally:
+            made.dismiss()
 
 
 def eight_threads(effort: Effort) -> Scenario:
     """Calls from eight worker threads at once: calls per second of all together."""
-    with contenders.background_loop() as loop:
-        shared = Contender(
-            "threadsafe_shared",
-            "run_coroutine_threadsafe().result, one loop for all",
-            partial(contenders.threadsafe_onto, loop),
-        )
-        chosen = [*contenders.everyday(), *contenders.with_idle_socket(), shared]
-        with crew(chosen, WORKERS) as workers:
-            measures: dict[str, Measure] = {
-                each.key: partial(workers.window, each.key, effort.window) for each in chosen
-            }
-            return interleave(measures, "1/s", rounds=effort.windows)
+    with ExitStack() as stack:
+        ours = stack.enter_context(contenders.manager())
+        loop = stack.enter_context(contenders.background_loop())
+        chosen = [
+            *contenders.everyday(),
+            Contender("process", "", partial(contenders.run_on, ours)),
+            Contender("threadsafe_shared", "", partial(contenders.threadsafe_onto, loop)),
+        ]
+        crews = {each.key: stack.enter_context(crew(each, WORKERS)) for each in chosen}
+        measures: dict[str, Measure] = {
+            key: partial(each.window, effort.window) for key, each in crews.items()
+        }
+        return interleave(measures, "1/s", rounds=effort.windows)

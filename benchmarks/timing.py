@@ -19,6 +19,10 @@ SEED = 20240229
 """Fixes the order of each round, so that two runs measure in the same order."""
 
 
+class Missing(Exception):
+    """What a scenario needs is not on this machine; the scenario is left out."""
+
+
 @dataclass(frozen=True)
 class Series:
     """All values that were measured of one contender; lives as long as the run.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.effort import Effort
-from benchmarks.requests import THREADS, WORKERS, Route, side_by_side
+from benchmarks.requests import Route, side_by_side
 from benchmarks.server import gunicorn
 from benchmarks.timing import Scenario
 from benchmarks.upstream_server import upstream
@@ -16,7 +16,7 @@ def http_calls(effort: Effort) -> Scenario:
     """Requests per second of three views that make the same HTTP calls."""
     with (
         upstream() as called,
-        gunicorn("benchmarks.upstream_app:application", workers=WORKERS, threads=THREADS) as port,
+        gunicorn("benchmarks.upstream_app:application") as port,
     ):
         routes = {key: Route(port, f"{path}?port={called}") for key, path in ROUTES.items()}
         return side_by_side(routes, effort)

@@ -62,7 +62,7 @@ async def ask_with_cheap(port: str) -> str:
 
 @flask.get("/ours")
 def ours() -> str:
-    """Call on the worker thread's loop, which has kept its client."""
+    """Call on the manager's loop, which has kept its client."""
     return loop_from(request.environ).run(ask_with_kept(request.args["port"]))
 
 

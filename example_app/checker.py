@@ -1,8 +1,9 @@
 """The background task: checks all addresses every few seconds and keeps the results.
 
-It runs on a loop manager of its own. On the manager of a request it would be in the way: while a
-tracked task lives there, each `run()` has to hop to another thread. Every worker process starts
-one, and the holder of the lease does the work; the others look now and then whether it is free.
+It runs on a loop manager of its own, which is started in the main thread and so has a thread of its
+own: on a worker thread's loop it would stand still while a view computes. Every worker process
+starts one, and the holder of the lease does the work; the others look now and then whether it is
+free.
 """
 
 import asyncio

@@ -30,8 +30,6 @@ class Streams:
     """
 
     def __init__(self, limit: int) -> None:
-        self.keep_going: Callable[[], bool] = lambda: True
-        """False when the process is about to end, and so are the streams."""
         self._free = threading.Semaphore(limit)
 
     def begin(self) -> bool:
@@ -50,9 +48,10 @@ async def board_events(
     seen: str | None,
     checks: int,
     seconds: float,
-    keep_going: Callable[[], bool],
 ) -> AsyncGenerator[str, None]:
     """The text of a stream: an event whenever the board has changed, and signs of life.
+
+    `wsgi_async` ends it where the worker process is to end.
 
     Args:
         store: the board's data.
@@ -60,14 +59,13 @@ async def board_events(
         seen: the version that the page shows already.
         checks: how many checks of each address an event is about.
         seconds: how long the stream lasts.
-        keep_going: False ends it early.
     """
     yield f"retry: {RETRY_MS}\n\n"
     written = time.monotonic()
     # A stream holds one of few worker threads. It ends soon, so that all pages get their turn; the
     # browser asks again by itself, and tells what it has seen.
     until = written + seconds
-    while time.monotonic() < until and keep_going():
+    while time.monotonic() < until:
         try:
             news = await _news(store, seen, checks)
         except sqlite3.Error:

@@ -16,6 +16,7 @@ if _CHECKOUT not in sys.path:  # gunicorn reads this file before it looks at `ch
 from example_app.checker import start_checker, stop_checker  # noqa: E402
 from example_app.database import seed, set_up  # noqa: E402
 from example_app.settings import Settings, SettingsError, host_in_url  # noqa: E402
+from wsgi_async.integrations import gunicorn  # noqa: E402
 
 try:
     _settings = Settings.from_environ(os.environ)
@@ -26,7 +27,8 @@ wsgi_app = "example_app.app:app"
 chdir = _CHECKOUT
 bind = _settings.bind
 workers = _settings.workers
-worker_class = "gthread"
+# gunicorn's threaded worker, whose threads run the event loops themselves.
+worker_class = "wsgi_async.integrations.gunicorn.LoopThreadWorker"
 threads = _settings.threads
 # The board checks itself over connections that stay open: longer than its own client keeps them,
 # so that it is the client that closes first.
@@ -54,14 +56,14 @@ def when_ready(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
+    gunicorn.post_worker_init(worker)  # for `--worker-class gthread`: streams end in time
     # In the worker, after the fork: threads and loops do not survive one.
     if _settings.port == 0:
         seed(_settings.database, _url(worker.sockets[0]))
-    worker.wsgi.config["STREAMS"].keep_going = lambda: worker.alive
     start_checker(_settings, keep_going=lambda: worker.alive)
 
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001
-    # The manager would stop at the interpreter's exit too, but from Python 3.12 on no thread can be
-    # started then, and a first look into the database, to give the lease back, needs one.
+    # The manager is stopped anyway. But with `--worker-class gthread` that is at the interpreter's
+    # exit, where a first look into the database, to give the lease back, gets no thread any more.
     stop_checker()

@@ -71,7 +71,6 @@ def events() -> Response:
             seen=request.headers.get("Last-Event-ID") or request.args.get("seen"),
             checks=_settings().charted_checks,
             seconds=_settings().stream_seconds,
-            keep_going=streams.keep_going,
         )
     )
     response = Response(body, mimetype="text/event-stream")
@@ -144,7 +143,7 @@ def healthz() -> Response:
 
 
 def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run async code from a view: on this worker thread's loop, which this thread drives itself."""
+    """Run async code from a view, on this worker thread's loop."""
     return current_loop.run(coroutine, timeout=_settings().longest_request)
 
 

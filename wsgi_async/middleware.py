@@ -51,12 +51,14 @@ import weakref
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Literal
 
+from .core.base.log import origin
 from .core.managers.current import request_manager
 from .scopes import RequestScope
 from .wsgi.adopting import AdoptingContext
 from .wsgi.bodies import KEY, SCOPE_KEY, end_request, hand_on, raise_answerable
 from .wsgi.options import Options
 from .wsgi.providing import Provider
+from .wsgi.requests import RequestLine
 from .wsgi.servers import (
     refuse_greenlets,
     refuse_uwsgi_without_threads,
@@ -217,7 +219,7 @@ class AsyncLoopMiddleware:
         if manager is None or not manager.running:
             manager = self._local.manager = self._first_request(environ)
         context = copy_context()
-        context.run(request_manager.set, weakref.ref(manager))
+        context.run(_mark, manager, environ)
         environ[KEY] = manager
         environ[SCOPE_KEY] = scope = RequestScope(manager, context, self._timeout)
         runner = AdoptingContext(context, manager) if self._adopt else context
@@ -235,6 +237,12 @@ class AsyncLoopMiddleware:
         refuse_greenlets()
         warn_of_subinterpreter(environ)
         return self._provider.first_request(environ)
+
+
+def _mark(manager: AsyncioLoopManager, environ: WSGIEnvironment) -> None:
+    """In the request's context: say whose it is."""
+    request_manager.set(weakref.ref(manager))
+    origin.set(RequestLine(environ))
 
 
 class _Local(threading.local):

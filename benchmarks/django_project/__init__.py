@@ -4,28 +4,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 
-def application(
-    database: str, *, views: str = "views", integrated: bool = True, **options: Any
-) -> WSGIApplication:
+def application(database: str, *, integrated: bool) -> WSGIApplication:
     """Set Django up, and make the project's application.
 
     Args:
         database: path of an SQLite file; made if it is not there.
-        views: which of the project's modules has the views.
         integrated: whether the integration makes it, or Django itself.
-        **options: of the integration.
     """
-    configure(database, f"{__name__}.{views}")
+    configure(database)
     if integrated:
         from wsgi_async.integrations.django import get_wsgi_application
 
-        app: WSGIApplication = get_wsgi_application(**options)
+        app: WSGIApplication = get_wsgi_application()
     else:
         from django.core.wsgi import get_wsgi_application as django_get_wsgi_application
 
@@ -34,14 +30,14 @@ def application(
     return app
 
 
-def configure(database: str, views: str) -> None:
+def configure(database: str) -> None:
     """Give Django its settings: as few as possible, so that the time is that of the views."""
     from django.conf import settings
 
     settings.configure(
         ALLOWED_HOSTS=["127.0.0.1"],
         INSTALLED_APPS=["benchmarks.django_project"],
-        ROOT_URLCONF=views,
+        ROOT_URLCONF=f"{__name__}.views",
         DATABASES={
             "default": {
                 "ENGINE": "django.db.backends.sqlite3",

@@ -81,7 +81,6 @@ async def events(request: HttpRequest) -> HttpResponse:
         seen=request.headers.get("Last-Event-ID") or request.GET.get("seen"),
         checks=settings.BOARD.charted_checks,
         seconds=settings.BOARD.stream_seconds,
-        keep_going=streams.keep_going,
     )
     return EventStream(stream)
 

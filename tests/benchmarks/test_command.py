@@ -12,6 +12,7 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks.child import environment, module
+from benchmarks.effort import QUICK
 from benchmarks.scenarios import SUBJECTS
 
 
@@ -30,7 +31,7 @@ def run(*arguments: str, flags: tuple[str, ...] = ()) -> subprocess.CompletedPro
 
 def test_debug_mode_is_refused() -> None:
     """Nobody publishes figures that were taken in debug mode by mistake."""
-    done = run("--quick", "--only", "hop", flags=("-X", "dev"))
+    done = run("--quick", "--only", "task", flags=("-X", "dev"))
     assert done.returncode == 2
     assert "Refused: with -X dev" in done.stderr
     assert not done.stdout
@@ -39,13 +40,13 @@ def test_debug_mode_is_refused() -> None:
 @pytest.mark.slow
 def test_part_of_it_from_the_command_line(tmp_path: Path) -> None:
     """`--quick --only --output` prints the table and leaves JSON (and a plot) in the folder."""
-    done = run("--quick", "--only", "alone", "--only", "hop", "--output", str(tmp_path))
+    done = run("--quick", "--only", "alone", "--only", "task", "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr
     assert "run() / limit" in done.stdout
     content = json.loads((tmp_path / "results.json").read_text())
-    assert list(content["results"]) == ["alone", "hop"]
+    assert list(content["results"]) == ["alone", "task"]
     measured = {each["key"] for each in content["figures"] if each["value"] is not None}
-    assert measured == {"run", "submit", "threadsafe", "hop"}
+    assert measured == {"resident", "resident_submit", "resident_task", "keeper"}
 
 
 def test_processes_it_starts_have_no_debug_mode(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,11 +74,21 @@ def test_what_needs_a_server_can_be_left_out() -> None:
         "requests",
         "flask",
         "django",
-        "who_steps",
-        "who_steps_alone",
+        "redis_view",
+        "redis_cpu",
         "upstream",
         "events",
+        "first",
     }
+
+
+def test_what_is_missing_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where a scenario cannot be measured, the others are, and the reason is told."""
+    monkeypatch.setattr("benchmarks.redis_server.missing", lambda: "there is no Redis")
+    assert command.measure(["redis"], QUICK) == {}
+    assert "skipped: there is no Redis" in capsys.readouterr().err
 
 
 def test_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

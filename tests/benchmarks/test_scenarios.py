@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -17,14 +19,19 @@ from benchmarks import (
     converting,
     events,
     failures,
+    first_requests,
+    redis_calls,
+    redis_server,
     requests,
     resource,
     streams,
     threads,
+    timing,
     upstream,
     upstream_server,
     views,
-    who_steps,
+    work,
+    workers,
 )
 from benchmarks.contenders import Contender
 from benchmarks.effort import QUICK, Effort
@@ -33,7 +40,7 @@ from benchmarks.neighbours import cpu_bound_neighbours
 from benchmarks.rest import rest
 from benchmarks.scenarios import SUBJECTS
 from benchmarks.server import get
-from benchmarks.timing import Call, Scenario
+from benchmarks.timing import Call, Measure, Missing, Scenario
 
 TINY = Effort(
     rounds=2,
@@ -52,15 +59,34 @@ TINY = Effort(
     idle=0.05,
     request_rounds=1,
     request_seconds=1,
-    step_rounds=1,
-    step_requests=2,
+    redis_rounds=2,
+    redis_calls=2,
+    beside_rounds=1,
+    beside_requests=2,
+    first_rounds=1,
     event_rounds=1,
     events=3,
 )
 """Enough to see that everything is set up, measured and taken down."""
 
-WAYS = {"limit", "run", "submit", "threadsafe", "asyncio_run", "portal", "asgiref"}
-IDLE = {"limit_idle", "run_idle", "submit_idle", "threadsafe_idle"}
+LIVING = {"limit", "resident", "keeper", "threadsafe"}
+WAYS = LIVING | {"resident_submit", "keeper_submit", "asyncio_run", "portal", "asgiref"}
+SERVED = {"limit", "resident", "keeper", "process"}
+
+
+@pytest.fixture
+def redis() -> None:
+    """A Redis that can be started; a skip where there is none."""
+    if missing := redis_server.missing():
+        if os.environ.get("WSGI_ASYNC_REDIS"):
+            pytest.fail(missing)
+        pytest.skip(missing)
+
+
+@pytest.fixture
+def own_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client of this package takes the place of wrk."""
+    monkeypatch.setattr(requests, "client", lambda: "http.client threads")
 
 
 def check(scenario: Scenario, keys: set[str], values: int | None = None) -> None:
@@ -72,8 +98,45 @@ def check(scenario: Scenario, keys: set[str], values: int | None = None) -> None
 
 
 def test_alone() -> None:
-    """All ways but asgiref's are measured side by side, those with an idle socket too."""
-    check(calls.alone(TINY), (WAYS | IDLE) - {"asgiref"}, values=2)
+    """All ways but asgiref's are measured side by side."""
+    check(calls.alone(TINY), WAYS - {"asgiref"}, values=2)
+
+
+def test_beside_a_task() -> None:
+    """The ways whose loop lives on are measured beside a task that waits on that loop."""
+    check(calls.beside_a_task(TINY), LIVING, values=2)
+
+
+@pytest.mark.parametrize("way", contenders.living())
+def test_the_task_waits_while_calls_are_measured(way: Contender) -> None:
+    """The task is on the loop of the calls, it has begun, and it ends when all is taken down."""
+    log: list[str] = []
+
+    async def wait_for(over: asyncio.Event) -> None:
+        log.append("begun")
+        await over.wait()
+        log.append("ended")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(work, "_wait_for", wait_for)
+        with calls.opened([way], work.beside_task(work.nothing)) as found:
+            found[way.key].measured(timing.batch, 2)()
+            assert log == ["begun"]
+        assert log == ["begun", "ended"]
+
+
+@pytest.mark.usefixtures("redis")
+def test_redis_gets() -> None:
+    """A Redis GET is measured in the ways whose loop lives on, alone and beside a task."""
+    check(redis_calls.alone(TINY), LIVING, values=2)
+    check(redis_calls.beside_a_task(TINY), LIVING, values=2)
+
+
+def test_a_machine_without_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be measured is left out, with the reason."""
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(Missing, match="redis-server is not installed"):
+        redis_calls.alone(TINY)
 
 
 def test_with_asgiref() -> None:
@@ -84,56 +147,27 @@ def test_with_asgiref() -> None:
 def test_neighbours() -> None:
     """Under neighbours each call is a value of its own."""
     scenario = calls.neighbours(TINY)
-    check(scenario, WAYS | IDLE)
-    assert len(scenario["run"].values) == 2
+    check(scenario, WAYS)
+    assert len(scenario["resident"].values) == 2
     assert len(scenario["asgiref"].values) == 1
 
 
 def test_after_a_pause() -> None:
     """Calls after a pause are measured for the ways whose loop lives on."""
-    check(calls.after_a_pause(TINY), {"limit", "run", "submit", "threadsafe"} | IDLE, values=1)
-
-
-def test_after_work() -> None:
-    """The first calls after work are measured for the same ways."""
-    check(calls.after_work(TINY), {"limit", "run", "submit", "threadsafe"} | IDLE, values=1)
-
-
-def test_hop() -> None:
-    """A hop is measured beside `run_coroutine_threadsafe`."""
-    check(calls.hop(TINY), {"limit", "hop", "threadsafe"}, values=2)
-
-
-def test_giving_way() -> None:
-    """A coroutine that awaits is measured beside the no-op, for the ways whose loop lives on."""
-    check(calls.giving_way(TINY), {"limit", "run", "submit", "threadsafe"}, values=2)
-
-
-@pytest.mark.parametrize("way", contenders.giving_way())
-def test_giving_way_runs_the_other_coroutine(
-    way: Contender, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is called there does await, it is not the no-op under another name."""
-
-    async def fail() -> None:
-        raise AssertionError("this is the no-op")
-
-    monkeypatch.setattr(contenders, "noop", fail)
-    with way.open() as call:
-        call()
+    check(calls.after_a_pause(TINY), LIVING, values=1)
 
 
 def test_uvloop() -> None:
     """The same calls are measured on uvloop, where it is installed."""
     pytest.importorskip("uvloop")
-    keys = {"uvloop_limit", "uvloop_run", "uvloop_submit", "uvloop_threadsafe"}
-    check(calls.uvloop(TINY), keys, values=2)
+    check(calls.uvloop(TINY), {f"uvloop_{key}" for key in LIVING}, values=2)
 
 
 @pytest.mark.slow
 def test_eight_threads() -> None:
     """Eight threads call at once, in every way."""
-    check(threads.eight_threads(TINY), WAYS | IDLE | {"threadsafe_shared"}, values=2)
+    keys = WAYS | {"process", "threadsafe_shared"}
+    check(threads.eight_threads(TINY), keys, values=2)
 
 
 def test_middleware() -> None:
@@ -145,15 +179,16 @@ def test_middleware() -> None:
 def test_streams() -> None:
     """The same items go every way, those that are there at once and those that are awaited."""
     for scenario in (streams.stream(TINY), streams.stream_await(TINY)):
-        check(scenario, {"limit", "iterate", "prefetch"}, values=2)
+        keys = {"limit", "resident", "resident_prefetch", "keeper", "keeper_prefetch"}
+        check(scenario, keys, values=2)
 
 
 @pytest.mark.parametrize("source", [streams.ready, streams.giving_way])
 def test_every_item_comes_through(source: streams.Source) -> None:
     """Equal work: each way takes every item; one that lost some would not be timed."""
     with streams.ways() as ways:
-        for consume in ways.values():
-            assert consume(source(40)) == 40
+        for worker in ways.values():
+            assert worker.measured(lambda consume: lambda: [consume(source(40))])() == [40]
 
     def lose(_: object) -> int:
         return 39
@@ -175,68 +210,98 @@ def test_resource() -> None:
 def test_converters() -> None:
     """Our async_to_sync is measured beside asgiref's, and what is called back inside of each."""
     for scenario in (converting.calls_into_async(TINY), converting.calls_back(TINY)):
-        check(scenario, {"ours", "asgiref"}, values=2)
+        check(scenario, {"resident", "keeper", "asgiref"}, values=2)
 
 
-@pytest.mark.parametrize("way", converting.WAYS.values())
-def test_sync_calls_run_on_the_thread_that_waits(
-    way: converting.Way, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Equal work: either way each sync call runs, and on the calling worker thread."""
+def test_sync_calls_run_on_the_thread_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal work: in each way each sync call runs, and on the calling worker thread."""
     ran: list[int] = []
     monkeypatch.setattr(converting, "sync_noop", lambda: ran.append(threading.get_ident()))
 
-    @calls.on_a_worker_thread
-    def measured(_: Effort) -> Scenario:
-        way(converting.sync_calls)(3)
-        assert ran == [threading.get_ident()] * 3
-        return {}
+    def called(way: converting.Way) -> Measure:
+        def measure() -> Sequence[float]:
+            ran.clear()
+            way(converting.sync_calls)(3)
+            assert ran == [threading.get_ident()] * 3
+            return ()
 
-    measured(TINY)
+        return measure
+
+    with converting.ways() as ways:
+        assert len(ways) == 3
+        for worker in ways.values():
+            worker.measured(called)()
 
 
 @pytest.mark.slow
 def test_rest() -> None:
-    """Managers at rest are measured in a process of their own."""
+    """Managers at rest are measured in processes of their own, those of either kind."""
     scenario = rest(TINY)
-    assert scenario["threads"].median == 1
-    assert {"idle_cpu", "traced"} <= set(scenario)
+    assert scenario["keeper_threads"].median == 8
+    assert scenario["resident_threads"].median == 0
+    assert {"keeper_cpu", "resident_cpu", "traced"} <= set(scenario)
 
 
 @pytest.mark.gunicorn
 @pytest.mark.slow
-def test_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four views are measured through a real gunicorn, with the client of this package."""
-    monkeypatch.setattr("shutil.which", lambda _: None)
-    check(requests.requests(TINY), {"plain", "ours", "flask_async", "asyncio_run"}, values=1)
+@pytest.mark.usefixtures("own_client")
+def test_requests() -> None:
+    """Views are measured through real gunicorns, with the client of this package."""
+    check(requests.requests(TINY), set(requests.ROUTES), values=1)
 
 
 @pytest.mark.gunicorn
 @pytest.mark.slow
-def test_upstream(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("redis", "own_client")
+def test_redis_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A view with ten Redis GETs is measured on servers of each kind."""
+    pytest.importorskip("uvloop")
+    chosen = ("limit", "resident", "uvloop_process")
+    assert set(chosen) | SERVED < set(redis_calls.VIEWS)
+    monkeypatch.setattr(redis_calls, "VIEWS", chosen)
+    check(redis_calls.ten_gets(TINY), set(chosen), values=1)
+
+
+@pytest.mark.gunicorn
+@pytest.mark.slow
+@pytest.mark.usefixtures("redis")
+def test_redis_beside_cpu_bound() -> None:
+    """Requests with three Redis GETs are timed one by one, beside requests that compute."""
+    check(redis_calls.beside_cpu_bound(TINY), SERVED, values=2)
+
+
+def test_cpu_bound_requests_compute() -> None:
+    """What the requests are timed beside does want the interpreter."""
+    pytest.importorskip("redis")
+    from benchmarks.redis_app import COMPUTING, views
+
+    start = time.thread_time()
+    assert views(lambda: "ok").test_client().get("/compute").status_code == 200
+    assert time.thread_time() - start >= COMPUTING
+
+
+@pytest.mark.slow
+def test_first_requests() -> None:
+    """The first request of each thread of waitress is a value of its own."""
+    pytest.importorskip("waitress")
+    check(first_requests.first_requests(TINY), {"on", "off"}, values=4)
+
+
+@pytest.mark.gunicorn
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_client")
+def test_upstream() -> None:
     """Three views that call another server are measured through a real gunicorn."""
-    monkeypatch.setattr("shutil.which", lambda _: None)
     check(upstream.http_calls(TINY), {"ours", "asyncio_run", "shared_tls"}, values=1)
 
 
 @pytest.mark.gunicorn
 @pytest.mark.slow
+@pytest.mark.usefixtures("own_client")
 @pytest.mark.parametrize("measure", [views.flask_view, views.django_view])
-def test_views(measure: Callable[[Effort], Scenario], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_views(measure: Callable[[Effort], Scenario]) -> None:
     """The same view is measured with the integration and without, each in its own gunicorn."""
-    monkeypatch.setattr("shutil.which", lambda _: None)
-    check(measure(TINY), {"ours", "own"}, values=1)
-
-
-@pytest.mark.gunicorn
-@pytest.mark.slow
-def test_who_steps() -> None:
-    """Each view is timed, stepped by the worker thread and stepped by the keeper."""
-    scenario = who_steps.one_by_one(TINY)
-    check(scenario, set(who_steps.LABELS), values=2)
-    # Who asks for 20 ms gets them: the call and the query are really made.
-    assert scenario["both_20_worker"].median >= 20
-    assert scenario["slow_2_keeper"].median >= 5
+    check(measure(TINY), {"resident", "keeper", "own"}, values=1)
 
 
 def test_the_server_that_is_called_answers_each_request() -> None:
@@ -256,11 +321,11 @@ def test_events() -> None:
 
 def test_every_scenario_has_names_for_its_contenders() -> None:
     """The table shows names that people understand, never bare keys."""
-    assert SUBJECTS["requests"].label("ours") == "sync view, loop_from(environ).run"
-    assert {"run", "limit", "submit"}.isdisjoint(SUBJECTS["alone"].label(key) for key in WAYS)
+    assert SUBJECTS["requests"].label("keeper") == "sync view, loop_from(environ).run"
+    assert WAYS.isdisjoint(SUBJECTS["alone"].label(key) for key in WAYS)
 
 
-@pytest.mark.parametrize("way", [*contenders.everyday(), *contenders.with_idle_socket()])
+@pytest.mark.parametrize("way", [*contenders.everyday(), *contenders.on_uvloop()])
 def test_each_way_really_runs_the_coroutine(
     way: Contender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,17 +336,28 @@ def test_each_way_really_runs_the_coroutine(
         ran.append(threading.get_ident())
 
     monkeypatch.setattr(contenders, "noop", counted)
-    with way.open() as call:
-        call()
-        assert len(ran) == 1
-        call()
-        assert len(ran) == 2
+    monkeypatch.setattr(work, "noop", counted)
+
+    def called(call: Call) -> Measure:
+        def measure() -> Sequence[float]:
+            call()
+            assert len(ran) == 1
+            call()
+            assert len(ran) == 2
+            return [threading.get_ident()]
+
+        return measure
+
+    with calls.opened([way]) as found:
+        (worker,) = found[way.key].measured(called)()
+    on_the_worker = way.resident or "limit" in way.key or way.key == "asyncio_run"
+    assert [ident == worker for ident in ran] == [on_the_worker] * 2
 
 
 def test_scenarios_run_on_a_worker_thread() -> None:
-    """What is timed never runs on the main thread, where a manager would not drive its loop."""
+    """What is timed never runs on the main thread, but as in a server."""
 
-    @calls.on_a_worker_thread
+    @workers.on_a_worker_thread
     def where(_: Effort) -> Scenario:
         assert threading.current_thread() is not threading.main_thread()
         return {}
@@ -301,12 +377,12 @@ def test_a_failing_call_ends_the_crew() -> None:
     """A way that fails in one of many threads stops the benchmark with its error, not a hang."""
 
     @contextmanager
-    def failing() -> Iterator[Call]:
+    def failing(_: work.Setting) -> Iterator[Call]:
         yield lambda: 1 / 0
 
     def measure() -> None:
-        with threads.crew([Contender("bad", "bad", failing)], 2) as workers:
-            workers.window("bad", 0.01)
+        with threads.crew(Contender("bad", "bad", failing), 2) as crew:
+            crew.window(0.01)
 
     # In a thread, so that the limit on a hang is not lost in the error that follows it.
     with ThreadPoolExecutor(1) as pool, pytest.raises(ZeroDivisionError):

@@ -90,7 +90,7 @@ def test_an_exception(
 @ours_or_not
 @on_worker
 def test_a_cancellation(make_manager: MakeManager, other_loop: OtherLoop, ours: bool) -> None:
-    """A future that is cancelled on its loop is cancelled for the thread."""
+    """A future that is canceled on its loop is canceled for the thread."""
     call = make_manager().run if ours else other_loop.call
     future = call(bare())
     sync = async_to_sync_future(future)
@@ -105,7 +105,7 @@ def test_a_cancellation(make_manager: MakeManager, other_loop: OtherLoop, ours: 
 def test_cancelling_the_wrapper(
     make_manager: MakeManager, other_loop: OtherLoop, ours: bool
 ) -> None:
-    """Cancelling the wrapper cancels the task, cleanup included, before it counts as cancelled."""
+    """Canceling the wrapper cancels the task, cleanup included, before it counts as canceled."""
     call = make_manager().run if ours else other_loop.call
     endless = Endless()
 
@@ -162,7 +162,7 @@ def test_wrapped_in_a_coroutine(make_manager: MakeManager) -> None:
 
 @on_worker
 def test_of_a_task_that_a_call_left(make_manager: MakeManager) -> None:
-    """A thread can wait for a task that an earlier call left on the loop, with nobody driving."""
+    """A thread can wait for a task that an earlier call left on the loop."""
     manager = make_manager()
 
     async def leave() -> asyncio.Task[str]:
@@ -210,7 +210,7 @@ def test_cancelling_an_executors_future() -> None:
 
 @on_worker
 def test_of_a_submitted_task(make_manager: MakeManager) -> None:
-    """What `submit_task()` returns by default can be wrapped as well."""
+    """What `submit_task()` returns can be wrapped as well."""
     manager = make_manager()
     assert async_to_sync_future(manager.submit_task(give("page"))).result(20) == "page"
     error = LookupError("lost")

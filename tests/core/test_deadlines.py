@@ -6,15 +6,23 @@ import asyncio
 import contextvars
 import inspect
 import threading
-import time
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import LIMIT, Endless, give, on_worker, our_log, reached
+from tests.core.support import (
+    LIMIT,
+    Endless,
+    give,
+    on_plain_worker,
+    on_worker,
+    our_log,
+    reached,
+)
 from wsgi_async import SyncFuture, async_to_sync_future
-from wsgi_async.core.deadlines import bounded, deadline
+from wsgi_async.core.base.deadlines import Deadline, bounded, request_deadline
+from wsgi_async.core.managers.manager import lifecycle_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
@@ -26,23 +34,23 @@ if TYPE_CHECKING:
 def in_request(fn: Callable[[], None], *, seconds: float) -> None:
     """Run a function in a context of its own, with a deadline."""
     context = contextvars.copy_context()
-    context.run(deadline.set, time.monotonic() + seconds)
+    context.run(request_deadline.set, Deadline(seconds))
     context.run(fn)
 
 
-def drives(manager: AsyncioLoopManager) -> None:
-    """Nothing is in flight: the caller drives."""
+def alone(manager: AsyncioLoopManager) -> None:
+    """Nothing else is on the loop."""
 
 
-def hops(manager: AsyncioLoopManager) -> None:
-    """A task is in flight: the keeper drives, and the caller waits."""
+def beside_a_task(manager: AsyncioLoopManager) -> None:
+    """The loop has other work in flight."""
     busy = Endless()
     manager.submit_task(busy.wait())
     reached(busy.began)
 
 
 @pytest.mark.parametrize("timeout", [None, 1000])
-@pytest.mark.parametrize("way", [drives, hops])
+@pytest.mark.parametrize("way", [alone, beside_a_task])
 @on_worker
 def test_run_ends_at_the_deadline(
     make_manager: MakeManager, way: Callable[[AsyncioLoopManager], None], timeout: float | None
@@ -105,7 +113,6 @@ def test_an_own_timeout_error_passes_through(make_manager: MakeManager) -> None:
         calls: list[Callable[[], object]] = [
             lambda: manager.run(fail()),
             manager.submit_task(fail()).result,
-            manager.submit_task(fail(), return_sync_future=True).result,
         ]
         for call in calls:
             with pytest.raises(TimeoutError) as caught:
@@ -115,15 +122,14 @@ def test_an_own_timeout_error_passes_through(make_manager: MakeManager) -> None:
     in_request(view, seconds=1000)
 
 
-@pytest.mark.parametrize("sync", [False, True])
 @on_worker
-def test_a_future_is_waited_for_until_the_deadline(make_manager: MakeManager, sync: bool) -> None:
-    """Both kinds say that it was the deadline, and their task goes on after it."""
+def test_a_future_is_waited_for_until_the_deadline(make_manager: MakeManager) -> None:
+    """The error says that it was the deadline, and the task goes on after it."""
     manager = make_manager()
     task = Endless()
 
     def view() -> None:
-        future: Any = manager.submit_task(task.wait(), return_sync_future=sync)
+        future = manager.submit_task(task.wait())
         for ask in (future.result, future.exception):
             for timeout in (None, 1000):
                 with pytest.raises(TimeoutError, match="the request's deadline"):
@@ -218,17 +224,21 @@ def test_a_stream_is_waited_for_until_the_deadline(
     def stream() -> None:
         with manager.iterate(endless(), prefetch=prefetch) as iterator:
             assert next(iterator) == 1
+            request_deadline.set(Deadline(0.05))
             next(iterator)
 
     with pytest.raises(TimeoutError, match="Give"):
-        in_request(stream, seconds=1)
+        in_request(stream, seconds=1000)
     reached(ended)
 
 
-@on_worker
+@on_plain_worker
 def test_an_item_that_comes_after_its_caller_has_gone(make_manager: MakeManager) -> None:
-    """The loop was blocked for longer than the grace: the stream ends, and skips no item."""
-    manager, gone = make_manager(drive="keeper", grace=0.05), threading.Event()
+    """The loop was blocked for longer than the grace: the stream ends, and skips no item.
+
+    (A loop on the caller's own thread cannot be blocked while that goes on.)
+    """
+    manager, gone = make_manager(grace=0.05), threading.Event()
     told: list[str] = []
 
     async def numbers() -> AsyncIterator[int]:
@@ -244,11 +254,11 @@ def test_an_item_that_comes_after_its_caller_has_gone(make_manager: MakeManager)
     def stream() -> None:
         with manager.iterate(numbers()) as iterator:
             assert next(iterator) == 1
-            deadline.set(time.monotonic() + 0.05)
-            with pytest.raises(TimeoutError, match="was cancelled"):
+            request_deadline.set(Deadline(0.05))
+            with pytest.raises(TimeoutError, match="was canceled"):
                 next(iterator)
             gone.set()
-            deadline.set(None)
+            request_deadline.set(None)
             with pytest.raises(asyncio.CancelledError):
                 next(iterator)
 
@@ -276,24 +286,26 @@ def test_no_stream_is_begun_after_the_deadline(make_manager: MakeManager, prefet
     assert not begun.is_set()
 
 
-@on_worker
+@on_plain_worker
 def test_an_item_that_comes_with_the_deadline(
     make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is made in the very moment in which its time is over is given out, and all goes on."""
-    manager, over, ended = make_manager(drive="keeper"), threading.Event(), threading.Event()
-    driver = manager.driver()
-    post = driver.post
+    manager, over, ended = make_manager(), threading.Event(), threading.Event()
+    runner = lifecycle_of(manager).runner
+    assert runner is not None
+    live = runner.live
+    post = live.post
 
     def posts(callback: Callable[..., object], *args: object) -> None:
         post(callback, *args)
-        if callback == driver.cancel:
+        if callback == live.cancel:
             over.set()
 
     async def numbers() -> AsyncIterator[int]:
         try:
             yield 1
-            reached(over)  # the loop stands still, so it cannot be cancelled before the next item
+            reached(over)  # the loop stands still, so it cannot be canceled before the next item
             yield 2
             yield 3
         finally:
@@ -302,10 +314,10 @@ def test_an_item_that_comes_with_the_deadline(
     def stream() -> None:
         with manager.iterate(numbers()) as iterator:
             assert [next(iterator), next(iterator)] == [1, 2]
-            deadline.set(None)
+            request_deadline.set(None)
             assert next(iterator) == 3
 
-    monkeypatch.setattr(driver, "post", posts)
+    monkeypatch.setattr(live, "post", posts)
     in_request(stream, seconds=0.3)
     assert ended.is_set()
 
@@ -324,7 +336,7 @@ def test_entering_a_context_manager_ends_at_the_deadline(make_manager: MakeManag
         with manager.wrap_async_context_manager(opened()):
             pytest.fail("entered")
 
-    with pytest.raises(TimeoutError, match="was cancelled"):
+    with pytest.raises(TimeoutError, match="was canceled"):
         in_request(enter, seconds=0.05)
     assert endless.cleaned.is_set()
 
@@ -349,7 +361,7 @@ def test_a_context_manager_that_is_entered_after_all(make_manager: MakeManager) 
         with manager.wrap_async_context_manager(Stubborn()):
             pytest.fail("entered")
 
-    with pytest.raises(TimeoutError, match="was cancelled"):
+    with pytest.raises(TimeoutError, match="was canceled"):
         in_request(enter, seconds=0.05)
     assert told == ["entered", TimeoutError]
 
@@ -366,7 +378,7 @@ def test_leaving_a_context_manager_ends_at_the_deadline(make_manager: MakeManage
         with manager.wrap_async_context_manager(asyncio.TaskGroup()) as group:
             manager.run(begin(group))
 
-    with pytest.raises(TimeoutError, match="was cancelled"):
+    with pytest.raises(TimeoutError, match="was canceled"):
         in_request(leave, seconds=0.3)
     assert endless.cleaned.is_set()
     assert manager.run(give("goes on")) == "goes on"
@@ -390,7 +402,7 @@ def leave_late(
 
     def leave() -> None:
         with manager.wrap_async_context_manager(opened(clean_up)):
-            deadline.set(time.monotonic())
+            request_deadline.set(Deadline(0))
             if error is not None:
                 raise error
 
@@ -418,7 +430,7 @@ def test_leaving_a_context_manager_after_the_deadline(
 def test_leaving_a_context_manager_for_ever(make_manager: MakeManager) -> None:
     """Nor does cleanup after the deadline have more than the grace; the error has its name."""
     endless = Endless()
-    with pytest.raises(TimeoutError, match=r"opened was .* cancelled") as caught:
+    with pytest.raises(TimeoutError, match=r"opened was .* canceled") as caught:
         leave_late(make_manager(grace=0.05), endless.wait, KeyError("the body's"))
     assert isinstance(caught.value.__context__, KeyError)
     assert endless.cleaned.is_set()
@@ -434,4 +446,4 @@ def test_an_interrupt_that_leaves_a_context_manager(
     with pytest.raises(kind):
         leave_late(make_manager(grace=0.05), endless.wait, kind())
     assert endless.cleaned.is_set()
-    assert any("opened was not left within 0.05 s" in line for line in our_log(caplog))
+    assert any("opened was not exited within 0.05 s" in line for line in our_log(caplog))

@@ -8,50 +8,52 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.core.support import LIMIT, Endless, Worker, give, on_worker, outcome, reached, wait_until
-from wsgi_async.core.groups import Ended, JobGroup
+from wsgi_async.core.managers.manager import lifecycle_of, submit_to_group
+from wsgi_async.core.results.groups import Ended, JobGroup
 
 if TYPE_CHECKING:
     from tests.core.conftest import MakeManager
-    from wsgi_async import AsyncioLoopManager
+    from wsgi_async import AsyncioLoopManager, SyncFuture
+    from wsgi_async.core.runners.runner import Runner
 
 
-def submit(manager: AsyncioLoopManager, coro: Any, group: JobGroup, *, sync: bool) -> Any:
-    return manager.submit_job(coro, sync, None, group)
+def submit(manager: AsyncioLoopManager, coro: Any, group: JobGroup) -> SyncFuture[Any]:
+    return submit_to_group(manager, coro, None, group)
 
 
-def group_of(manager: AsyncioLoopManager) -> JobGroup:
-    assert manager.life.driver is not None
-    return JobGroup(manager.life.driver)
+def runner_of(manager: AsyncioLoopManager) -> Runner:
+    runner = lifecycle_of(manager).runner
+    assert runner is not None
+    return runner
 
 
-@pytest.mark.parametrize("sync", [False, True], ids=["Future", "SyncFuture"])
 @on_worker
 def test_a_job_that_is_on_its_way_in_is_ended_too(
-    make_manager: MakeManager, sync: bool, monkeypatch: pytest.MonkeyPatch
+    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread that submits as another one ends the request leaves no task behind."""
     manager = make_manager()
-    group = group_of(manager)
-    driver: Any = manager.life.driver
+    group = JobGroup(runner_of(manager))
+    live = runner_of(manager).live
     ending: list[Any] = []
 
     with Worker() as other:
-        real = driver.submit
+        real = live.submit
 
-        def overtaken(*args: Any, **kwargs: Any) -> None:
-            # The group has taken the job in, and ends before the driver knows of it.
+        def overtaken(job: Any) -> None:
+            # The group has taken the job in, and ends before the loop knows of it.
             ending.append(other.begin(group.end))
             wait_until(lambda: group._ended, "the group ends")
-            real(*args, **kwargs)
+            real(job)
 
-        monkeypatch.setattr(driver, "submit", overtaken)
+        monkeypatch.setattr(live, "submit", overtaken)
         work = Endless()
-        future = submit(manager, work.wait(), group, sync=sync)
+        future = submit(manager, work.wait(), group)
         monkeypatch.undo()
         outcome(ending[0])
     assert future.cancelled()
     assert manager.run(give("goes on"), timeout=LIMIT) == "goes on"
-    assert not driver.in_flight()
+    assert not live.in_flight()
 
 
 @on_worker
@@ -59,7 +61,7 @@ def test_many_threads_submit_while_it_ends(make_manager: MakeManager) -> None:
     """Whatever was taken has ended when `end()` returns, and the rest was refused."""
     manager = make_manager()
     for _ in range(30):
-        group = group_of(manager)
+        group = JobGroup(runner_of(manager))
         line = threading.Barrier(4)
         futures: list[Any] = []
 
@@ -69,9 +71,9 @@ def test_many_threads_submit_while_it_ends(make_manager: MakeManager) -> None:
             futures: list[Any] = futures,
         ) -> None:
             line.wait(LIMIT)
-            for number in range(20):
+            for _ in range(20):
                 try:
-                    futures.append(submit(manager, Endless().wait(), group, sync=number % 2 == 0))
+                    futures.append(submit(manager, Endless().wait(), group))
                 except Ended:
                     return
 
@@ -83,20 +85,19 @@ def test_many_threads_submit_while_it_ends(make_manager: MakeManager) -> None:
             outcome(one)
             worker.end()
         assert all(future.cancelled() for future in futures)
-    driver: Any = manager.life.driver
-    assert not driver.in_flight()
+    assert not runner_of(manager).live.in_flight()
 
 
 @on_worker
 def test_a_job_that_is_done_is_kept_no_longer(make_manager: MakeManager) -> None:
     """A long stream may submit many small tasks; none of them stays in memory."""
     manager = make_manager()
-    group = group_of(manager)
+    group = JobGroup(runner_of(manager))
     for _ in range(3):
-        assert submit(manager, give("page"), group, sync=True).result(LIMIT) == "page"
+        assert submit(manager, give("page"), group).result(LIMIT) == "page"
     wait_until(lambda: not group._jobs, "the jobs are out")
     work = Endless()
-    submit(manager, work.wait(), group, sync=False)
+    submit(manager, work.wait(), group)
     reached(work.began)
     assert len(group._jobs) == 1
     group.end()

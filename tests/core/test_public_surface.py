@@ -20,14 +20,19 @@ if TYPE_CHECKING:
 CORE = {
     "AsyncioLoopManager",
     "LoopResource",
+    "LoopThreadPoolExecutor",
     "ManagerNotFound",
     "SyncFuture",
+    "TaskCancelledError",
     "UnknownAsyncTaskError",
     "async_to_sync",
     "async_to_sync_future",
+    "current_manager",
     "get_or_create_loop_manager",
     "get_parent_thread",
     "loop_resource",
+    "run",
+    "run_in_calling_thread",
 }
 MIDDLEWARE = {"AsyncLoopMiddleware", "RequestScope", "loop_from", "scope_from"}
 
@@ -51,8 +56,11 @@ def test_both_packages_mean_the_same() -> None:
 
 @pytest.mark.parametrize("module", [wsgi_async, *MODULES], ids=lambda module: module.__name__)
 def test_all_says_what_is_public(module: ModuleType) -> None:
-    """`__all__` lists what exists, sorted, and everything public that the module itself defines."""
-    listed: list[str] = module.__all__
+    """`__all__` lists what exists, and everything public that the module itself defines.
+
+    A package that is a room for modules defines nothing.
+    """
+    listed: list[str] = getattr(module, "__all__", [])
     assert len(listed) == len(set(listed))
     for name in listed:
         assert hasattr(module, name), name
@@ -105,10 +113,7 @@ def test_everything_public_is_documented(name: str) -> None:
         ("registry", "()"),
         (
             "__init__",
-            (
-                "(self, id=None, *, creator_thread=None, loop_factory=None, drive='auto',"
-                " debug=None, linger=0.005, grace=5.0, max_pause=1.0)"
-            ),
+            "(self, id=None, *, creator_thread=None, loop_factory=None, debug=None, grace=5.0)",
         ),
     ],
 )
@@ -134,7 +139,7 @@ SIDE_EFFECTS = """
 import sys
 # What we import may do what it likes; here it has done so before.
 import asyncio, asyncio.events, atexit, concurrent.futures, concurrent.futures.thread, os, signal
-import gc, logging, selectors, socket, threading
+import gc, logging, multiprocessing.util, selectors, socket, threading
 before = set(threading.enumerate())
 descriptors = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
 watched = [threading, threading.Thread, asyncio, asyncio.events, os, signal, socket, selectors,

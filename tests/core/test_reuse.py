@@ -8,7 +8,6 @@ import gc
 import os
 import socket
 import threading
-import time
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,6 @@ from tests.core.support import (
     give,
     in_process,
     in_thread,
-    outcome,
     reached,
     say,
     wait_until,
@@ -31,8 +29,7 @@ from tests.core.support import (
     with_the_ident_of,
 )
 from wsgi_async import AsyncioLoopManager, ManagerNotFound, get_or_create_loop_manager
-from wsgi_async.core import lineage, reuse
-from wsgi_async.core.reuse import ManagerPool
+from wsgi_async.core.managers.pool import ManagerPool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,14 +140,11 @@ def test_threads_at_once_have_a_manager_each(threads: Threads) -> None:
     assert len(threads.made) == 4
 
 
-def test_the_new_thread_drives(threads: Threads) -> None:
-    """The next thread is the manager's own thread: its coroutines run right there."""
-    for _ in range(3):
-        thread, stepped_by = threads.call(
-            lambda manager: (threading.current_thread(), manager.run(where()))
-        )
-        assert stepped_by is thread
-    assert len(threads.made) == 1
+def test_its_loop_stays_on_its_thread(threads: Threads) -> None:
+    """Whichever thread has the manager, its coroutines run on the one that they always ran on."""
+    found = {threads.call(lambda manager: manager.run(where())) for _ in range(3)}
+    assert len(found) == len(threads.made) == 1
+    assert found.pop().is_alive()
 
 
 def test_look_ups_find_it_in_the_new_thread_only(threads: Threads) -> None:
@@ -192,75 +186,42 @@ def test_a_thread_below_the_ended_one_does_not_find_it(threads: Threads) -> None
 
 
 def test_the_main_thread_takes_none(threads: Threads) -> None:
-    """The main thread, where nobody drives and which never gives back, leaves them to others."""
+    """The main thread, which never gives one back, leaves them to others."""
     threads.call(itself)
     assert threads.pool.take() is None
     assert threads.call(itself) is threads.made[0]
 
 
-def test_one_that_is_just_ending_is_waited_for(
-    threads: Threads, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The next request may come before the last one's thread has ended: it gets the same loop."""
-    monkeypatch.setattr(reuse, "PATIENCE", LIMIT)
-    before = Worker()
-    manager = before.call(threads.manager)
-    manager.at_rest = True  # as the middleware says when the request is over
-    with Worker() as first, Worker() as second:
-        calls = [worker.begin(threads.manager) for worker in (first, second)]
-        wait_until(lambda: len(threads.pool._waiting) > 1, "both wait")
-        before.end()
-        found = [outcome(call) for call in calls]
-    assert found.count(manager) == 1
-    assert len(set(found)) == 2
-
-
-def test_one_in_use_is_not_waited_for(threads: Threads, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests do not stand in a queue for one loop: in its request a thread keeps it."""
-    monkeypatch.setattr(reuse, "PATIENCE", LIMIT)
-    begun = time.monotonic()
-    with threads.at_once(3) as managers:
-        assert len(set(managers)) == 3
-    assert time.monotonic() - begun < LIMIT
-
-
-def test_one_whose_thread_lives_on_is_not_waited_for_long(threads: Threads) -> None:
-    """A thread between two requests, of one connection for instance, may go on for ever."""
+def test_one_whose_thread_has_not_ended_is_not_waited_for(threads: Threads) -> None:
+    """A thread that comes while all managers have theirs gets a new one, at once."""
     with Worker() as before, Worker() as new:
         manager = before.call(threads.manager)
-        manager.at_rest = True
+        assert new.call(threads.pool.take) is None
         assert new.call(threads.manager) is not manager
-    assert not threads.pool._waiting
+
+
+def test_a_loop_that_lives_on_its_thread_ends_with_it(threads: Threads) -> None:
+    """On a thread of a `LoopThreadPoolExecutor` there is nothing to hand on."""
+    with Worker(resident=True) as owner:
+        manager = owner.call(threads.manager)
+    is_stopped(manager)
+    assert threads.call(itself) is not manager
 
 
 # -- never two at once ----------------------------------------------------------------------------
 
 
-def test_nobody_can_adopt_what_is_owned(threads: Threads) -> None:
-    """A manager with a thread stays that thread's, even for somebody who claims it."""
-    with Worker() as owner, Worker() as other:
-        manager = owner.call(threads.manager)
-        assert not other.call(lambda: manager.life.adopt(lineage.current_node()))
-        assert owner.call(manager.run, where()) is owner.thread
-
-
 def test_a_thread_with_the_ended_ones_ident_is_a_stranger(threads: Threads) -> None:
-    """While a manager waits nobody is its own thread, whatever ident the system gives him."""
+    """While a manager waits it is nobody's, whatever ident the system gives to a new thread."""
+
+    def look() -> dict[Any, AsyncioLoopManager]:
+        with pytest.raises(ManagerNotFound):
+            get_or_create_loop_manager("pooled", strictly_get=True)
+        return AsyncioLoopManager.registry().get(threading.get_ident(), {})
+
     ident, manager = threads.call(lambda manager: (threading.get_ident(), itself(manager)))
-    stepped_by = with_the_ident_of(ident, lambda: (manager.run(where()), threading.get_ident()))
-    assert stepped_by[1] == ident
-    assert stepped_by[0].ident != ident
-
-
-def test_what_was_shared_stays_shared(threads: Threads) -> None:
-    """A manager that a second thread has used is driven by its keeper, also for the next owner."""
-    with Worker() as other:
-        threads.call(lambda manager: other.call(manager.run, give(1)))
-        stepped_by, thread = threads.call(
-            lambda manager: (manager.run(where()), threading.current_thread())
-        )
-    assert stepped_by is not thread
-    assert len(threads.made) == 1
+    assert with_the_ident_of(ident, look) == {}
+    assert threads.call(itself) is manager
 
 
 @pytest.mark.stress
@@ -280,7 +241,7 @@ def test_many_short_threads_never_meet_in_one_manager(
             with mutex:
                 assert manager not in in_use
                 in_use.add(manager)
-            assert manager.run(where()) is threading.current_thread()
+            assert manager.run(give("page")) == "page"
             with mutex:
                 in_use.remove(manager)
         except BaseException as error:

@@ -23,6 +23,7 @@ from tests.core.support import (
     reached,
 )
 from wsgi_async import AsyncioLoopManager
+from wsgi_async.core.managers import process
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -187,8 +188,8 @@ def test_in_time_is_not_logged(make_manager: MakeManager, caplog: pytest.LogCapt
     assert our_log(caplog) == []
 
 
-def child_with_a_blocked_thread(who: str) -> None:
-    """In a process of its own: a coroutine blocks the thread that drives, for ever."""
+def child_with_a_blocked_thread(runner: str) -> None:
+    """In a process of its own: a coroutine blocks the loop's thread, for ever."""
     log: list[str] = []
 
     class Handler(logging.Handler):
@@ -196,23 +197,21 @@ def child_with_a_blocked_thread(who: str) -> None:
             log.append(record.getMessage())
 
     logging.getLogger("wsgi_async").addHandler(Handler())
+    process.__dict__["STOP_TIMEOUT"] = 1.0  # what the process's exit waits for that thread, in vain
     began = threading.Event()
 
     async def blocks_its_thread() -> None:
         began.set()
         time.sleep(3600)
 
-    owner = Worker()
-    manager = AsyncioLoopManager("blocked")
+    owner = Worker(resident=runner == "resident")
+    manager = AsyncioLoopManager("blocked", creator_thread=owner.thread)
     owner.call(manager.start)
-    # A waiter in another thread is woken; the one whose own thread is blocked cannot be.
-    woken: list[concurrent.futures.Future[Any]] = []
-    if who == "keeper":
-        woken.append(manager.submit_task(blocks_its_thread()))
-    else:
-        owner.begin(manager.run, blocks_its_thread())
+    waiting = owner.begin(manager.run, blocks_its_thread())
     reached(began)
-    woken.append(manager.submit_task(give(1)))
+    woken: list[concurrent.futures.Future[Any]] = [manager.submit_task(give(1))]
+    if runner == "keeper":
+        woken.append(waiting)  # a thread that is blocked itself cannot be woken
     stopped_in(manager, 0.3)
     assert any("blocks_its_thread" in line for line in log), log
     for future in woken:
@@ -226,7 +225,6 @@ def child_with_a_blocked_thread(who: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("who", ["keeper", "caller"])
-def test_a_task_that_blocks_its_thread(who: str) -> None:
+def test_a_task_that_blocks_its_thread(runner: str) -> None:
     """`stop()` returns even when a coroutine holds the loop's thread, and the process ends too."""
-    assert in_process(child_with_a_blocked_thread, who, limit=40) == "returned\n"
+    assert in_process(child_with_a_blocked_thread, runner, limit=40) == "returned\n"

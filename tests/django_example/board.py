@@ -31,7 +31,9 @@ def manage(checkout: Path, database: Path, *arguments: str) -> subprocess.Comple
 
 
 @contextmanager
-def board(checkout: Path, database: Path, **environment: str) -> Iterator[Server]:
+def board(
+    checkout: Path, database: Path, worker_class: str | None = None, **environment: str
+) -> Iterator[Server]:
     """The example, serving."""
     given = {
         "HOST": "127.0.0.1",
@@ -41,6 +43,8 @@ def board(checkout: Path, database: Path, **environment: str) -> Iterator[Server
         "CHECK_INTERVAL": "0.2",
         "CHECK_TIMEOUT": "2",
         "STATUS_BOARD_DB": str(database),
+        # With the worker class that is asked for, else with the example's own.
+        "GUNICORN_CMD_ARGS": f"--worker-class {worker_class}" if worker_class else "",
     }
     config = str(checkout / "django_example" / "gunicorn.conf.py")
     with Server("-m", "gunicorn", "--config", config, **(given | environment)) as server:

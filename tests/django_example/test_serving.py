@@ -12,7 +12,7 @@ import pytest
 
 from tests.django_example.board import board, forget, manage, watch
 from tests.example.board import open_stream
-from tests.servers.process import LIMIT, assert_clean, wait_until
+from tests.servers.process import LIMIT, THREADED, assert_clean, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,9 +39,10 @@ def shown(client: httpx2.Client) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_board_under_gunicorn(checkout: Path, database: Path) -> None:
+@pytest.mark.parametrize("worker", THREADED)
+def test_the_board_under_gunicorn(checkout: Path, database: Path, worker: str) -> None:
     """With no network the board shows its own endpoints, checked by one of its two workers."""
-    with board(checkout, database) as server:
+    with board(checkout, database, THREADED[worker]) as server:
         wait_until(
             lambda: not server.get("/api/status")["waiting"], what="all addresses are checked"
         )
@@ -115,6 +116,21 @@ def test_the_stream_brings_what_a_check_has_found(
             local.status = status
             while sign not in (data := stream.next_with_data().data):
                 assert local.url("/") in data
+        assert_clean(server)
+
+
+@pytest.mark.parametrize("worker", THREADED)
+def test_a_server_that_ends_does_not_wait_for_its_streams(
+    checkout: Path, database: Path, worker: str
+) -> None:
+    """SIGTERM ends the streams, in good order, and then the server."""
+    with board(checkout, database, THREADED[worker], STREAM_SECONDS="3600") as server:
+        with closing(open_stream(server)) as stream:
+            stream.next_with_data()
+            server.signal(signal.SIGTERM)
+            while stream.next() is not None:
+                pass
+        assert server.wait() == 0
         assert_clean(server)
 
 

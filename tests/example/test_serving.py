@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.example.board import READY, board, watch_only
-from tests.servers.process import LIMIT, Server
+from tests.servers.process import LIMIT, THREADED, Server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,10 +34,13 @@ def rounds_of(server: Server) -> int:
 
 
 @pytest.mark.slow
-def test_the_board_under_gunicorn(checkout: Path, tmp_path: Path, local: LocalServer) -> None:
+@pytest.mark.parametrize("worker", THREADED)
+def test_the_board_under_gunicorn(
+    checkout: Path, tmp_path: Path, local: LocalServer, worker: str
+) -> None:
     """The page is there, history grows, one of two workers checks, and the other takes over."""
     database = tmp_path / "board.sqlite3"
-    with board(checkout, database) as server:
+    with board(checkout, database, THREADED[worker]) as server:
         server.ready(READY)
         response, page = server.request("/")
         assert (response.status, b"<h1>" in page) == (200, True)

@@ -4,9 +4,12 @@ import os
 from typing import Any
 
 from tests.servers.apps import running, say
-from wsgi_async.integrations.gunicorn import post_worker_init
+from wsgi_async.integrations import gunicorn
 
-__all__ = ["post_worker_init", "worker_exit", "worker_int"]
+
+def post_worker_init(worker: Any) -> None:
+    gunicorn.post_worker_init(worker)
+    assert worker.wsgi.app is not None  # what the application has is still there
 
 
 def worker_int(worker: Any) -> None:

@@ -69,10 +69,10 @@ def test_an_app_is_not_wrapped_twice() -> None:
 
 def test_wrong_options_are_told_where_they_are_given() -> None:
     """Not in the factory, which may be far away."""
-    with pytest.raises(TypeError, match="drives"):
-        AsyncLoop(drives="keeper")
-    with pytest.raises(ValueError, match="drive"):
-        AsyncLoop(drive="nobody")
+    with pytest.raises(TypeError, match="graces"):
+        AsyncLoop(graces=1.0)
+    with pytest.raises(ValueError, match="per"):
+        AsyncLoop(per="request")
 
 
 def test_asgiref_is_not_needed() -> None:
@@ -312,5 +312,5 @@ def test_stream_needs_the_extension() -> None:
         get(app)
     with pytest.raises(RuntimeError, match="outside of a request"):
         stream(pieces)()
-    with pytest.raises(TypeError, match="is no async iterable"):
+    with pytest.raises(TypeError, match="is not an async iterable"):
         stream([b"piece"])  # type: ignore[call-overload]

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 APP = "tests.integrations.flask_apps:app"
 
 
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[Server]:
+@pytest.fixture(
+    scope="module", params=["gthread", "wsgi_async.integrations.gunicorn.LoopThreadWorker"]
+)
+def one_thread(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A gunicorn with one worker thread, which ends without a complaint."""
-    with gunicorn(APP, "--threads", "1") as server:
+    with gunicorn(APP, "--threads", "1", worker_class=request.param) as server:
         yield server
         server.signal(signal.SIGTERM)
         assert server.wait() == 0
@@ -27,7 +29,7 @@ def one_thread() -> Iterator[Server]:
 
 @pytest.mark.gunicorn
 def test_async_views_of_one_worker_thread_share_its_loop(one_thread: Server) -> None:
-    """An async view runs on its worker thread, on the same loop each time."""
+    """An async view runs on the same thread and loop each time."""
     seen = [one_thread.get("/where") for _ in range(4)]
     assert seen == [seen[0]] * 4
 

@@ -63,7 +63,7 @@ class Client:
         {"id": "web"},
         {"id": "typed", "task_type": "pages"},
         {"id": "debugged", "debug": True},
-        {"id": "shared", "per": "process"},
+        {"id": "one for all", "per": "process"},
         {"id": "reused", "reuse": True},
         {"id": "inherited", "force_create": False},
     ],

@@ -14,6 +14,7 @@ the tests do with the blocks around them::
                             the number, the site shows that
     <!-- named: app.py -->  the site shows this as the next block's file
     <!-- not run: why -->   the next block is not run
+    <!-- needs: mcp -->     the page's blocks run where this can be imported
     <!-- figures: what -->  here comes what has not been measured yet
 """
 

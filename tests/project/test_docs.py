@@ -29,7 +29,17 @@ WITH_PYTHON = [
 ]
 LIMIT = 60.0
 
-COMMENTS = {"check", "continues", "output", "file", "figures", "named", "pytest", "not run"}
+COMMENTS = {
+    "check",
+    "continues",
+    "output",
+    "file",
+    "figures",
+    "named",
+    "needs",
+    "pytest",
+    "not run",
+}
 NOT_RUN = 3
 """At most so many blocks may not run."""
 
@@ -54,6 +64,10 @@ def in_language(*names: str) -> list[tuple[Path, Block]]:
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=name_of)
 def test_examples_run(page: Path, tmp_path: Path) -> None:
     """Each block of Python in a page works as pasted, without a warning."""
+    for block in blocks(page.read_text()):
+        if block.word == "needs":
+            for module in block.argument.split(", "):
+                pytest.importorskip(module, reason=f"{module} is not installed")
     where = [str(Path(wsgi_async.__file__).parents[1]), str(ROOT), os.environ.get("PYTHONPATH")]
     done = subprocess.run(
         [sys.executable, "-X", "dev", "-W", "error", "-m", "tests.project.pages", str(page)],

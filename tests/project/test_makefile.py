@@ -108,11 +108,13 @@ def read_until(process: subprocess.Popen[str], pattern: str) -> str:
 def test_run_serves_the_board(
     checkout: Path, environment: dict[str, str], venv: Path, target: str, path: str
 ) -> None:
-    """`make run` says where the board is, serves it there, and ends with its server on SIGTERM."""
+    """`make run` says where and how the board is served, does so, and ends with it on SIGTERM."""
     port = free_port()
     arguments = (target, f"VENV={venv}", f"PORT={port}", "WORKERS=1", "THREADS=2")
     with running(checkout, environment, *arguments) as process:
-        assert f"http://127.0.0.1:{port}" in read_until(process, r"Booting worker|\[ERROR\]")
+        said = read_until(process, r"Booting worker|\[ERROR\]")
+        assert f"at http://127.0.0.1:{port}, on the threads of a LoopThreadWorker" in said
+        assert re.search(r"Using worker: .*\.LoopThreadWorker$", said, re.MULTILINE)
         with urlopen(f"http://127.0.0.1:{port}/{path}", timeout=10) as response:
             assert response.status == 200
         os.killpg(process.pid, signal.SIGTERM)

@@ -30,6 +30,9 @@ LIMIT = 30.0
 LOOP_THREAD_WORKER = "wsgi_async.integrations.gunicorn.LoopThreadWorker"
 """What gunicorn's option --worker-class takes for ours."""
 
+THREADED = {"gthread": "gthread", "LoopThreadWorker": LOOP_THREAD_WORKER}
+"""gunicorn's threaded workers: its own, and ours."""
+
 # The children import the package that the tests run against, and the tests' applications.
 _PATH = [str(Path(wsgi_async.__file__).parents[1]), str(Path(__file__).parents[2])]
 

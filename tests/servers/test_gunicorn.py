@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.servers.process import LOOP_THREAD_WORKER, Caller, Server, assert_clean, gunicorn
+from tests.servers.process import THREADED, Caller, Server, assert_clean, gunicorn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.gunicorn
 
 
-@pytest.fixture(params=["gthread", LOOP_THREAD_WORKER], ids=["gthread", "LoopThreadWorker"])
+@pytest.fixture(params=THREADED, ids=str)
 def serve(request: pytest.FixtureRequest) -> Callable[..., Server]:
     """Starts a gunicorn with one of the threaded workers."""
-    return partial(gunicorn, worker_class=request.param)
+    return partial(gunicorn, worker_class=THREADED[request.param])
 
 
 def meet(server: Server, parties: int, at: str, path: str = "/meet") -> list[dict[str, Any]]:

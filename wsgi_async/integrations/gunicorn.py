@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable
     from concurrent.futures import Executor
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 __all__ = ["LoopThreadWorker", "post_worker_init"]
 
@@ -123,13 +123,13 @@ def _wait_for_data(
     runner = None if seat is None else seat.runner
     if runner is None or runner.live.closing or wait_for_data(0.0):
         return wait_for_data(timeout)
-    deadline, loop, wakeup = Deadline(timeout), runner.live.raw, runner.borrow()
-    loop.add_reader(sock, wakeup.set)
+    deadline, live, wakeup = Deadline(timeout), runner.live, runner.borrow()
+    live.raw.add_reader(sock, wakeup.set)
     try:
-        while not (wait_for_data(0.0) or runner.live.closing or deadline.left() == 0):
+        while not (wait_for_data(0.0) or live.closing or deadline.left() == 0):
             wakeup.wait(deadline.left())
     finally:
-        loop.remove_reader(sock)
+        live.raw.remove_reader(sock)
         runner.give_back(wakeup)
     return wait_for_data(0.0)
 
@@ -155,7 +155,7 @@ def post_worker_init(worker: Any) -> None:
         worker_int(worker)
 
     worker.cfg.set("worker_int", end_at_once)
-    worker.wsgi = partial(_serve, worker, worker.wsgi)
+    worker.wsgi = _Told(worker)
 
 
 def _chain_sigterm(worker: Any) -> None:
@@ -170,9 +170,17 @@ def _chain_sigterm(worker: Any) -> None:
     signal.siginterrupt(signal.SIGTERM, False)  # as gunicorn has it
 
 
-def _serve(
-    worker: Any, app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
-) -> Iterable[bytes]:
-    if not worker.alive:
-        end_streams(_time_of_streams(worker))  # this may be the last one of --max-requests
-    return app(environ, start_response)
+class _Told:
+    """The application, where requests tell whether the worker goes on. Lives as long as that."""
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._app = worker.wsgi
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if not self._worker.alive:
+            end_streams(_time_of_streams(self._worker))  # perhaps the last of --max-requests
+        return self._app(environ, start_response)  # type: ignore[no-any-return]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._app, name)  # for hooks that look at `worker.wsgi`

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
 WSGI = "tests.integrations.django.project.wsgi:application"
 
+WORKERS = {
+    "keeper": "gthread",
+    "resident": "wsgi_async.integrations.gunicorn.LoopThreadWorker",
+}
+"""gunicorn's worker class, by where the loops of its threads live."""
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
@@ -46,16 +52,24 @@ def database(request: pytest.FixtureRequest, sqlite: str) -> str:
     return postgres.create_database()
 
 
+@pytest.fixture(scope="module", params=list(WORKERS))
+def runner(request: pytest.FixtureRequest) -> str:
+    """Whether loops live beside the worker threads, or on them."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(scope="module")
-def site(database: str) -> Iterator[Server]:
+def site(database: str, runner: str) -> Iterator[Server]:
     """The project as it comes, served by two threads."""
-    with gunicorn(WSGI, "--threads=2", DATABASE=database) as server:
+    worker_class = WORKERS[runner]
+    with gunicorn(WSGI, "--threads=2", worker_class=worker_class, DATABASE=database) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def strict_site(database: str) -> Iterator[Server]:
+def strict_site(database: str, runner: str) -> Iterator[Server]:
     """With transactions around views and connections that stay open, served by two threads."""
-    options = {"ATOMIC_REQUESTS": "yes", "CONN_MAX_AGE": "60"}
-    with gunicorn(WSGI, "--threads=2", DATABASE=database, **options) as server:
+    options = {"ATOMIC_REQUESTS": "yes", "CONN_MAX_AGE": "60", "DATABASE": database}
+    with gunicorn(WSGI, "--threads=2", worker_class=WORKERS[runner], **options) as server:
         yield server

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integrations.django.conftest import WSGI
+from tests.integrations.django.conftest import WORKERS, WSGI
 from tests.servers.process import gunicorn
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ MIDDLEWARE = "tests.integrations.django.project.middleware."
 
 
 @pytest.fixture(scope="module")
-def lone_site(sqlite: str) -> Iterator[Server]:
+def lone_site(sqlite: str, runner: str) -> Iterator[Server]:
     """One thread, so one loop, with async middleware too."""
     names = " ".join(MIDDLEWARE + name for name in ("AsyncOnly", "AsyncHooks", "AsyncAnswer"))
-    with gunicorn(WSGI, "--threads=1", DATABASE=sqlite, MIDDLEWARE=names) as server:
+    options = {"DATABASE": sqlite, "MIDDLEWARE": names}
+    with gunicorn(WSGI, "--threads=1", worker_class=WORKERS[runner], **options) as server:
         yield server
 
 

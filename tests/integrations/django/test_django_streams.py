@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.servers.process import Server
 
-AT_HOME = "closed, same task orm connection"
+AT_HOME = "closed, same task thread orm connection"
 
 
 @pytest.fixture

@@ -91,8 +91,8 @@ from wsgi_async import AsyncLoopMiddleware
 from wsgi_async.integrations.django import get_wsgi_application
 assert isinstance(get_wsgi_application(), AsyncLoopMiddleware)
 get_wsgi_application(force_create=False)
-get_wsgi_application(reuse=False, linger=0.01)
-for wrong in ({"drive": "nobody"}, {"reuse": True, "force_create": False}, {"no": "option"}):
+get_wsgi_application(reuse=False, grace=0.01)
+for wrong in ({"per": "request"}, {"reuse": True, "force_create": False}, {"no": "option"}):
     try:
         get_wsgi_application(**wrong)
     except (TypeError, ValueError):

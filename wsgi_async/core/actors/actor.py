@@ -13,16 +13,15 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop, running_loop
-from wsgi_async.core.base.errors import Closing, TaskCancelledError
-from wsgi_async.core.base.log import report
+from wsgi_async.core.base.errors import Closing, TaskCancelledError, WaitTimeoutError
+from wsgi_async.core.base.foreign_loops import explain
+from wsgi_async.core.base.log import origin, report
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import ActorCall, current_caller
 from wsgi_async.core.runners.run import complete, look_for_bridges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from wsgi_async.core.jobs.job import Asked
+    from wsgi_async.core.jobs.job import Asked, ServedFunction
     from wsgi_async.core.runners.runner import Runner
 
 __all__ = ["Actor"]
@@ -37,7 +36,7 @@ class Actor:
     Args:
         runner: Runs its loop.
         context: The context that its task runs in.
-        name: What to call it in the log.
+        name: What to call it.
     """
 
     outer: Asked | None = None  # see `Asked`
@@ -48,6 +47,7 @@ class Actor:
         self.name = name
         self.task: asyncio.Task[None] | None = None
         self.present: ActorCall | None = None  # what it is doing
+        self._origin = context.get(origin)
         self.begun = False  # a thread that may wait has made a call, which a stop may refuse
         self.leaving = False  # it closes what it has open, or is about to
         self.ended = False
@@ -55,7 +55,12 @@ class Actor:
         # Pending while it is parked, else done; None before it parks for the first time.
         self._turn: asyncio.Future[None] | None = None
         # Functions for the thread of the next call, of a subclass that works between two calls.
-        self._asked: list[Callable[[], None]] = []
+        self._asked: list[ServedFunction] = []
+
+    @property
+    def label(self) -> str:
+        """What to call it in the log."""
+        return self.name if self._origin is None else f"{self.name} ({self._origin})"
 
     ahead = False
     """Whether it works between its calls too."""
@@ -102,7 +107,7 @@ class Actor:
         error = call.exception
         in_vain = late or call.cancelled or (error is None and call.cut_off)
         if call.expired and not call.stopped and in_vain:
-            raise TimeoutError(
+            raise WaitTimeoutError(
                 f"{self.name} was not done in time, and was canceled. Give it more time."
             )
         if error is None:
@@ -131,12 +136,12 @@ class Actor:
 
     # -- on the loop ---------------------------------------------------------------------------
 
-    def ask(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+    def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:
         """Have the calling thread run a function; see `Asked`."""
         if self.present is not None:
-            return self.present.ask(loop, call)
+            return self.present.ask(loop, function)
         if self.ahead and not self.ended and loop is self.live.raw:
-            self._asked.append(call)
+            self._asked.append(function)
             return True
         # Between two calls no thread waits, and who comes next may wait for this very function
         # by way of a task that the actor has left.
@@ -212,15 +217,20 @@ class Actor:
         try:
             await self.act()
         except asyncio.CancelledError as error:
+            self.ended = True  # before its caller knows: it may come again at once
             self.fail(error, cancelled=True)
             raise
         except BaseException as error:
+            explain(error)
             # Nothing of it goes through the loop: SystemExit would end the thread that runs it.
+            self.ended = True
             self.fail(error)
         finally:
             self.ended = True
             self.live.actors.discard(self)
-            self._asked.clear()
+            asked, self._asked = self._asked, []
+            for function in asked:
+                function.lose()
 
     async def act(self) -> None:
         """Do the calls; what it raises ends the actor, and goes to the present call."""
@@ -244,4 +254,4 @@ class Actor:
         if call is not None:
             self.live.finish(call, exception=error, cancelled=cancelled)
         elif not cancelled:
-            report(logging.ERROR, "%s: %s failed", self.live.label, self.name, error=error)
+            report(logging.ERROR, "%s: %s failed", self.live.label, self.label, error=error)

@@ -114,7 +114,9 @@ class SyncContextManager(Generic[T_co]):
 
     def __del__(self) -> None:
         actor = getattr(self, "_actor", None)
-        if actor is None or actor.task is None or actor.ended or actor.live.inherited:
+        if actor is None or actor.exited or actor.task is None or actor.ended:
+            return
+        if actor.live.inherited:
             return
         actor.abandon()
         warnings.warn(
@@ -125,7 +127,7 @@ class SyncContextManager(Generic[T_co]):
         )
 
 
-_INSTEAD = "`async with` the context manager itself"
+_INSTEAD = "use `async with` on the context manager itself"
 _GOES_ON = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """What leaves a `with` body and is not replaced because the exit takes too long."""
 
@@ -145,7 +147,9 @@ class ContextManagerActor(Actor):
         | Callable[[], AbstractAsyncContextManager[Any, Any]],
     ) -> None:
         super().__init__(runner, contextvars.copy_context(), name_of(source))
-        self.entered = False  # and not exited; the user's thread's own
+        # The user's thread's own:
+        self.entered = False  # and not exited
+        self.exited = False  # the task is at its end, or was left behind
         self.inside = False  # `__aenter__` has come to its end; written on the loop
         self._source: Any = source  # until the task has it
         self._details: Details = (None, None, None)  # written before the call that reads it
@@ -175,7 +179,7 @@ class ContextManagerActor(Actor):
                     logging.WARNING,
                     "%s: %s was not exited within %s s, and was canceled",
                     self.live.label,
-                    self.name,
+                    self.label,
                     self.live.grace,
                 )
                 return False
@@ -184,6 +188,7 @@ class ContextManagerActor(Actor):
         else:
             return suppressed
         finally:
+            self.exited = True
             self._details = (None, None, None)
             del details, error
         # Out here, so that it gets the body's exception as its context.

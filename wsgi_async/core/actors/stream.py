@@ -32,8 +32,8 @@ T_co = TypeVar("T_co", covariant=True)
 END = object()
 """What a stream answers when there are no more items."""
 
-INSTEAD = "`async for` over the iterable itself"
-CLOSE_INSTEAD = "aclose() of the iterable itself"
+INSTEAD = "use `async for` on the iterable itself"
+CLOSE_INSTEAD = "await aclose() of the iterable itself"
 
 
 class SyncIterator(Generic[T_co]):
@@ -174,9 +174,12 @@ class StreamActor(Actor):
 
     def close(self) -> None:
         """Close the iterable and wait for it, bounded."""
-        if not self.open:
+        if self.open:
+            self._close()
+        if not self._cut_short:  # else it may be what another thread is to get
             self._end = None  # its traceback leads to us: no cycle
-            return
+
+    def _close(self) -> None:
         call = _LastCall(self)
         try:
             self.call(call, CLOSE_INSTEAD, self.live.grace)
@@ -188,7 +191,7 @@ class StreamActor(Actor):
                 logging.WARNING,
                 "%s: closing %s took longer than %s s, and was canceled",
                 self.live.label,
-                self.name,
+                self.label,
                 self.live.grace,
             )
 

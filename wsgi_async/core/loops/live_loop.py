@@ -14,7 +14,8 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wsgi_async.core.base.errors import Closing
+from wsgi_async.core.base.errors import Closing, ManagerStateError
+from wsgi_async.core.base.foreign_loops import explain
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import ActorCall, current_caller
@@ -43,6 +44,12 @@ class Parked(Protocol):
     """A task that lives on between its calls."""
 
     name: str
+
+    @property
+    def label(self) -> str:
+        """What to call it in the log."""
+        ...
+
     task: asyncio.Task[Any] | None
     leaving: bool
 
@@ -77,6 +84,7 @@ class LiveLoop:
         self.primitives = primitives
         self.grace = grace
         self._label = label
+        self.owner: int | None = None  # the thread that a resident loop lives on
         # On the loop: ends its run when nothing is ready on it any more. A loop that cannot tell
         # ends it after the present turn.
         self.leave_soon: Callable[[], None] = loop.stop
@@ -140,6 +148,16 @@ class LiveLoop:
             if not self.raw.is_closed():  # else the shutdown has ended every job already
                 raise
 
+    def post_back(self, callback: Callable[..., object], *args: object) -> None:
+        """As `post()`, from a thread that has waited for this loop until now.
+
+        Where the loop lives on that thread, it is between two turns and need not be woken.
+        """
+        if self.owner != self.primitives.current():
+            self.post(callback, *args)
+        elif not self.raw.is_closed():
+            self.raw.call_soon(callback, *args, context=self._context)
+
     def request_cancel(self, job: Job) -> None:
         """Cancel a job: at once where it has not begun, else on the loop, soon.
 
@@ -174,7 +192,7 @@ class LiveLoop:
                 "%s: %s did not end within %s s after it was canceled, and goes on without its "
                 "caller",
                 self.label,
-                job.name,
+                job.label,
                 self.grace,
             )
         return job.released
@@ -212,6 +230,10 @@ class LiveLoop:
         with self.mutex:
             return list(self.jobs)
 
+    def is_of_job(self, task: asyncio.Task[Any]) -> bool:
+        """Whether a task carries out a job, done or not."""
+        return getattr(task.get_coro(), "cr_code", None) is LiveLoop._follow.__code__
+
     def follow(self, future: Followed) -> None:
         """Have a future end when the loop ends."""
         with self.mutex:
@@ -227,9 +249,9 @@ class LiveLoop:
         for future in followed:
             future.fail(self.stopped_error(None))
 
-    def stopped_error(self, cause: BaseException | None) -> RuntimeError:
+    def stopped_error(self, cause: BaseException | None) -> ManagerStateError:
         """What a waiter gets whose manager was stopped."""
-        error = RuntimeError(
+        error = ManagerStateError(
             f"{self.label} was stopped before this call was done. "
             "Start the manager again, or wait for its work before you stop it."
         )
@@ -332,6 +354,7 @@ class LiveLoop:
             if not job.quiet:
                 raise
         except BaseException as error:
+            explain(error)
             finish(job, exception=error)
         else:
             finish(job, result)

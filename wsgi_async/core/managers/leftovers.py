@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from wsgi_async.core.base.log import report
+from wsgi_async.core.base.log import report, with_origin
 from wsgi_async.core.loops.open_resources import belongs_to_resource
 
 if TYPE_CHECKING:
@@ -23,15 +23,15 @@ def warn_of_leftovers(runner: Runner) -> Callable[[], None]:
     before = asyncio.all_tasks(live.raw)
 
     def warn() -> None:
-        tracked = {job.task for job in live.in_flight()}
-        for task in asyncio.all_tasks(live.raw) - before - tracked:
-            if belongs_to_resource(task):
-                continue  # it is there to stay
+        for task in asyncio.all_tasks(live.raw) - before:
+            # A job's task may be a moment behind its outcome; a resource's is there to stay.
+            if live.is_of_job(task) or belongs_to_resource(task):
+                continue
             report(
                 logging.WARNING,
                 "%s: run() left the task %s behind, %r; await it, or submit_task() it",
                 live.label,
-                task.get_name(),
+                with_origin(task.get_name()),
                 task.get_coro(),
             )
 

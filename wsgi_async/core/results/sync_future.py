@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wsgi_async.core.base.checks import check_timeout, inherited_error, refuse_in_event_loop
 from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, bounded, within
+from wsgi_async.core.base.errors import WaitTimeoutError
 from wsgi_async.core.base.log import report
 from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.jobs.wait import wait_for
@@ -49,6 +50,7 @@ class SyncFuture(concurrent.futures.Future[T]):
     # Class attributes are the defaults.
     # Never changes once the job is handed in:
     _name = ""
+    _label = ""  # the name for the log, where there is something to log
     # No lock: set before that, and taken back by the one thread that settles the future.
     _runner: Runner | None = None
     _job: Job | None = None
@@ -73,14 +75,15 @@ class SyncFuture(concurrent.futures.Future[T]):
     def wait_in(self, runner: Runner) -> None:
         """Have all who wait on the thread of a resident loop run it, as they do in `wait()`."""
         if runner.resident:
-            self._waiters = Waiters()
+            waiters: Any = Waiters()  # the type is private to the standard library
+            self._waiters = waiters
 
     def __del__(self) -> None:
         if (error := self._unretrieved) is not None:
             report(
                 logging.ERROR,
                 "The exception of the submitted task %s was never retrieved",
-                self._name,
+                self._label,
                 error=error,
             )
 
@@ -130,12 +133,17 @@ class SyncFuture(concurrent.futures.Future[T]):
         self._refuse_in_child()
         return self.done() or self._wait(self._limit(timeout))
 
+    def _get_snapshot(self) -> Any:
+        # From Python 3.15 on asyncio.wrap_future() asks so, past exception().
+        self._unretrieved = None
+        return super()._get_snapshot()  # type: ignore[misc] # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType, reportAttributeAccessIssue]
+
     def _wait_or_raise(self, timeout: float | None) -> None:
         self._refuse_in_child()
         if not self.done():
             seconds = self._limit(timeout)
             if not self._wait(seconds):
-                raise TimeoutError(
+                raise WaitTimeoutError(
                     f"There was no result {within(timeout, seconds)}. "
                     "The task continues: wait again, or cancel() it."
                 )
@@ -203,7 +211,8 @@ class SyncFuture(concurrent.futures.Future[T]):
             elif job.exception is None:
                 self.set_result(job.result)
             else:
-                self._unretrieved = None if job.stopped else job.exception
+                if not job.stopped:
+                    self._unretrieved, self._label = job.exception, job.label
                 self.set_exception(job.exception)
         except concurrent.futures.InvalidStateError:
             self._unretrieved = None  # somebody has filled it by hand

@@ -6,10 +6,12 @@ task is done, so there is no hop; background tasks go on whenever the thread wai
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING
 
 from wsgi_async.core.base.checks import inherited_error
+from wsgi_async.core.base.errors import ManagerStateError
 from wsgi_async.core.loops.entering import LoopEntry
 
 from .runner import register
@@ -121,7 +123,7 @@ class Resident(LoopEntry):
         self._seat = seat
         self._primitives = live.primitives
         self._current = live.primitives.current
-        self._owner = self._current()
+        self._owner = live.owner = self._current()
         # One thread, the owner's:
         self._spare: LoopWakeup | None = None  # between its waits
         self._waits = 0  # how many it is in, one inside the other
@@ -258,7 +260,7 @@ class LoopWakeup:
         return True
 
     def rest(self) -> None:
-        """As `wait()`, for a thread with nothing to do: it goes on whatever comes out of the loop."""
+        """As `wait()`, for an idle thread, which goes on whatever comes out of the loop."""
         if not (self._set or self.runner.gone):
             self.runner.rest()
         self._set = False
@@ -319,7 +321,8 @@ class _PatientWakeup:
             return
         self._still += self._slice
         if self._still >= self._patience:
-            raise RuntimeError(
+            self._still = -math.inf  # once: it is not in the way of the wait for the cleanup
+            raise ManagerStateError(
                 f"The loop of {runner.live.label} has been standing still for {self._patience} s: "
                 "its thread does something else, or waits for this one. Use a manager with a "
                 'thread of its own (per="process", or one that you make and start yourself).'

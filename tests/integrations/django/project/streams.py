@@ -24,7 +24,7 @@ _loop: asyncio.AbstractEventLoop | None = None
 async def _lines(request: Any) -> AsyncIterator[str]:
     global _released, _loop
     _released, _loop = asyncio.Event(), asyncio.get_running_loop()
-    worker, task = get_ident(), asyncio.current_task()
+    thread, task = get_ident(), asyncio.current_task()
     try:
         yield "first\n"
         await _released.wait()
@@ -36,7 +36,8 @@ async def _lines(request: Any) -> AsyncIterator[str]:
         # With the request's connection, in the stream's own task, before Django closes it.
         same = {
             "task": task is asyncio.current_task(),
-            "orm": await sync_to_async(get_ident)() == worker == request.worker,
+            "thread": get_ident() == thread,
+            "orm": await sync_to_async(get_ident)() == request.worker,
             "connection": await sync_to_async(lambda: id(connections["default"]))()
             == request.connection,
         }
