@@ -175,7 +175,7 @@ def without_asgiref() -> list[Contender]:
             fast=True,
             resident=True,
         ),
-        Contender("submit", "manager.submit_task().result, loop on its own thread", submit),
+        Contender("keeper_submit", "manager.submit_task().result, loop on its own thread", submit),
         Contender("asyncio_run", "asyncio.run", asyncio_run),
         Contender("portal", "anyio blocking portal", portal),
     ]

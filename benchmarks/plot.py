@@ -20,7 +20,17 @@ OURS, OTHERS, LIMIT = "#0b6e4f", "#9aa5b1", "#3e4c59"
 
 COLOURS = {
     **dict.fromkeys(
-        ("resident", "keeper", "process", "submit", "ours", "iterate", "prefetch", "resource"), OURS
+        (
+            "resident",
+            "keeper",
+            "process",
+            "keeper_submit",
+            "ours",
+            "iterate",
+            "prefetch",
+            "resource",
+        ),
+        OURS,
     ),
     **dict.fromkeys(("uvloop_resident", "uvloop_keeper", "uvloop_process"), OURS),
     **dict.fromkeys(("keeper_prefetch", "resident_prefetch"), OURS),

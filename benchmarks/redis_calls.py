@@ -24,6 +24,10 @@ from benchmarks.workers import worker_threads
 THREADS = 8
 """Threads of the servers here: one for each connection."""
 
+BESIDE = ("limit", "resident", "keeper", "process")
+VIEWS = (*BESIDE, "uvloop_resident", "uvloop_keeper", "uvloop_process")
+"""Ways to serve the views; see `redis_app.application()`."""
+
 NEIGHBOURS = 2
 """CPU-bound requests that are under way all the time."""
 
@@ -85,16 +89,14 @@ def sites(ways: Sequence[str]) -> Iterator[dict[str, int]]:
 
 def ten_gets(effort: Effort) -> Scenario:
     """Requests per second of a view that makes ten GETs, each by a call of its own."""
-    ways = ["limit", "resident", "keeper", "process"]
-    if find_spec("uvloop"):
-        ways += [f"uvloop_{way}" for way in ways]
-    with sites(ways) as ports:
+    has_uvloop = find_spec("uvloop") is not None
+    with sites([way for way in VIEWS if has_uvloop or not way.startswith("uvloop_")]) as ports:
         return side_by_side({way: Route(port, "/ten") for way, port in ports.items()}, effort)
 
 
 def beside_cpu_bound(effort: Effort) -> Scenario:
     """Milliseconds of a view with three GETs, while the process has CPU-bound requests too."""
-    with sites(["limit", "resident", "keeper", "process"]) as ports:
+    with sites(BESIDE) as ports:
         measures: dict[str, Measure] = {
             way: partial(answer_times, port, effort.beside_requests) for way, port in ports.items()
         }

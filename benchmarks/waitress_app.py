@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
 import threading
@@ -42,6 +43,7 @@ def serve(descriptor: int, *, reuse: bool) -> None:
     """Serve until the process is ended."""
     from waitress import serve as serve_with_waitress
 
+    logging.getLogger("waitress").setLevel(logging.ERROR)  # requests may wait for the first thread
     app = flask(reuse=reuse)
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -1,8 +1,10 @@
 """Two directives for what was measured, which they read from benchmarks/results at build time.
 
-`figures` shows some figures. Its content is one a line, its key in results.json and its words::
+`figures` shows some of it, one a line: a key in results.json, and its words. The key is that of a
+figure, or those of a scenario and of one way in it, for the median::
 
-    run: `run()` of a no-op / the same-thread limit
+    keeper: `run()` of a no-op / `run_coroutine_threadsafe`
+    alone.keeper: `run()`, with the loop on a thread of its own
 
 `scenarios` shows everything, with the names that `make bench` shows it with.
 """
@@ -46,26 +48,43 @@ class Measured(SphinxDirective):
         return holder.children
 
 
+UNITS = {"us": " µs", "1/s": " per second"}
+"""Units that have other words on a page."""
+
+
 class Figures(Measured):
-    """A table of figures, and below it what they were measured on."""
+    """A table of figures and medians, and below it what they were measured on."""
 
     has_content = True
 
     def run(self) -> list[nodes.Node]:
         """Build the table; a key that was not measured is an error."""
         results = self.results()
-        values = {each["key"]: each["value"] for each in results["figures"]}
-        lines = ["| what | ratio |", "| --- | ---: |"]
+        lines = ["| what | measured |", "| --- | ---: |"]
         for line in self.content:
             key, _, words = line.partition(":")
-            value = values.get(key.strip())
+            value = found(results, key.strip())
             if value is None:
-                raise self.error(f"{key.strip()!r} is not among the figures in {RESULTS.name}.")
-            lines.append(f"| {words.strip()} | {readable(value)} |")
+                raise self.error(f"{key.strip()!r} is not in {RESULTS.name}.")
+            lines.append(f"| {words.strip()} | {value} |")
         machine = "{cores} cores ({cpu}), {python}, {system}, {server}, {date}"
         return self.parsed(
             [*lines, "", f"Measured on {machine.format_map(results['measured_on'])}."]
         )
+
+
+def found(results: dict[str, Any], key: str) -> str | None:
+    """Return a figure, or the median of one way with its unit; None if it was not measured."""
+    scenario, _, way = key.partition(".")
+    if way:
+        series = results["results"].get(scenario, {}).get(way)
+        if series is None:
+            return None
+        unit = series["unit"]
+        return readable(series["median"]) + UNITS.get(unit, f" {unit}".rstrip())
+    values = {each["key"]: each["value"] for each in results["figures"]}
+    value = values.get(key)
+    return None if value is None else readable(value)
 
 
 class Scenarios(Measured):
@@ -76,7 +95,7 @@ class Scenarios(Measured):
         found: list[nodes.Node] = []
         for name, ways in self.results()["results"].items():
             scenario: Any = {key: SimpleNamespace(**way) for key, way in ways.items()}
-            if not scenario:
+            if not scenario or name not in SUBJECTS:  # it may be older than the code
                 continue
             (title, *heading), *rows = measured(SUBJECTS[name], scenario)
             lines = [["", *heading], ["---", "---:", "---:", "---:"], *rows]

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import importlib.util
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -104,3 +105,12 @@ def worker() -> Iterator[Worker]:
     """A worker thread, which ends with the test."""
     with Worker(resident=support.runner == "resident") as one:
         yield one
+
+
+@pytest.fixture
+def busy_switching() -> Iterator[None]:
+    """The interpreter goes from one thread to another as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)

@@ -213,9 +213,7 @@ def test_a_stop_wakes_it(make_manager: MakeManager, wait: Wait) -> None:
 
 
 @every_wait
-def test_the_end_of_the_owner_wakes_it(
-    make_manager: MakeManager, wait: Wait, runner: str
-) -> None:
+def test_the_end_of_the_owner_wakes_it(make_manager: MakeManager, wait: Wait, runner: str) -> None:
     """Who waits from another thread when the owner ends is woken in the same way."""
     owner = Worker(resident=runner == "resident")
     manager = owner.call(make_manager)

@@ -13,6 +13,7 @@ import pytest
 from tests.core.support import run_process
 from wsgi_async import SyncFuture
 
+
 def is_there(name: str) -> bool:
     """Whether a module can be imported; many distributions leave these out."""
     try:
@@ -35,7 +36,8 @@ def child() -> None:
     base = importlib.import_module("concurrent.futures._base")
     base.Future = type("Future", (SyncFuture,), {})  # type: ignore[attr-defined]
     sleep = time.sleep
-    time.sleep = lambda seconds: sleep(seconds / 20)  # they let a thread come first by a second
+    # They let a thread come first by a second.
+    time.sleep = lambda seconds: sleep(float(seconds) / 20)
     tests = importlib.import_module(MODULE)
     assert tests.Future is base.Future
     names = unittest.defaultTestLoader.getTestCaseNames(tests.FutureTests)

@@ -173,7 +173,7 @@ def test_a_pool_with_managers() -> None:
 
 @on_worker
 def test_everybody_means_the_same(make_manager: MakeManager) -> None:
-    """`run()`, `async_to_sync` and `loop_resource` use the current manager's loop, in a request too."""
+    """`run()`, `async_to_sync` and `loop_resource` use one loop, in a request and elsewhere."""
     own, requests = make_manager(), make_manager("web")
 
     async def loop() -> asyncio.AbstractEventLoop:

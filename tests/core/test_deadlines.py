@@ -6,7 +6,6 @@ import asyncio
 import contextvars
 import inspect
 import threading
-import time
 from contextlib import asynccontextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 

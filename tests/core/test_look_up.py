@@ -75,6 +75,26 @@ def test_the_ancestors_are_asked() -> None:
     assert get("other") is other
 
 
+def test_a_loop_that_lives_on_an_ancestor_is_passed_over() -> None:
+    """A thread of a pool may be busy, or wait for the very thread that asks; those above count."""
+    above = get_or_create_loop_manager("above a pool")
+
+    def view() -> None:
+        mine = get_or_create_loop_manager("mine")
+        assert in_thread(get, "mine") is mine  # not started, so it does not live here yet
+        mine.start()
+        assert get("mine") is mine
+        with pytest.raises(ManagerNotFound):
+            in_thread(get, "mine")
+        other = get_or_create_loop_manager("other")
+        other.start()  # the second one has a keeper
+        assert in_thread(get, "other") is other
+        assert in_thread(get, "above a pool") is above
+
+    with Worker(resident=True) as owner:
+        owner.call(view)
+
+
 @on_worker
 def test_siblings_and_children_are_not_asked() -> None:
     """A thread's managers are no business of the thread that started it, nor of its siblings."""

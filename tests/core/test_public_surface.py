@@ -113,10 +113,7 @@ def test_everything_public_is_documented(name: str) -> None:
         ("registry", "()"),
         (
             "__init__",
-            (
-                "(self, id=None, *, creator_thread=None, loop_factory=None,"
-                " debug=None, grace=5.0)"
-            ),
+            "(self, id=None, *, creator_thread=None, loop_factory=None, debug=None, grace=5.0)",
         ),
     ],
 )

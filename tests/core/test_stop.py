@@ -19,7 +19,6 @@ from tests.core.support import (
     on_worker,
     outcome,
     reached,
-    wait_until,
 )
 from wsgi_async import AsyncioLoopManager
 

@@ -197,7 +197,7 @@ def child_with_a_blocked_thread(runner: str) -> None:
             log.append(record.getMessage())
 
     logging.getLogger("wsgi_async").addHandler(Handler())
-    process.STOP_TIMEOUT = 1.0  # what the process's exit waits for that thread, in vain
+    process.__dict__["STOP_TIMEOUT"] = 1.0  # what the process's exit waits for that thread, in vain
     began = threading.Event()
 
     async def blocks_its_thread() -> None:

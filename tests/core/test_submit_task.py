@@ -27,6 +27,7 @@ from wsgi_async import SyncFuture
 if TYPE_CHECKING:
     from tests.core.conftest import MakeManager
 
+
 @on_worker
 def test_there_is_one_kind_of_future(make_manager: MakeManager) -> None:
     """Whatever `return_sync_future` is, it is a `SyncFuture`, and a `concurrent.futures.Future`."""
@@ -226,10 +227,7 @@ def test_many_at_once(make_manager: MakeManager) -> None:
     manager = make_manager()
 
     def submit(first: int) -> list[int]:
-        futures = [
-            manager.submit_task(give(number))
-            for number in range(first, first + 200)
-        ]
+        futures = [manager.submit_task(give(number)) for number in range(first, first + 200)]
         return [future.result() for future in futures]
 
     workers = [Worker() for _ in range(3)]

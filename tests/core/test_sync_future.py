@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Worker, in_thread, on_worker, our_log, outcome, throw
+from tests.core.support import Endless, Worker, in_thread, on_worker, our_log, outcome, throw
 from wsgi_async import SyncFuture
 
 if TYPE_CHECKING:
@@ -279,9 +279,10 @@ def test_repr() -> None:
 @on_worker
 def test_repr_of_a_task(make_manager: MakeManager) -> None:
     """And whose outcome it is."""
-    future = make_manager().submit_task(throw(LookupError()))
-    assert "pending of throw" in repr(future)
-    future.exception()
+    manager = make_manager()
+    assert "pending of Endless.wait" in repr(manager.submit_task(Endless().wait()))
+    future = manager.submit_task(throw(LookupError()))
+    assert isinstance(future.exception(), LookupError)
     assert "raised LookupError of throw" in repr(future)
 
 

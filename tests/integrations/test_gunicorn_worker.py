@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -293,6 +294,32 @@ def test_under_load_no_request_is_lost_while_workers_are_recycled() -> None:
         with ThreadPoolExecutor(8) as clients:
             list(clients.map(ask, range(8)))
         server.wait_for("Autorestarting worker after current request", count=2)
+        end(server)
+
+
+def test_background_work_goes_on_while_requests_queue_up() -> None:
+    """The one thread always has a next request, whose view does not use the loop."""
+    with serve(APP, "--threads", "1") as server, Caller() as caller:
+        server.get(f"/call_back?port={caller.port}")
+        caller.accept()
+        enough = threading.Event()
+
+        def ask(_: int) -> None:
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=LIMIT)
+            with contextlib.closing(connection):
+                while not enough.is_set():
+                    connection.request("GET", "/compute?seconds=0.01")
+                    connection.getresponse().read()
+
+        with ThreadPoolExecutor(8) as clients:
+            asking = clients.map(ask, range(8))
+            try:
+                assert caller.hear() == "hello"
+                caller.say("news")
+                assert caller.hear() == "you said news"
+            finally:
+                enough.set()
+            list(asking)
         end(server)
 
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.servers.process import run_script
+from tests.core.support import run_code
 
 pytest.importorskip("resource")
 
@@ -110,7 +110,7 @@ def test_without_file_descriptors_the_error_names_the_limit_and_the_next_request
 ) -> None:
     """Whether one or all that a loop needs are missing; nothing half-made stays open."""
     code = COMMON + DESCRIPTORS.replace("POOL", pool)
-    failed, message = run_script(code).split(maxsplit=1)
+    failed, message = run_code(code).split(maxsplit=1)
     assert int(failed) >= 2
     assert "out of file descriptors" in message
     assert "ulimit -n" in message
@@ -120,7 +120,7 @@ def test_without_file_descriptors_the_error_names_the_limit_and_the_next_request
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS does not limit the address space")
 def test_without_threads_the_error_names_the_limits_and_the_next_request_tries_again() -> None:
     """A process that cannot start the keeper says what to raise; nothing half-made stays open."""
-    message = run_script(COMMON + THREADS)
+    message = run_code(COMMON + THREADS)
     assert "cannot start a thread" in message
     assert "RLIMIT_NPROC" in message
     assert "next request tries again" in message

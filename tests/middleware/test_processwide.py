@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import wsgi_async
+from tests.core.support import run_code
 from tests.middleware.wsgi import LIMIT, running_loop, serve
-from tests.servers.process import LOOP_THREAD_WORKER, assert_clean, gunicorn, run_script
+from tests.servers.process import LOOP_THREAD_WORKER, assert_clean, gunicorn
 from wsgi_async import (
     AsyncioLoopManager,
     AsyncLoopMiddleware,
@@ -251,7 +252,7 @@ else:
 @pytest.mark.parametrize("used", [False, True])
 def test_each_forked_process_makes_its_own(used: bool, in_thread: bool) -> None:
     """Whether the parent had one or not; the parent keeps its own."""
-    assert run_script(FORK.format(used=used, in_thread=in_thread)) == "done\n"
+    assert run_code(FORK.format(used=used, in_thread=in_thread)) == "done\n"
 
 
 EXIT = """
@@ -282,7 +283,7 @@ print("the end")
 
 def test_it_is_stopped_with_the_process() -> None:
     """Not with the thread of the request that made it; its tasks clean up then."""
-    assert run_script(EXIT) == "the end\ncleaned\n"
+    assert run_code(EXIT) == "the end\ncleaned\n"
 
 
 @pytest.mark.gunicorn

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import werkzeug.serving
 
+from tests.core.support import run_code
 from tests.middleware.wsgi import LIMIT, answer_ok, make_environ, running_loop, serve
-from tests.servers.process import run_script, wait_until
+from tests.servers.process import wait_until
 from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_from
 
 if TYPE_CHECKING:
@@ -348,7 +349,7 @@ print("done")
 
 def test_a_forked_child_takes_none_of_the_parents() -> None:
     """A server that forks with waiting managers: the child makes its own, the parent keeps its."""
-    assert run_script(FORK) == "done\n"
+    assert run_code(FORK) == "done\n"
 
 
 def test_background_work_outlives_the_thread(seen: Seen) -> None:

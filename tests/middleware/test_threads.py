@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.core.support import run_code
 from tests.middleware.wsgi import LIMIT, running_loop, serve
-from tests.servers.process import run_script, wait_until
+from tests.servers.process import wait_until
 from wsgi_async import (
     AsyncioLoopManager,
     AsyncLoopMiddleware,
@@ -235,7 +236,7 @@ print("done")
 @pytest.mark.parametrize("force_create", [True, False])
 def test_a_forked_child_makes_a_manager_of_its_own(force_create: bool) -> None:
     """A thread that had a loop forks: the child's requests get a new one, the parent keeps its."""
-    assert run_script(FORK.format(force_create=force_create)) == "done\n"
+    assert run_code(FORK.format(force_create=force_create)) == "done\n"
 
 
 def test_uvloop_serves_a_worker_thread_as_well(worker: Executor) -> None:

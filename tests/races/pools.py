@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import CancelledError, wait
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.runners import resident
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from wsgi_async import AsyncioLoopManager
 
     from .world import World
-
-_ = wait
-
 
 def here(world: World) -> AsyncioLoopManager:
     """The running thread's own manager."""
@@ -264,7 +260,7 @@ def stop_at_endless_work(world: World) -> None:
     """The same as the thread waits for what never ends by itself."""
 
     async def endless() -> None:
-        await asyncio.Event().wait()
+        await world.tidy(asyncio.Event().wait())
 
     def function() -> object:
         try:
@@ -340,6 +336,3 @@ def fork_from_pool(world: World) -> None:
 
     world.thread("forker", lambda: world.pool.submit(function))
     world.thread("other", lambda: manager.submit_task(world.steps("from outside")).result())
-
-
-_unused = CancelledError

@@ -85,22 +85,15 @@ def serve_who_leaves(world: World) -> None:
 def serve_with_timeout(world: World) -> None:
     """The time is over at any moment, perhaps in a function: the coroutine is cancelled once."""
     manager = world.start()
-    open_: list[str] = []
 
     async def work() -> str:
-        open_.append("1")
-        try:
-            return await run_in_calling_thread(function(world, "served"))
-        finally:
-            await asyncio.sleep(0)  # a second cancellation would end it here
-            open_.clear()
+        return await world.tidy(run_in_calling_thread(function(world, "served")))
 
     def owner() -> None:
         try:
             world.expect(manager.run(world.coroutine(work()), timeout=0.5), "served")
         except TimeoutError:
             pass
-        world.expect(list(open_), [])
 
     world.thread("owner", owner)
 

@@ -7,6 +7,7 @@ import pytest
 from tests.core.conftest import (
     _collected,
     _nothing_stays_behind,
+    busy_switching,
     loop_factory,
     make_manager,
     pytest_generate_tests,
@@ -18,6 +19,7 @@ from tests.resources.parts import Diary
 __all__ = [
     "_collected",
     "_nothing_stays_behind",
+    "busy_switching",
     "loop_factory",
     "make_manager",
     "pytest_generate_tests",

@@ -83,6 +83,19 @@ def _waitress(_: Path) -> Server:
     return server.ready(r"Serving on http://127\.0\.0\.1:(\d+)")
 
 
+_LOOP_THREADS = f"""
+import logging
+from {APP.partition(":")[0]} import app
+from wsgi_async.integrations.waitress import serve
+logging.getLogger("waitress").setLevel(logging.INFO)
+serve(app, listen="127.0.0.1:0", threads=3)
+"""
+
+
+def _waitress_loop_threads(_: Path) -> Server:
+    return Server("-c", _LOOP_THREADS).ready(r"Serving on http://127\.0\.0\.1:(\d+)")
+
+
 def _werkzeug(_: Path) -> Server:
     server = Server("-m", "tests.servers.development", APP)
     return server.ready(r"Running on http://127\.0\.0\.1:(\d+)")
@@ -108,6 +121,11 @@ KINDS = {
         ),
         Kind("gunicorn sync", lambda _: gunicorn(APP, worker_class="sync"), threads=1),
         Kind("waitress", _waitress, missing=partial(_not_installed, "waitress")),
+        Kind(
+            "waitress loop threads",
+            _waitress_loop_threads,
+            missing=partial(_not_installed, "waitress"),
+        ),
         Kind("Werkzeug", _werkzeug, keeps_threads=False),
         Kind("Django", _django, keeps_threads=False, missing=partial(_not_installed, "django")),
         Kind("uWSGI", lambda _: uwsgi(APP), threads=1, missing=_uwsgi_missing),

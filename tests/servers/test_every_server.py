@@ -87,6 +87,7 @@ def test_background_work_goes_on_between_requests(server: Server) -> None:
         ("gunicorn LoopThreadWorker", TERM),
         ("gunicorn sync", TERM),
         ("waitress", INT),
+        ("waitress loop threads", INT),
         ("Werkzeug", INT),
         ("Django", INT),
         ("uWSGI", INT),

@@ -6,14 +6,14 @@ import socket
 
 import pytest
 
-from tests.servers.process import LIMIT, Server, assert_clean, gunicorn
+from tests.servers.process import LIMIT, THREADED, Server, assert_clean, gunicorn
 
 pytestmark = pytest.mark.gunicorn
 
 
-def preloaded(*options: str) -> Server:
-    conf = "python:tests.servers.preload_conf"
-    return gunicorn("tests.servers.preload:app", "--threads", "1", "--config", conf, *options)
+def preloaded(worker: str, *options: str) -> Server:
+    options = ("--threads", "1", "--config", "python:tests.servers.preload_conf", *options)
+    return gunicorn("tests.servers.preload:app", *options, worker_class=THREADED[worker])
 
 
 def echo(connection: socket.socket, line: str) -> str:
@@ -28,9 +28,10 @@ def call_master(server: Server) -> contextlib.closing[socket.socket]:
     return contextlib.closing(socket.create_connection(("127.0.0.1", port), LIMIT))
 
 
-def test_a_worker_makes_its_own_loop_and_is_told_why_not_the_masters() -> None:
+@pytest.mark.parametrize("worker", THREADED)
+def test_a_worker_makes_its_own_loop_and_is_told_why_not_the_masters(worker: str) -> None:
     """With --preload the master's manager refuses to work in a worker and says what to do."""
-    with preloaded() as server:
+    with preloaded(worker) as server:
         answer = server.get("/masters")
         assert answer["pid"] != server.pid
         assert answer["own"] == answer["pid"]
@@ -41,14 +42,15 @@ def test_a_worker_makes_its_own_loop_and_is_told_why_not_the_masters() -> None:
         assert_clean(server)
 
 
-def test_the_masters_loop_goes_on_when_workers_have_ended() -> None:
+@pytest.mark.parametrize("worker", THREADED)
+def test_the_masters_loop_goes_on_when_workers_have_ended(worker: str) -> None:
     """A worker that ends does not take the master's sockets out of the epoll set they share."""
-    with preloaded("--max-requests", "1") as server:
+    with preloaded(worker, "--max-requests", "1") as server:
         with call_master(server) as old:
             assert echo(old, "before") == "master says before"
             for _ in range(2):
-                worker = server.get("/masters")["pid"]
-                server.wait_for(f"master {server.pid} runs on in {server.pid} without {worker}")
+                ended = server.get("/masters")["pid"]
+                server.wait_for(f"master {server.pid} runs on in {server.pid} without {ended}")
                 assert echo(old, "after") == "master says after"
                 with call_master(server) as new:
                     assert echo(new, "new") == "master says new"

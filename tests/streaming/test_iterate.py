@@ -146,6 +146,24 @@ def test_an_exception_comes_at_its_place(make_manager: MakeManager, prefetch: in
 
 
 @BOTH
+@on_worker
+def test_after_an_exception_it_is_at_its_end_at_once(
+    make_manager: MakeManager, busy_switching: None, prefetch: int
+) -> None:
+    """However close the next call follows, it finds the end, and nothing asks to be closed."""
+    manager = make_manager()
+
+    def use() -> None:
+        iterator = manager.iterate(Numbers(1, error=LookupError()).walk(), prefetch=prefetch)
+        with pytest.raises(LookupError):
+            list(iterator)
+        assert list(iterator) == []
+
+    for _ in range(500):
+        use()  # and collected, without a warning
+
+
+@BOTH
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
 @on_worker
 def test_system_exit_goes_to_the_consumer(

@@ -8,26 +8,31 @@ find, since they complain about a mark without one.
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, as_completed, wait
 from contextlib import asynccontextmanager
 from threading import Thread
 from typing import TYPE_CHECKING, Any, assert_type
 
 import pytest
 
+import wsgi_async
 from wsgi_async import (
     AsyncioLoopManager,
     AsyncLoopMiddleware,
     LoopResource,
+    LoopThreadPoolExecutor,
     ManagerNotFound,
     RequestScope,
     SyncFuture,
+    TaskCancelledError,
     UnknownAsyncTaskError,
     async_to_sync_future,
+    current_manager,
     get_or_create_loop_manager,
     get_parent_thread,
     loop_from,
     loop_resource,
+    run_in_calling_thread,
     scope_from,
 )
 
@@ -50,7 +55,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
     scope = scope_from(environ)
     assert_type(scope, RequestScope)
     with scope.timeout(5):
-        assert_type(scope.submit_task(length("four")), Future[int])
+        assert_type(scope.submit_task(length("four")), SyncFuture[int])
         assert_type(scope.submit_task(length("four"), return_sync_future=True), SyncFuture[int])
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"%d" % count]
@@ -58,10 +63,9 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 @pytest.fixture
 def manager() -> Iterator[AsyncioLoopManager]:
-    found = AsyncioLoopManager("typing", drive="auto", linger=0.01, grace=1.0)
-    found.start()
-    yield found
-    found.stop()
+    with AsyncioLoopManager("typing", debug=False, grace=1.0) as found:
+        assert_type(found, AsyncioLoopManager)
+        yield found
 
 
 def test_run_returns_what_the_coroutine_returns(manager: AsyncioLoopManager) -> None:
@@ -70,16 +74,33 @@ def test_run_returns_what_the_coroutine_returns(manager: AsyncioLoopManager) -> 
     assert manager.run(length("one"), timeout=5, copy_back=False) == 3
 
 
-def test_submit_task_returns_the_future_that_was_asked_for(manager: AsyncioLoopManager) -> None:
-    """The flag decides the type of the future, and each knows the type of its result."""
-    plain = manager.submit_task(length("plain"))
-    sync = manager.submit_task(length("sync"), return_sync_future=True)
-    assert_type(plain, Future[int])
-    assert_type(sync, SyncFuture[int])
-    assert_type(sync.result(timeout=5), int)
-    assert_type(sync.exception(), BaseException | None)
-    assert_type(sync.wait(1), bool)
-    assert (plain.result(timeout=5), sync.result()) == (5, 4)
+def test_run_on_the_current_manager() -> None:
+    """The module's own `run()` is typed as `asyncio.run()` is."""
+    assert_type(wsgi_async.run(length("one"), timeout=5), int)
+    assert_type(current_manager(), AsyncioLoopManager)
+    assert wsgi_async.run(length("one")) == 3
+    current_manager().stop()
+
+
+def test_submit_task_returns_a_sync_future(manager: AsyncioLoopManager) -> None:
+    """The future knows the type of its result, and is one of `concurrent.futures`."""
+    future = manager.submit_task(length("plain"))
+    standard: Future[int] = future
+    assert_type(future, SyncFuture[int])
+    assert_type(manager.submit_task(length("sync"), return_sync_future=True), SyncFuture[int])
+    assert_type(future.result(timeout=5), int)
+    assert_type(future.exception(), BaseException | None)
+    assert_type(future.wait(1), bool)
+    done, _ = wait([future, Future[int]()], return_when=FIRST_COMPLETED)
+    assert_type(done, set[Future[int]])
+    assert [each.result() + 1 for each in as_completed([future])] == [6]
+    assert standard.result(timeout=5) == 5
+
+    async def use() -> int:
+        assert_type(await future, int)
+        return await asyncio.wrap_future(future)
+
+    assert manager.run(use()) == 5
 
 
 async def lengths(*texts: str) -> AsyncIterator[int]:
@@ -113,10 +134,10 @@ def test_a_wrapped_context_manager_knows_what_it_enters(manager: AsyncioLoopMana
 
 
 def test_submit_task_takes_the_flag_as_a_variable(manager: AsyncioLoopManager) -> None:
-    """A flag that is only known at run time gives either kind of future."""
+    """A flag that is only known at run time changes nothing."""
     flag = bool(manager.all_instances())
     future = manager.submit_task(length("either"), flag)
-    assert_type(future, Future[int] | SyncFuture[int])
+    assert_type(future, SyncFuture[int])
     assert future.result(timeout=5) == 6
 
 
@@ -124,10 +145,10 @@ def test_callback_gets_the_future(manager: AsyncioLoopManager) -> None:
     """A done callback knows what it is called with."""
     seen: list[int] = []
 
-    def note(future: SyncFuture[int]) -> None:
+    def note(future: Future[int]) -> None:
         seen.append(future.result())
 
-    future = manager.submit_task(length("callback"), return_sync_future=True)
+    future = manager.submit_task(length("callback"))
     assert future.result(timeout=5) == 8
     future.add_done_callback(note)
     assert seen == [8]
@@ -185,6 +206,24 @@ def test_middleware_is_a_wsgi_application() -> None:
     thread.start()
     thread.join()
     assert answers == ["4"]
+
+
+def test_a_coroutine_asks_for_its_calling_thread(manager: AsyncioLoopManager) -> None:
+    """What the function returns is what the coroutine gets."""
+
+    async def ask() -> int:
+        assert_type(await run_in_calling_thread(max, 1, 2), int)
+        return await run_in_calling_thread(int, "8", base=16)
+
+    assert manager.run(ask()) == 8
+
+
+def test_a_pool_is_an_executor() -> None:
+    """It fits wherever an executor is expected, and its futures know their results."""
+    with LoopThreadPoolExecutor(1, thread_name_prefix="typing", debug=False) as pool:
+        executor: Executor = pool
+        assert_type(pool.submit(len, "four"), Future[int])
+        assert executor.submit(len, "four").result(timeout=5) == 4
 
 
 class Client:
@@ -245,7 +284,9 @@ def test_loop_resources_know_what_they_open(manager: AsyncioLoopManager) -> None
 def test_refusals_are_what_they_say(manager: AsyncioLoopManager) -> None:
     """Errors can be caught by the nearest builtin."""
     missing: type[LookupError] = ManagerNotFound
-    unknown: type[Exception] = UnknownAsyncTaskError
+    unknown: type[ValueError] = UnknownAsyncTaskError
+    cancelled: type[Exception] = TaskCancelledError
+    assert issubclass(cancelled, asyncio.CancelledError)
     assert issubclass(missing, LookupError)
     with pytest.raises(unknown):
         manager.run(length("typed"), task_type="another")
@@ -257,10 +298,11 @@ def mistakes(manager: AsyncioLoopManager, environ: dict[str, Any]) -> None:
     manager.run("not a coroutine")  # type: ignore[arg-type]
     manager.run(length("a"), 5)  # type: ignore[call-arg]
     manager.run(length("a"), timeout="5")  # type: ignore[arg-type]
-    manager.submit_task(42)  # type: ignore[call-overload]
+    manager.submit_task(42)  # type: ignore[arg-type]
     loop_resource(length)  # type: ignore[arg-type]
     loop_resource(Client())  # type: ignore[call-overload]
-    AsyncioLoopManager(drive="sometimes")  # type: ignore[arg-type]
+    AsyncioLoopManager(grace="long")  # type: ignore[arg-type]
+    AsyncioLoopManager(drive="auto")  # type: ignore[call-arg]
     AsyncLoopMiddleware("app")  # type: ignore[arg-type]
     SyncFuture[int]().set_result("1")  # type: ignore[arg-type]
     count = loop_from(environ).run(length("a"))

@@ -14,9 +14,9 @@ from wsgi_async.core.base.checks import running_loop
 from wsgi_async.core.jobs.job import current_caller
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
-    from wsgi_async.core.jobs.job import Asked
+    from wsgi_async.core.jobs.job import Asked, ServedFunction
 
 __all__ = ["AdoptedFuture", "AdoptedTask", "WaitingThread"]
 
@@ -77,7 +77,7 @@ class WaitingThread:
         self._waiting: list[Asked] = []  # for the loop only
         # Guards the rest. Its thread can take it again: a destructor may come here.
         self._mutex = threading.RLock()
-        self._asked: list[Callable[[], None]] = []  # before a wait
+        self._asked: list[ServedFunction] = []  # before a wait
         self._open = False  # the thread is in the request's code
 
     # -- in the request's thread ---------------------------------------------------------------
@@ -92,7 +92,7 @@ class WaitingThread:
             self._open = False
             asked, self._asked = self._asked, []
         for call in asked:
-            call()
+            call.run()
 
     # -- on the loop ---------------------------------------------------------------------------
 
@@ -115,7 +115,7 @@ class WaitingThread:
         for call in asked:
             self.ask(loop, call)
 
-    def ask(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+    def ask(self, loop: asyncio.AbstractEventLoop, call: ServedFunction) -> bool:
         """Have the thread run a function; see `Asked`."""
         if any(caller.ask(loop, call) for caller in reversed(self._waiting)):
             return True

@@ -45,12 +45,21 @@ class _CallingThread(Executor):
         function = partial(fn, *args, **kwargs)
         caller = current_caller.get()
         if caller is not None:
+            loop = asyncio.get_running_loop()
             future: Any = ask_caller(
-                caller, partial(forgetting_origin, function), asyncio.get_running_loop()
+                caller, partial(forgetting_origin, function), loop, partial(_late, function, loop)
             )
             if future is not None:
                 return future  # type: ignore[no-any-return]
-        return submit_to(asgiref_sync().SyncToAsync.single_thread_executor, function)
+        return _submit(function)
+
+
+def _submit(function: Callable[[], T]) -> Future[T]:
+    return submit_to(asgiref_sync().SyncToAsync.single_thread_executor, function)
+
+
+def _late(function: Callable[[], T], loop: asyncio.AbstractEventLoop) -> asyncio.Future[T]:
+    return asyncio.wrap_future(_submit(function), loop=loop)
 
 
 calling_thread = _CallingThread()

@@ -21,9 +21,7 @@ from wsgi_async.core.jobs.job import ActorCall, current_caller
 from wsgi_async.core.runners.run import complete, look_for_bridges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from wsgi_async.core.jobs.job import Asked
+    from wsgi_async.core.jobs.job import Asked, ServedFunction
     from wsgi_async.core.runners.runner import Runner
 
 __all__ = ["Actor"]
@@ -57,7 +55,7 @@ class Actor:
         # Pending while it is parked, else done; None before it parks for the first time.
         self._turn: asyncio.Future[None] | None = None
         # Functions for the thread of the next call, of a subclass that works between two calls.
-        self._asked: list[Callable[[], None]] = []
+        self._asked: list[ServedFunction] = []
 
     @property
     def label(self) -> str:
@@ -138,12 +136,12 @@ class Actor:
 
     # -- on the loop ---------------------------------------------------------------------------
 
-    def ask(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+    def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:
         """Have the calling thread run a function; see `Asked`."""
         if self.present is not None:
-            return self.present.ask(loop, call)
+            return self.present.ask(loop, function)
         if self.ahead and not self.ended and loop is self.live.raw:
-            self._asked.append(call)
+            self._asked.append(function)
             return True
         # Between two calls no thread waits, and who comes next may wait for this very function
         # by way of a task that the actor has left.
@@ -219,16 +217,20 @@ class Actor:
         try:
             await self.act()
         except asyncio.CancelledError as error:
+            self.ended = True  # before its caller knows: it may come again at once
             self.fail(error, cancelled=True)
             raise
         except BaseException as error:
             explain(error)
             # Nothing of it goes through the loop: SystemExit would end the thread that runs it.
+            self.ended = True
             self.fail(error)
         finally:
             self.ended = True
             self.live.actors.discard(self)
-            self._asked.clear()
+            asked, self._asked = self._asked, []
+            for function in asked:
+                function.lose()
 
     async def act(self) -> None:
         """Do the calls; what it raises ends the actor, and goes to the present call."""

@@ -174,9 +174,12 @@ class StreamActor(Actor):
 
     def close(self) -> None:
         """Close the iterable and wait for it, bounded."""
-        if not self.open:
+        if self.open:
+            self._close()
+        if not self._cut_short:  # else it may be what another thread is to get
             self._end = None  # its traceback leads to us: no cycle
-            return
+
+    def _close(self) -> None:
         call = _LastCall(self)
         try:
             self.call(call, CLOSE_INSTEAD, self.live.grace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -12,14 +13,19 @@ from wsgi_async.core.base.errors import CallerNotFound
 from .job import current_caller
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
-    from .job import Asked
+    from .job import Asked, Home, ServedFunction
 
-__all__ = ["ask_caller", "run_in_calling_thread"]
+__all__ = ["AskedFunction", "ask_caller", "run_in_calling_thread"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_NOBODY = (
+    "No thread waits for this coroutine, so none can run the function. Call the coroutine with "
+    "run() in the thread that the function needs, or use asyncio.to_thread()."
+)
 
 
 async def run_in_calling_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -31,7 +37,8 @@ async def run_in_calling_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: 
     variables, runs with no running event loop, and may call `run()` again.
 
     Call it in a coroutine. If the coroutine is canceled before the function has begun, the
-    function does not run.
+    function does not run. A function that has begun is not interrupted. If it waits in a `run()`
+    at that moment, that coroutine is canceled too, and this one ends when the function has ended.
 
     Args:
         fn: The function.
@@ -43,63 +50,120 @@ async def run_in_calling_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: 
             with `submit_task()`.
         BaseException: What the function raised.
     """
-    function = partial(copy_context().run, partial(fn, *args, **kwargs))
-    future = ask_caller(current_caller.get(), function, asyncio.get_running_loop())
-    if future is None:
-        raise CallerNotFound(
-            "No thread waits for this coroutine, so none can run the function. Call the coroutine "
-            "with run() in the thread that the function needs, or use asyncio.to_thread()."
-        )
-    return await future  # type: ignore[no-any-return]
+    context, caller = copy_context(), current_caller.get()
+    if caller is None:
+        raise CallerNotFound(_NOBODY)
+    function = AskedFunction(
+        partial(context.run, partial(fn, *args, **kwargs)), asyncio.get_running_loop(), caller
+    )
+    context.run(current_caller.set, function)  # so what it runs itself finds it
+    if not function.ask_around():
+        raise CallerNotFound(_NOBODY)
+    return await function.outcome()  # type: ignore[no-any-return]
 
 
 def ask_caller(
-    caller: Asked | None, function: Callable[[], Any], loop: asyncio.AbstractEventLoop
+    caller: Asked,
+    function: Callable[[], Any],
+    loop: asyncio.AbstractEventLoop,
+    otherwise: Callable[[], asyncio.Future[Any]],
 ) -> asyncio.Future[Any] | None:
     """On the loop: have a waiting thread run a function; a future of its outcome.
 
-    If the caller's wait is over, because a task that the coroutine left behind asks, an outer
-    caller of the same loop is asked. None if there is none.
+    Args:
+        caller: Who is asked first.
+        function: The function.
+        loop: The running loop.
+        otherwise: Has it run elsewhere, if the thread that was to come for it does not.
+
+    Returns:
+        None if nobody waits.
     """
-    if caller is None:
-        return None
-    call = _Call(function, loop)
-    while caller is not None:
-        if caller.ask(loop, call.run):
-            return call.future
-        caller = caller.outer
-    return None
+    asked = AskedFunction(function, loop, caller, otherwise)
+    return asked.future if asked.ask_around() else None
 
 
-class _Call:
-    """One function and the future of its outcome. Lives until the coroutine has that."""
+class AskedFunction:
+    """A function that a coroutine has a waiting thread run. Lives until it has the outcome.
 
-    def __init__(self, function: Callable[[], Any], loop: asyncio.AbstractEventLoop) -> None:
+    For what the function calls by `run()` it is the caller to ask.
+
+    Args:
+        function: The function.
+        loop: The loop that asks.
+        caller: Who is asked first.
+        otherwise: See `ask_caller()`.
+    """
+
+    # No lock: written on the loop, before the thread sees the function.
+    home: Home | None = None
+
+    def __init__(
+        self,
+        function: Callable[[], Any],
+        loop: asyncio.AbstractEventLoop,
+        caller: Asked,
+        otherwise: Callable[[], asyncio.Future[Any]] | None = None,
+    ) -> None:
+        # Never changes:
+        self.outer: Asked | None = caller
         self._function = function
         self._loop = loop
+        self._otherwise = otherwise
+        # No lock: written on the loop. The thread that runs the function looks once whether it has
+        # been canceled, and may be late.
         self.future: asyncio.Future[Any] = loop.create_future()
+        # No lock: the thread appends and removes, the loop copies. Each cancels a coroutine that
+        # the function waits for.
+        self.waits: list[Callable[[], object]] = []
 
-    def run(self) -> None:
-        """In the waiting thread: run the function; raises nothing."""
-        # A canceled one is not begun. One that is canceled from now on is not interrupted.
-        if self.future.cancelled():
+    # -- on the loop ---------------------------------------------------------------------------
+
+    def ask_around(self) -> bool:
+        """Line the function up for the first thread that still waits; False if none does.
+
+        The wait of the first caller may be over, where a task asks that its coroutine has left
+        behind. Then an outer caller of the same loop is asked.
+        """
+        caller = self.outer
+        while caller is not None:
+            if caller.ask(self._loop, self):
+                return True
+            caller = caller.outer
+        return False
+
+    def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:  # noqa: ARG002
+        """See `Asked`: the function's own thread does not wait here, but for an outer caller."""
+        return False
+
+    def lose(self) -> None:
+        """The thread that was to come for it will not: see who else runs it."""
+        if self.future.done():
             return
-        result: Any = None
-        error: BaseException | None = None
+        if self._otherwise is None:
+            self._deliver(None, LookupError(_NOBODY))
+        else:
+            self._otherwise().add_done_callback(self._take_over)
+
+    def _take_over(self, other: asyncio.Future[Any]) -> None:
+        if other.cancelled():
+            self.future.cancel()
+        else:
+            error = other.exception()
+            self._deliver(None if error is not None else other.result(), error)
+
+    async def outcome(self) -> Any:
+        """Wait for it; if the coroutine is canceled, what the function waits for is too."""
         try:
-            result = self._function()
-        except StopIteration as stop:
-            error = RuntimeError("A sync function raised StopIteration.")
-            error.__cause__ = stop
-        except BaseException as raised:
-            error = raised
-        try:
-            self._loop.call_soon_threadsafe(self._deliver, result, error)
-        except RuntimeError:
-            if not self._loop.is_closed():  # else its stop has ended the coroutine already
+            return await self.future
+        except asyncio.CancelledError:
+            if not (self.future.cancelled() and self.waits):
                 raise
-        finally:
-            del error  # its traceback holds this frame: no cycle
+            self.future = self._loop.create_future()
+            for cancel in list(self.waits):
+                cancel()
+            await self.future
+            raise
 
     def _deliver(self, result: Any, error: BaseException | None) -> None:
         future = self.future
@@ -113,3 +177,38 @@ class _Call:
             # It mostly comes with the coroutine's own cancellation, or from the deadline that
             # both have. The coroutine has had that then, and asyncio would log this one.
             future.exception()
+
+    # -- in the waiting thread -----------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run the function; raises nothing."""
+        # A canceled one is not begun. One that is canceled from now on is not interrupted.
+        if self.future.cancelled():
+            return
+        result: Any = None
+        error: BaseException | None = None
+        try:
+            result = self._function()
+        except StopIteration as stop:
+            error = RuntimeError("A sync function raised StopIteration.")
+            error.__cause__ = stop
+        except BaseException as raised:
+            error = raised
+        try:
+            if self.home is not None:
+                self.home.post_back(self._deliver, result, error)
+        finally:
+            del error  # its traceback holds this frame: no cycle
+
+    @contextmanager
+    def waiting(self, cancel: Callable[[], object]) -> Generator[None, None, None]:
+        """The function waits for a coroutine during the block.
+
+        Args:
+            cancel: Cancels that; from the loop.
+        """
+        self.waits.append(cancel)
+        try:
+            yield
+        finally:
+            self.waits.remove(cancel)

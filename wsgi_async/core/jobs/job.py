@@ -17,7 +17,29 @@ if TYPE_CHECKING:
     from wsgi_async.core.base.deadlines import Deadline
     from wsgi_async.core.base.primitives import Mutex, Wakeup
 
-__all__ = ["ActorCall", "Asked", "Home", "Job", "JobFuture", "Served", "current_caller"]
+__all__ = [
+    "ActorCall",
+    "Asked",
+    "Home",
+    "Job",
+    "JobFuture",
+    "Served",
+    "ServedFunction",
+    "current_caller",
+]
+
+
+class ServedFunction(Protocol):
+    """A function that a coroutine has a waiting thread run."""
+
+    home: Home | None
+    """The loop that gets the outcome; written before the thread sees the function."""
+
+    def run(self) -> None:
+        """In the waiting thread: run it; raises nothing."""
+
+    def lose(self) -> None:
+        """On the loop: the thread that was to come for it will not."""
 
 
 class Asked(Protocol):
@@ -26,7 +48,7 @@ class Asked(Protocol):
     outer: Asked | None
     """Whose thread runs the sync code that this one was called in, if there is any."""
 
-    def ask(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+    def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:
         """On the loop: line a function up; False if no thread of this loop waits any more."""
         ...
 
@@ -43,6 +65,9 @@ class Home(Protocol):
 
     def cancel(self, job: Job) -> None:
         """On the loop: cancel the job's task."""
+
+    def post_back(self, callback: Callable[..., object], *args: Any) -> None:
+        """Call something on the loop, for a thread that has waited for it until now."""
 
     def later(
         self, seconds: float, callback: Callable[..., object], *args: Any
@@ -128,7 +153,7 @@ class Job:
         if self.home is not None and not self.done:
             self.home.cancel_unstarted(self)
 
-    def ask(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> bool:
+    def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:
         """On the loop: have the waiting thread run a function; see `Asked`."""
         home = self.home
         if home is None or home.raw is not loop or self.wakeup is None:
@@ -139,15 +164,15 @@ class Job:
             inbox = self.inbox
             if inbox is None:
                 inbox = self.inbox = Inbox(self.wakeup.nudge)
-        self._limit(home)
-        return inbox.put(call)
+        if self.deadline is not None:
+            self._limit(home, self.deadline)
+        function.home = home
+        return inbox.put(function.run)
 
-    def _limit(self, home: Home) -> None:
+    def _limit(self, home: Home, deadline: Deadline) -> None:
         """From now on the loop counts the time: the thread may be busy when it is over."""
-        if self.deadline is None or self.timer is not None or self.expired:
-            return
-        left = self.deadline.left()
-        if left is not None:
+        left = deadline.left()
+        if left is not None and self.timer is None and not self.expired:
             self.timer = home.later(left, self._expire, home)
 
     def _expire(self, home: Home) -> None:

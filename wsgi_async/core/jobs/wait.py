@@ -46,18 +46,18 @@ def wait_for(waited: Waited, wakeup: Wakeup, deadline: Deadline | None = None) -
         while not waited.done:
             left = None if deadline is None else deadline.left()
             # After the deadline no more functions: they may come without end.
-            if left != 0 and (_run_next(waited.inbox) or _run_next(other)):
-                continue
+            if left != 0:
+                inbox = waited.inbox
+                if inbox is not None and inbox.run_next():
+                    continue
+                if other is not None and other.run_next():
+                    continue
             if not wakeup.wait(left):
                 return waited.done
         return True
     finally:
         if other is not None:
             other.wake_by(before)
-
-
-def _run_next(inbox: Inbox | None) -> bool:
-    return inbox is not None and inbox.run_next()
 
 
 def finish_inbox(inbox: Inbox) -> None:

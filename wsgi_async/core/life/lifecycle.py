@@ -65,7 +65,6 @@ class Lifecycle:
         self.runner: Runner | None = None  # None whenever the manager cannot be used
         self.task_type: Hashable = None
         self._state = "new"
-        self._starter = 0  # the thread that is in start()
         self._ended = threading.Event()  # one for each start
         # No lock: written by start(), before there is a runner.
         self._executor: LoopExecutor | None = None

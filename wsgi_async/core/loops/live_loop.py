@@ -84,6 +84,7 @@ class LiveLoop:
         self.primitives = primitives
         self.grace = grace
         self._label = label
+        self.owner: int | None = None  # the thread that a resident loop lives on
         # On the loop: ends its run when nothing is ready on it any more. A loop that cannot tell
         # ends it after the present turn.
         self.leave_soon: Callable[[], None] = loop.stop
@@ -146,6 +147,16 @@ class LiveLoop:
         except RuntimeError:
             if not self.raw.is_closed():  # else the shutdown has ended every job already
                 raise
+
+    def post_back(self, callback: Callable[..., object], *args: object) -> None:
+        """As `post()`, from a thread that has waited for this loop until now.
+
+        Where the loop lives on that thread, it is between two turns and need not be woken.
+        """
+        if self.owner != self.primitives.current():
+            self.post(callback, *args)
+        elif not self.raw.is_closed():
+            self.raw.call_soon(callback, *args, context=self._context)
 
     def request_cancel(self, job: Job) -> None:
         """Cancel a job: at once where it has not begun, else on the loop, soon.
@@ -218,6 +229,10 @@ class LiveLoop:
         """The jobs that have begun and are not done; a hint."""
         with self.mutex:
             return list(self.jobs)
+
+    def is_of_job(self, task: asyncio.Task[Any]) -> bool:
+        """Whether a task carries out a job, done or not."""
+        return getattr(task.get_coro(), "cr_code", None) is LiveLoop._follow.__code__
 
     def follow(self, future: Followed) -> None:
         """Have a future end when the loop ends."""

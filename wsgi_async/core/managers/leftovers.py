@@ -23,10 +23,10 @@ def warn_of_leftovers(runner: Runner) -> Callable[[], None]:
     before = asyncio.all_tasks(live.raw)
 
     def warn() -> None:
-        tracked = {job.task for job in live.in_flight()}
-        for task in asyncio.all_tasks(live.raw) - before - tracked:
-            if belongs_to_resource(task):
-                continue  # it is there to stay
+        for task in asyncio.all_tasks(live.raw) - before:
+            # A job's task may be a moment behind its outcome; a resource's is there to stay.
+            if live.is_of_job(task) or belongs_to_resource(task):
+                continue
             report(
                 logging.WARNING,
                 "%s: run() left the task %s behind, %r; await it, or submit_task() it",

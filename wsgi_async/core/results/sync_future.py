@@ -75,7 +75,8 @@ class SyncFuture(concurrent.futures.Future[T]):
     def wait_in(self, runner: Runner) -> None:
         """Have all who wait on the thread of a resident loop run it, as they do in `wait()`."""
         if runner.resident:
-            self._waiters = Waiters()
+            waiters: Any = Waiters()  # the type is private to the standard library
+            self._waiters = waiters
 
     def __del__(self) -> None:
         if (error := self._unretrieved) is not None:

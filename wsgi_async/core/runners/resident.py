@@ -6,6 +6,7 @@ task is done, so there is no hop; background tasks go on whenever the thread wai
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING
 
@@ -122,7 +123,7 @@ class Resident(LoopEntry):
         self._seat = seat
         self._primitives = live.primitives
         self._current = live.primitives.current
-        self._owner = self._current()
+        self._owner = live.owner = self._current()
         # One thread, the owner's:
         self._spare: LoopWakeup | None = None  # between its waits
         self._waits = 0  # how many it is in, one inside the other
@@ -320,6 +321,7 @@ class _PatientWakeup:
             return
         self._still += self._slice
         if self._still >= self._patience:
+            self._still = -math.inf  # once: it is not in the way of the wait for the cleanup
             raise ManagerStateError(
                 f"The loop of {runner.live.label} has been standing still for {self._patience} s: "
                 "its thread does something else, or waits for this one. Use a manager with a "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async.core.base.checks import check_timeout
@@ -11,6 +12,7 @@ from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, request_deadline, time_left, within
 from wsgi_async.core.base.errors import Closing, TaskCancelledError, WaitTimeoutError
 from wsgi_async.core.jobs import bridge
+from wsgi_async.core.jobs.calling_thread import AskedFunction
 from wsgi_async.core.jobs.contexts import copy_changes
 from wsgi_async.core.jobs.job import Job, current_caller
 from wsgi_async.core.jobs.wait import finish_inbox, wait_for
@@ -58,35 +60,51 @@ def run(
         if context is not None:
             before = context.copy()
         own = contextvars.copy_context() if context is None else context
-        job = Job(coro, own, current_caller.get())
+        outer = current_caller.get()
+        job = Job(coro, own, outer)
         own.run(current_caller.set, job)
-        if bridge.active is not None:
-            _tell(bridge.active, runner, job)
+        inner = bridge.active is not None and _tell(bridge.active, runner, job)
     except BaseException:
         coro.close()
         raise
     job.foreign_context = context is not None
     try:
-        complete(runner, job, seconds)
+        if isinstance(outer, AskedFunction):
+            _complete_for(outer, runner, job, seconds)
+        else:
+            complete(runner, job, seconds)
     except Closing:
         job.discard()  # what is around the caller's own
         raise
     finally:
         if copy_back and len(own) > 1:  # with nothing in it but ours there is nothing to copy
-            copy_changes(own, before, inner=job.quiet)
+            copy_changes(own, before, inner=inner)
     if job.exception is None and not job.expired:
         result, job.result = job.result, None  # the loop may hold the job a little longer
         return result  # type: ignore[no-any-return]
     return _outcome(job, timeout, seconds)  # type: ignore[no-any-return]
 
 
-def _tell(plugin: bridge.Bridge, runner: Runner, job: Job) -> None:
-    if plugin.calling_loop() is runner.live.raw:
-        # This thread runs sync code that a coroutine on the very same loop has called.
+def _tell(plugin: bridge.Bridge, runner: Runner, job: Job) -> bool:
+    """Tell the plug-in of a new job.
+
+    Returns:
+        Whether this thread runs sync code that a coroutine on the very same loop has called.
+    """
+    inner = plugin.calling_loop() is runner.live.raw
+    if inner:
         job.quiet = True
         job.coro = plugin.cancel_with_caller(job.coro)
     if plugin.thread_inbox() is not None:
         plugin.submitted(job.context)  # what it leaves behind finds this thread too
+    return inner
+
+
+def _complete_for(function: AskedFunction, runner: Runner, job: Job, seconds: float | None) -> None:
+    """As `complete()`, in a function that a coroutine has asked for: it is canceled with that."""
+    job.quiet = True
+    with function.waiting(partial(runner.live.request_cancel, job)):
+        complete(runner, job, seconds)
 
 
 def complete(runner: Runner, job: Job, seconds: float | None) -> None:

@@ -1,0 +1,639 @@
+"""`run_in_calling_thread()`: sync code of a coroutine, on the thread that waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+import threading
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+import wsgi_async
+from tests.core.support import (
+    LIMIT,
+    Endless,
+    Worker,
+    give,
+    in_process,
+    on_worker,
+    our_log,
+    reached,
+    say,
+)
+from wsgi_async import TaskCancelledError, get_or_create_loop_manager, run_in_calling_thread
+from wsgi_async.core.base.deadlines import Deadline, request_deadline
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.core.conftest import MakeManager
+    from wsgi_async import AsyncioLoopManager
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+
+ident = threading.get_ident
+
+
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs in this thread, if any."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+async def called_on() -> int:
+    """The thread that runs a function for this coroutine."""
+    await asyncio.sleep(0)
+    return await run_in_calling_thread(ident)
+
+
+def fail(error: BaseException) -> NoReturn:
+    raise error
+
+
+# -- where it runs ---------------------------------------------------------------------------------
+
+
+@on_worker
+def test_it_runs_on_the_waiting_thread_and_outside_of_the_loop(make_manager: MakeManager) -> None:
+    """A function runs on the thread that called run(), where no loop is running meanwhile."""
+    manager = make_manager()
+
+    async def look() -> tuple[int, object]:
+        return await called_on(), await run_in_calling_thread(running_loop)
+
+    for _ in range(3):
+        assert manager.run(look()) == (ident(), None)
+
+
+def test_each_thread_runs_its_own(make_manager: MakeManager, runner: str, worker: Worker) -> None:
+    """Of several threads that wait for coroutines on one loop each runs its own functions."""
+    manager = worker.call(make_manager)
+    together = asyncio.Barrier(2)
+
+    async def meet() -> tuple[int, int]:
+        await asyncio.wait_for(together.wait(), LIMIT)
+        return await called_on(), await called_on()
+
+    with Worker("other") as other:
+        calls = [(one, one.begin(manager.run, meet())) for one in (worker, other)]
+        for one, call in calls:
+            assert call.result(LIMIT) == (one.thread.ident,) * 2
+
+
+@on_worker
+def test_arguments_and_result(make_manager: MakeManager) -> None:
+    """It passes arguments of any name, and returns what the function does."""
+
+    def echo(*args: Any, **kwargs: Any) -> Any:
+        return args, kwargs
+
+    async def call() -> Any:
+        return await run_in_calling_thread(echo, 1, fn=2, args=3, loop=4, context=5)
+
+    assert make_manager().run(call()) == ((1,), {"fn": 2, "args": 3, "loop": 4, "context": 5})
+
+
+@on_worker
+def test_the_function_sees_the_coroutines_context_variables(make_manager: MakeManager) -> None:
+    """Those that the caller has set, and those that the coroutine has."""
+
+    async def call() -> list[str]:
+        seen = [await run_in_calling_thread(variable.get)]
+        variable.set("coroutine")
+        return [*seen, await run_in_calling_thread(variable.get)]
+
+    def view() -> list[str]:
+        variable.set("view")
+        return manager.run(call())
+
+    manager = make_manager()
+    assert contextvars.copy_context().run(view) == ["view", "coroutine"]
+
+
+@on_worker
+def test_functions_of_several_branches(make_manager: MakeManager) -> None:
+    """They run one at a time and in order, beside what the loop does."""
+    order: list[tuple[int, int]] = []
+
+    def function(number: int) -> int:
+        order.append((number, ident()))
+        return number
+
+    async def turns() -> str:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        return "turned"
+
+    async def branches() -> list[Any]:
+        asked = [run_in_calling_thread(function, number) for number in range(20)]
+        return list(await asyncio.gather(*asked, turns()))
+
+    assert make_manager().run(branches()) == [*range(20), "turned"]
+    assert order == [(number, ident()) for number in range(20)]
+
+
+def test_the_loop_goes_on_meanwhile(make_manager: MakeManager, worker: Worker) -> None:
+    """Beside a loop that lives on a thread of its own, a function may wait for another branch."""
+    manager = worker.call(make_manager)
+    began, event = threading.Event(), threading.Event()
+
+    def function() -> bool:
+        began.set()
+        return event.wait(LIMIT)
+
+    async def branch() -> None:
+        while not began.is_set():
+            await asyncio.sleep(0)
+        event.set()
+
+    async def both() -> bool:
+        waited, _ = await asyncio.gather(run_in_calling_thread(function), branch())
+        return bool(waited)
+
+    assert worker.call(lambda: manager.run(both()))
+
+
+@on_worker
+def test_streams_and_context_managers(make_manager: MakeManager) -> None:
+    """The thread that iterates, or that enters and exits, runs their functions."""
+    manager = make_manager()
+    seen: list[int] = []
+
+    async def items() -> AsyncIterator[int]:
+        try:
+            for _ in range(3):
+                yield await called_on()
+        finally:
+            seen.append(await called_on())
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[int]:
+        yield await called_on()
+        seen.append(await called_on())
+
+    for prefetch in (0, 2):
+        assert list(manager.iterate(items(), prefetch=prefetch)) == [ident()] * 3
+    with manager.wrap_async_context_manager(opened()) as entered:
+        assert entered == ident()
+    assert seen == [ident()] * 3
+
+
+# -- nobody waits ----------------------------------------------------------------------------------
+
+
+@on_worker
+def test_a_submitted_task_has_no_calling_thread(make_manager: MakeManager) -> None:
+    """It raises at once, and says what to do; also while a thread waits for the task's future."""
+    manager = make_manager()
+    ran: list[int] = []
+
+    async def background() -> None:
+        await run_in_calling_thread(ran.append, 1)
+
+    async def submit() -> None:
+        await asyncio.wrap_future(manager.submit_task(background()))
+
+    with pytest.raises(LookupError, match=r"No thread waits.*run\(\).*asyncio\.to_thread"):
+        manager.submit_task(background()).result(LIMIT)
+    with pytest.raises(LookupError, match="No thread waits"):
+        manager.run(submit())
+    assert ran == []
+
+
+@on_worker
+def test_a_task_that_outlives_its_call(make_manager: MakeManager) -> None:
+    """When the call is over nobody runs its functions, but an outer call's thread still does."""
+    manager = make_manager()
+    go = asyncio.Event()
+
+    async def later() -> int:
+        await go.wait()
+        return await called_on()
+
+    async def begin() -> asyncio.Task[int]:
+        return asyncio.create_task(later())
+
+    async def end(task: asyncio.Task[int]) -> int:
+        go.set()
+        return await task
+
+    async def outer() -> int:
+        task = await run_in_calling_thread(lambda: manager.run(begin()))
+        return await end(task)
+
+    task = manager.run(begin())
+    with pytest.raises(LookupError, match="No thread waits"):
+        manager.run(end(task))
+    go.clear()
+    assert manager.run(outer()) == ident()
+
+
+@on_worker
+def test_a_stream_that_ends_without_its_task(make_manager: MakeManager) -> None:
+    """What a task asks for when its stream has run ahead to its end raises, and hangs nobody."""
+    manager = make_manager()
+    asked: list[asyncio.Task[int]] = []
+
+    async def items() -> AsyncIterator[int]:
+        yield 1
+        while not held.is_set():  # until the consumer has taken the first item
+            await asyncio.sleep(0)
+        asked.append(asyncio.create_task(run_in_calling_thread(ident)))
+        await asyncio.sleep(0)
+
+    async def end() -> int:
+        while not asked:
+            await asyncio.sleep(0)
+        return await asyncio.wait_for(asked[0], LIMIT)
+
+    held = threading.Event()
+    iterator = manager.iterate(items(), prefetch=2)
+    assert next(iterator) == 1
+    held.set()
+    with pytest.raises(LookupError, match="No thread waits"):
+        manager.run(end())
+    assert list(iterator) == []
+
+
+@on_worker
+def test_a_loop_of_somebody_else(make_manager: MakeManager) -> None:
+    """In a coroutine on another loop, within a function or not, no thread waits for ours."""
+    manager = make_manager()
+
+    def function() -> None:
+        with pytest.raises(LookupError, match="No thread waits"):
+            asyncio.run(called_on())
+
+    async def call() -> bool:
+        await run_in_calling_thread(function)
+        return True
+
+    assert manager.run(call())
+    function()
+
+
+# -- calls within --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("depth", [1, 10])
+@on_worker
+def test_a_function_may_call_coroutines(make_manager: MakeManager, depth: int) -> None:
+    """Sync code in coroutines in sync code: all of it on one thread, at any depth."""
+    manager = make_manager()
+    threads: list[int] = []
+
+    def sync(left: int) -> int:
+        threads.append(ident())
+        return manager.run(layer(left))
+
+    async def layer(left: int) -> int:
+        await asyncio.sleep(0)
+        return 1 + await run_in_calling_thread(sync, left - 1) if left else 0
+
+    assert sync(depth) == depth
+    assert threads == [ident()] * (depth + 1)
+
+
+@on_worker
+def test_a_function_may_wait_in_every_way(make_manager: MakeManager) -> None:
+    """run(), submitted tasks, streams and context managers work in it as elsewhere."""
+    manager = make_manager()
+
+    async def items() -> AsyncIterator[int]:
+        yield await called_on()
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[int]:
+        yield await called_on()
+
+    def function() -> list[int]:
+        with manager.wrap_async_context_manager(opened()) as entered:
+            future = manager.submit_task(give(7))
+            return [
+                entered,
+                manager.run(called_on()),
+                wsgi_async.run(called_on()),
+                *manager.iterate(items()),
+                future.result(LIMIT),
+            ]
+
+    async def call() -> list[int]:
+        return await run_in_calling_thread(function)
+
+    assert manager.run(call()) == [*[ident()] * 4, 7]
+
+
+@on_worker
+def test_another_managers_coroutine(make_manager: MakeManager) -> None:
+    """A function may call another manager's loop, whose coroutine asks the same thread."""
+    manager, other = make_manager(), make_manager("other")
+
+    async def call() -> int:
+        return await run_in_calling_thread(lambda: other.run(called_on()))
+
+    assert manager.run(call()) == ident()
+
+
+# -- exceptions ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [ValueError, SystemExit, KeyboardInterrupt])
+@on_worker
+def test_what_it_raises(make_manager: MakeManager, kind: type[BaseException]) -> None:
+    """The coroutine can catch it, whatever it is, or the caller of run(): the very exception."""
+    manager = make_manager()
+    error = kind("reason")
+
+    async def catch() -> BaseException:
+        with pytest.raises(kind) as caught:
+            await run_in_calling_thread(fail, error)
+        assert "fail" in [entry.name for entry in caught.traceback]
+        return caught.value
+
+    async def pass_on() -> None:
+        await run_in_calling_thread(fail, error)
+
+    assert manager.run(catch()) is error
+    with pytest.raises(kind) as raised:
+        manager.run(pass_on())
+    assert raised.value is error
+    assert manager.run(called_on()) == ident()
+
+
+@on_worker
+def test_stop_iteration(make_manager: MakeManager) -> None:
+    """A `StopIteration`, which no future takes, becomes a `RuntimeError`."""
+
+    async def call() -> None:
+        await run_in_calling_thread(next, iter(()))
+
+    with pytest.raises(RuntimeError, match="StopIteration") as raised:
+        make_manager().run(call())
+    assert isinstance(raised.value.__cause__, StopIteration)
+
+
+# -- cancellation and time -------------------------------------------------------------------------
+
+
+@on_worker
+def test_canceled_before_it_has_begun(make_manager: MakeManager, runner: str) -> None:
+    """A function whose coroutine is canceled before its turn comes does not run."""
+    ran: list[int] = []
+    canceled = threading.Event()
+
+    def first(beside: bool) -> None:
+        ran.append(1)
+        if beside:  # the loop cancels the second one meanwhile
+            reached(canceled)
+
+    async def call(beside: bool) -> bool:
+        ahead = asyncio.create_task(run_in_calling_thread(first, beside))
+        task = asyncio.create_task(run_in_calling_thread(ran.append, 2))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        canceled.set()
+        await ahead
+        return task.cancelled()
+
+    assert make_manager().run(call(runner == "keeper"))
+    assert ran == [1]
+
+
+@on_worker
+def test_canceled_while_it_runs(make_manager: MakeManager) -> None:
+    """It is not interrupted; its coroutine is canceled, and the call goes on."""
+    manager = make_manager()
+    ended: list[bool] = []
+
+    async def call() -> bool:
+        def function() -> None:
+            manager.get_event_loop().call_soon_threadsafe(task.cancel)
+            ended.append(True)
+
+        task = asyncio.create_task(run_in_calling_thread(function))
+        await asyncio.wait([task])
+        return task.done()
+
+    assert manager.run(call())
+    assert ended == [True]
+
+
+@on_worker
+def test_what_it_waits_for_is_canceled_with_the_coroutine(make_manager: MakeManager) -> None:
+    """A run() in the function ends with its coroutine's cleanup, then the function, then we."""
+    manager = make_manager()
+    endless = Endless()
+    order: list[str] = []
+
+    def function() -> None:
+        try:
+            manager.run(endless.wait())
+        finally:
+            assert endless.cleaned.is_set()
+            order.append("function")
+
+    async def call() -> None:
+        task = asyncio.create_task(run_in_calling_thread(function))
+        while not endless.began.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        order.append("coroutine")
+
+    manager.run(call())
+    assert order == ["function", "coroutine"]
+
+
+@on_worker
+def test_a_function_that_outlives_the_cancellation(make_manager: MakeManager) -> None:
+    """What it raises after it is the coroutine's; what it returns is dropped."""
+    manager = make_manager()
+
+    def swallow(endless: Endless, error: Exception | None) -> str:
+        with pytest.raises(TaskCancelledError):
+            manager.run(endless.wait())
+        assert manager.run(called_on()) == ident()  # its cleanup may call coroutines
+        if error is not None:
+            raise error
+        return "dropped"
+
+    async def call(error: Exception | None) -> Any:
+        endless = Endless()
+        task = asyncio.create_task(run_in_calling_thread(swallow, endless, error))
+        while not endless.began.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        return "canceled" if task.cancelled() else task.exception()
+
+    error = ValueError("in the cleanup")
+    assert manager.run(call(None)) == "canceled"
+    assert manager.run(call(error)) is error
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@on_worker
+def test_a_timeout_ends_what_functions_wait_for(make_manager: MakeManager, depth: int) -> None:
+    """The time limit of the outermost run() holds at any depth, on another manager's loop too."""
+    managers = [make_manager(), make_manager("other")]
+    endless = Endless()
+    ended: list[type[BaseException]] = []
+
+    async def call(left: int) -> None:
+        def function() -> None:
+            try:
+                managers[left % 2].run(call(left - 1) if left else endless.wait())
+            except BaseException as error:
+                ended.append(type(error))
+                raise
+
+        await run_in_calling_thread(function)
+
+    with pytest.raises(TimeoutError, match="within"):
+        managers[0].run(call(depth), timeout=0.05)
+    assert endless.cleaned.is_set()
+    assert ended == [TaskCancelledError] * (depth + 1)
+    assert managers[0].run(called_on()) == ident()
+
+
+@on_worker
+def test_a_timeout_while_it_runs(make_manager: MakeManager) -> None:
+    """A time limit that passes while a function runs counts when that has ended."""
+    ended: list[bool] = []
+
+    def function() -> None:
+        time.sleep(0.03)  # longer than the time limit
+        ended.append(True)
+
+    async def call() -> None:
+        await run_in_calling_thread(function)
+        await asyncio.get_running_loop().create_future()
+
+    with pytest.raises(TimeoutError):
+        make_manager().run(call(), timeout=0.01)
+    assert ended == [True]
+
+
+@on_worker
+def test_cleanup_after_a_timeout(make_manager: MakeManager) -> None:
+    """A coroutine whose time has passed may still ask for functions as it cleans up."""
+    cleaned: list[int] = []
+
+    async def call() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            cleaned.append(await called_on())
+
+    with pytest.raises(TimeoutError):
+        make_manager().run(call(), timeout=0.01)
+    assert cleaned == [ident()]
+
+
+@on_worker
+def test_the_requests_deadline(make_manager: MakeManager) -> None:
+    """It holds in the function too: calls end at it, and none begins after it."""
+    manager = make_manager()
+    endless = Endless()
+    begun: list[int] = []
+
+    async def begin() -> None:
+        begun.append(1)
+
+    def function() -> None:
+        with pytest.raises(TimeoutError, match="deadline"):
+            manager.run(endless.wait())
+        with pytest.raises(TimeoutError, match="deadline"):
+            manager.run(begin())
+        begun.append(2)
+
+    async def call() -> None:
+        await run_in_calling_thread(function)
+
+    def view() -> None:
+        request_deadline.set(Deadline(0.05))
+        with pytest.raises(TimeoutError, match="deadline"):
+            manager.run(call())
+
+    contextvars.copy_context().run(view)
+    assert endless.cleaned.is_set()
+    assert begun in ([], [2])  # the function gets either error, or is canceled with its coroutine
+
+
+@on_worker
+def test_nothing_of_it_is_logged(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither a cancellation nor an exception that the coroutine gets leaves a line in the log."""
+    manager = make_manager()
+    endless = Endless()
+
+    async def call() -> None:
+        task = asyncio.create_task(run_in_calling_thread(manager.run, endless.wait()))
+        while not endless.began.is_set():
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+        with pytest.raises(ValueError, match="reason"):
+            await run_in_calling_thread(fail, ValueError("reason"))
+
+    manager.run(call())
+    assert not our_log(caplog)
+    assert "never retrieved" not in caplog.text
+
+
+def test_a_stop_meanwhile(make_manager: MakeManager, runner: str, worker: Worker) -> None:
+    """A manager that is stopped while a function runs gives its caller the error that says so."""
+    manager: AsyncioLoopManager = worker.call(make_manager)
+    began, go = threading.Event(), threading.Event()
+
+    def function() -> None:
+        began.set()
+        assert go.wait(LIMIT)
+
+    async def call() -> None:
+        await run_in_calling_thread(function)
+
+    waiting = worker.begin(lambda: manager.run(call()))
+    reached(began)
+    manager.stop(0.1)
+    go.set()
+    with pytest.raises(RuntimeError, match="stopped"):
+        waiting.result(LIMIT)
+
+
+# -- without asgiref -------------------------------------------------------------------------------
+
+
+def child(resident: bool) -> None:
+    """Uses it in a process without asgiref."""
+    assert not [name for name in sys.modules if name.startswith("asgiref")]
+
+    def view() -> bool:
+        manager = get_or_create_loop_manager()
+        manager.start()
+
+        async def call() -> bool:
+            nested = await run_in_calling_thread(lambda: manager.run(called_on()))
+            return nested == await called_on()
+
+        return manager.run(call())
+
+    with Worker(resident=resident) as worker:
+        assert worker.call(view)
+    assert not [name for name in sys.modules if name.startswith("asgiref")]
+    say("done")
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_asgiref_is_not_needed(resident: bool) -> None:
+    """It works where asgiref is not imported, and does not import it."""
+    assert in_process(child, resident) == "done\n"

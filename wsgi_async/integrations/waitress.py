@@ -1,0 +1,118 @@
+"""waitress: worker threads on which a loop lives.
+
+Serve with `serve()` in place of waitress' function of this name::
+
+    from wsgi_async.integrations.waitress import serve
+
+    serve(app, listen="127.0.0.1:8080", threads=8)
+"""
+# waitress has no types, and strict mode would complain of each use of it.
+# pyright: standard
+
+from __future__ import annotations
+
+import logging
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from waitress import server as servers
+from waitress.utilities import logger, queue_logger
+
+from wsgi_async.core import LoopThreadPoolExecutor
+from wsgi_async.core.actors.leaving import end_streams
+from wsgi_async.core.base.deadlines import Deadline
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from wsgiref.types import WSGIApplication
+
+__all__ = ["LoopThreadDispatcher", "create_server", "serve"]
+
+
+def serve(app: WSGIApplication, **options: Any) -> None:
+    """Serve an application until SIGINT, or until a handler of yours raises SystemExit.
+
+    Then streams of `iterate()` end, and each thread closes its loop. On SIGTERM waitress does
+    nothing; to have the same, `signal.signal(signal.SIGTERM, lambda *_: sys.exit())`.
+
+    Args:
+        app: The application.
+        **options: What `waitress.serve()` takes.
+    """
+    logging.basicConfig()  # as waitress does
+    server = create_server(app, **options)
+    server.print_listen("Serving on http://{}:{}")
+    server.run()
+
+
+def create_server(app: WSGIApplication, **options: Any) -> Any:
+    """A server of waitress that is not running yet; the loops live on its worker threads.
+
+    Args:
+        app: The application.
+        **options: What `waitress.create_server()` takes.
+    """
+    options.setdefault("map", {})
+    server: Any = servers.create_server(app, **options)
+    theirs, ours = server.task_dispatcher, LoopThreadDispatcher(server.adj.threads)
+    each: tuple[Any, ...] = (server, *options["map"].values())  # a server for each socket
+    for one in each:
+        if hasattr(one, "task_dispatcher"):
+            one.task_dispatcher = ours
+    theirs.set_thread_count(0)  # it has started its threads already
+    return server
+
+
+class LoopThreadDispatcher:
+    """Has requests served by the threads of a pool, whose loops live on them.
+
+    Lives as long as the server. Callable from any thread.
+
+    Args:
+        threads: How many threads there are.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._pool = LoopThreadPoolExecutor(threads, "waitress", own_managers=False)
+        self._lock = threading.Lock()  # guards the number
+        self._tasks = 0  # those that are not done
+
+    def add_task(self, task: Any) -> None:
+        """Have a thread serve a request, as waitress' dispatcher does."""
+        future = self._pool.submit(task.service)
+        with self._lock:
+            self._tasks += 1
+            waiting = self._tasks - self._threads
+        future.add_done_callback(partial(self._done, task))
+        if waiting > 0:
+            queue_logger.warning("Task queue depth is %d", waiting)
+
+    def _done(self, task: Any, future: Future[Any]) -> None:
+        with self._lock:
+            self._tasks -= 1
+        if future.cancelled():
+            task.cancel()
+        elif (error := future.exception()) is not None:
+            logger.error("Exception when servicing %r", task, exc_info=error)
+
+    def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:
+        """End the streams and the threads, as waitress' dispatcher does.
+
+        Args:
+            cancel_pending: Whether to drop the requests that no thread has taken yet.
+            timeout: Seconds to wait for the others.
+
+        Returns:
+            Whether requests may have been dropped.
+        """
+        end_streams()
+        waiting = self._tasks - self._threads
+        workers = self._pool.close(cancel_futures=cancel_pending)
+        if cancel_pending and waiting > 0:
+            logger.warning("Canceling %d pending task(s)", waiting)
+        deadline = Deadline(timeout)
+        for worker in workers:
+            worker.join(deadline.left())
+        return cancel_pending
