@@ -235,8 +235,8 @@ def _make_response(original: Callable[[Any], Response], value: Any) -> Response:
     try:
         return original(value)
     except TypeError:
-        parts: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
-        body = parts[0] if parts else None
+        # With a status or headers it is a tuple.
+        body = value[0] if issubclass(type(value), tuple) and len(value) else value
         if not hasattr(body, "__aiter__"):
             raise
         raise TypeError(
