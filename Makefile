@@ -67,9 +67,8 @@ test-all: ## Run all tests on each of Python 3.11 to 3.15, free-threaded too, th
 	@MAKE="$(MAKE)" .ci/test-all $(TEST_ARGS)
 
 upstream: $(VENV)/.extra-test ## Run the own tests of asgiref, Flask and Django with wsgi_async in place
-	PYTHON=$(abspath $(PY)) .ci/upstream asgiref
-	PYTHON=$(abspath $(PY)) .ci/upstream flask
-	PYTHON=$(abspath $(PY)) .ci/upstream django
+	set -e; for project in asgiref flask django; do for resident in '' --resident; do \
+		PYTHON=$(abspath $(PY)) .ci/upstream $$resident $$project; done; done
 
 check: $(VENV)/.extra-check ## Lint, check the format, the layers and the types
 	$(PY) -m ruff check .

@@ -51,12 +51,15 @@ import weakref
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Literal
 
+from .core.base.log import origin
+from .core.jobs import bridge
 from .core.managers.current import request_manager
 from .scopes import RequestScope
 from .wsgi.adopting import AdoptingContext
 from .wsgi.bodies import KEY, SCOPE_KEY, end_request, hand_on, raise_answerable
 from .wsgi.options import Options
 from .wsgi.providing import Provider
+from .wsgi.requests import RequestLine
 from .wsgi.servers import (
     refuse_greenlets,
     refuse_uwsgi_without_threads,
@@ -216,8 +219,10 @@ class AsyncLoopMiddleware:
         # It may have been stopped by hand, or be the one of the process we were forked from.
         if manager is None or not manager.running:
             manager = self._local.manager = self._first_request(environ)
+        if bridge.plugins:
+            bridge.look()  # async views that need an integration may call another library only
         context = copy_context()
-        context.run(request_manager.set, weakref.ref(manager))
+        context.run(_mark, manager, environ)
         environ[KEY] = manager
         environ[SCOPE_KEY] = scope = RequestScope(manager, context, self._timeout)
         runner = AdoptingContext(context, manager) if self._adopt else context
@@ -235,6 +240,12 @@ class AsyncLoopMiddleware:
         refuse_greenlets()
         warn_of_subinterpreter(environ)
         return self._provider.first_request(environ)
+
+
+def _mark(manager: AsyncioLoopManager, environ: WSGIEnvironment) -> None:
+    """In the request's context: say whose it is."""
+    request_manager.set(weakref.ref(manager))
+    origin.set(RequestLine(environ))
 
 
 class _Local(threading.local):

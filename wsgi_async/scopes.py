@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .core.base.checks import check_timeout
 from .core.base.deadlines import Deadline, request_deadline
+from .core.base.errors import OutsideRequestError
 from .core.managers.manager import lifecycle_of, submit_to_group
 from .core.results.groups import JobGroup
 
@@ -120,7 +121,7 @@ class RequestScope:
         """
         limit = check_timeout(seconds)
         if self._over or not self._is_current():
-            raise RuntimeError(
+            raise OutsideRequestError(
                 "This request is over, or this is not its own thread and context. Set the "
                 "deadline in the application or its response body; in a coroutine use "
                 "asyncio.timeout(), and elsewhere give run() or result() a timeout."

@@ -76,10 +76,18 @@ def test_from_another_thread(make_manager: MakeManager, misuse: Misuse, way_out:
     assert not task.cleaned.is_set()
 
 
-@every_misuse
+@pytest.mark.parametrize(
+    ("misuse", "way_out"),
+    [
+        (run_forever, "Await"),
+        (run_until_complete, "Await"),
+        (close, "stop()"),
+        (add_signal_handler, "signal.signal"),
+    ],
+)
 @on_worker
 def test_from_a_coroutine(make_manager: MakeManager, misuse: Misuse, way_out: str) -> None:
-    """In a coroutine it is refused, whoever steps that."""
+    """In a coroutine it is refused, and a sync function that would wait is to be awaited."""
     manager = make_manager()
 
     async def use() -> str:

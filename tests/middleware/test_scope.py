@@ -234,7 +234,7 @@ def test_who_resists_is_named_and_does_not_hold_the_response(
     lines = our_log(caplog)
     assert len(lines) == 2
     for line in lines:
-        assert "Stubborn.wait did not end within 0.05 s after its request" in line
+        assert "Stubborn.wait (GET /) did not end within 0.05 s after its request" in line
     for one in stubborn:
         one.release()
     assert [future.result(LIMIT) for future in futures] == ["released"] * 2

@@ -17,11 +17,12 @@ pytestmark = [pytest.mark.project, pytest.mark.upstream, pytest.mark.timeout(400
 NO_SDIST = 77
 
 
+@pytest.mark.parametrize("options", [[], ["--resident"]], ids=["keeper", "resident"])
 @pytest.mark.parametrize("project", ["asgiref", "flask", "django"])
-def test_its_own_tests_pass(project: str, checkout: Path) -> None:
-    """What the project promises its users holds with the integration too."""
+def test_its_own_tests_pass(project: str, options: list[str], checkout: Path) -> None:
+    """What the project promises its users holds with the integration too, wherever loops live."""
     done = subprocess.run(
-        [checkout / ".ci" / "upstream", project],
+        [checkout / ".ci" / "upstream", *options, project],
         env={**os.environ, "PYTHON": sys.executable},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -122,6 +122,7 @@ CLASSES: list[type] = [
 ]
 """Those whose objects several threads get hold of."""
 
+
 class _Threading:
     """The module `threading`, where what it makes is the scheduler's."""
 
@@ -211,7 +212,7 @@ def controlled() -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(deadlines, "Primitives", _Clock())
         patch.setattr(lifecycle, "make_loop", lambda _: present.world.make_loop())
         patch.setattr(thread_pool, "get_or_create_loop_manager", _make_manager)
-        patch.setattr(thread_pool, "start_once", lambda one: one._life.start(None, resident=True))
+        patch.setattr(thread_pool, "start_once", _start)
         patch.setattr(thread_pool, "_pools", weakref.WeakSet())
         # Each world puts its own here.
         for module in (sync_future, thread_pool):
@@ -226,6 +227,11 @@ def controlled() -> Iterator[pytest.MonkeyPatch]:
 
 def _make_manager(*_: object, **options: Any) -> Any:
     return present.world.make_manager(**options)
+
+
+def _start(one: Any) -> Any:
+    one._life.start(None, resident=True)
+    return one
 
 
 @contextmanager

@@ -42,7 +42,7 @@ def rules_of(kind: type) -> dict[str, Rule | None]:
     """The fields of a class and of its bases, each with its rule; None where there is none."""
     rules: dict[str, Rule | None] = {}
     for base in reversed(kind.__mro__):
-        if base.__module__.startswith("wsgi_async."):
+        if base.__module__.startswith(("wsgi_async.", "tests.")):
             rules.update(_Source(base).rules())
     return rules
 

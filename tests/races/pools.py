@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import CancelledError, wait
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.runners import resident
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from wsgi_async import AsyncioLoopManager
 
     from .world import World
-
-_ = wait
 
 
 def here(world: World) -> AsyncioLoopManager:
@@ -186,7 +183,7 @@ def shut_down(world: World, *, cancel_futures: bool = False, own_managers: bool 
 
     def stopper() -> None:
         world.pool.shutdown(cancel_futures=cancel_futures)
-        for future in list(taken):
+        for future in taken:
             if not (cancel_futures and future.cancelled()):
                 world.expect(future.done() and not future.cancelled(), True)
 
@@ -247,6 +244,16 @@ def stop_idle(world: World) -> None:
     _stop(world, lambda: "2")
 
 
+def stop_idle_beside_background(world: World) -> None:
+    """The same with a task in the background, which is cancelled once and cleans up to its end."""
+
+    async def endless() -> None:
+        await world.tidy(asyncio.Event().wait())
+
+    _stop(world, lambda: "2", lambda: here(world).submit_task(world.coroutine(endless())))
+    world.at_end("the cleanup", lambda: world.tidied)
+
+
 def stop_at_work(world: World) -> None:
     """The same as the thread calls run(): it gets its result, or an error that says so."""
 
@@ -264,7 +271,7 @@ def stop_at_endless_work(world: World) -> None:
     """The same as the thread waits for what never ends by itself."""
 
     async def endless() -> None:
-        await asyncio.Event().wait()
+        await world.tidy(asyncio.Event().wait())
 
     def function() -> object:
         try:
@@ -276,10 +283,10 @@ def stop_at_endless_work(world: World) -> None:
     _stop(world, function)
 
 
-def _stop(world: World, function: Callable[[], object]) -> None:
+def _stop(world: World, function: Callable[[], object], before: Callable[[], object] = int) -> None:
     world.start_pool(1)
     world.stopped = True
-    world.pool.submit(int)
+    world.pool.submit(before)
     world.scheduler.settle()
 
     def stopper() -> None:
@@ -340,6 +347,3 @@ def fork_from_pool(world: World) -> None:
 
     world.thread("forker", lambda: world.pool.submit(function))
     world.thread("other", lambda: manager.submit_task(world.steps("from outside")).result())
-
-
-_unused = CancelledError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import CancelledError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .core import SharedFuture, SharedGroup
 
@@ -224,22 +224,15 @@ def run_with_timeout_beside_submitter(world: World) -> None:
 def run_with_timeout_that_tidies(world: World) -> None:
     """A caller may give up at any moment, and its coroutine cleans up to the end; beside another."""
     manager = world.start()
-    open_: list[str] = []
 
-    async def tidy() -> str:
-        open_.append("1")
-        try:
-            return await world.steps("1")
-        finally:
-            await asyncio.sleep(0)  # a second cancellation would end it here
-            open_.clear()
+    async def work() -> str:
+        return await world.tidy(world.steps("1"))
 
     def impatient() -> None:
         try:
-            world.expect(manager.run(world.coroutine(tidy()), timeout=0.5), "1")
+            world.expect(manager.run(world.coroutine(work()), timeout=0.5), "1")
         except TimeoutError:
             pass
-        world.expect(list(open_), [])
 
     world.thread("impatient", impatient)
     run(world, "owner")
@@ -361,6 +354,3 @@ def stream_ahead_and_leave(world: World) -> None:
         world.expect(list(closed), [1])
 
     world.thread("owner", owner)
-
-
-_ = Any

@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async import AsyncioLoopManager
@@ -66,6 +67,7 @@ class World:
         self.patient = False  # its threads may have to wait for time to pass
         self.may_log = False  # what is logged is no mistake
         self.stopped = False  # the scenario has stopped its manager
+        self.tidied = False  # `tidy()` has come to its end
         self.managers: list[AsyncioLoopManager] = []
         self.pool: Any = None
         self._ours = ours
@@ -144,6 +146,22 @@ class World:
         self._coroutines.append(coro)
         return coro
 
+    async def tidy(self, inner: Coroutine[Any, Any, T]) -> T:
+        """Do the inner one and clean up for a while, which at most one cancellation comes into."""
+        try:
+            return await inner
+        finally:
+            for _ in range(2):
+                try:
+                    await asyncio.sleep(0)
+                except asyncio.CancelledError:
+                    pass
+            task = asyncio.current_task()
+            assert task is not None
+            if task.cancelling() > 1:
+                self._complaints.append("a cleanup is interrupted")
+            self.tidied = True
+
     def _check_step(self, name: str, loop: ControlledLoop) -> None:
         running = self.scheduler.running
         if loop.home is None:
@@ -181,6 +199,7 @@ class World:
         self.scheduler.fork()
         for manager in self.managers:
             manager._life.inherit()
+        resident.forget_seat()
         thread_pool.forget_pools()
 
     # -- for the core's classes ----------------------------------------------------------------
@@ -210,6 +229,8 @@ class World:
         scheduler.before_time_passes = self._before_time_passes
         try:
             scenario(self)
+            if self.may_log:
+                logging.disable(logging.CRITICAL)
             scheduler.run()
             if scheduler.problem is None:
                 scheduler.problem = self._wrong()
@@ -262,7 +283,8 @@ class World:
                 loop.set_exception_handler(_ignore)  # what is cut off here never raises to anybody
             self.scheduler.end()
             for coro in self._coroutines:
-                coro.close()
+                with suppress(RuntimeError):  # it waits for something in its cleanup
+                    coro.close()
             for manager in self.managers:
                 manager._life.runner = None
             for loop in self._loops:

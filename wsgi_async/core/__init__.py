@@ -4,7 +4,18 @@ Importing it wraps `threading.Thread.start` and registers a fork hook and an exi
 all it does by itself.
 """
 
-from .base.errors import ManagerNotFound, TaskCancelledError, UnknownAsyncTaskError
+from .base.errors import (
+    CallerNotFound,
+    LoopNotFound,
+    ManagerNotFound,
+    ManagerStateError,
+    OutsideRequestError,
+    RunningLoopError,
+    TaskCancelledError,
+    UnknownAsyncTaskError,
+    WaitTimeoutError,
+    WsgiAsyncError,
+)
 from .base.threads import get_parent_thread, wrap_thread_start
 from .jobs.calling_thread import run_in_calling_thread
 from .managers.async_to_sync import async_to_sync
@@ -19,12 +30,19 @@ from .results.wrapped import async_to_sync_future
 
 __all__ = [
     "AsyncioLoopManager",
+    "CallerNotFound",
+    "LoopNotFound",
     "LoopResource",
     "LoopThreadPoolExecutor",
     "ManagerNotFound",
+    "ManagerStateError",
+    "OutsideRequestError",
+    "RunningLoopError",
     "SyncFuture",
     "TaskCancelledError",
     "UnknownAsyncTaskError",
+    "WaitTimeoutError",
+    "WsgiAsyncError",
     "async_to_sync",
     "async_to_sync_future",
     "current_manager",

@@ -9,12 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from wsgi_async.core.base.coroutines import name_after
+from wsgi_async.core.base.checks import refuse_in_event_loop, running_loop
+from wsgi_async.core.base.coroutines import close_unstarted, name_after
+from wsgi_async.core.base.deadlines import request_deadline
+from wsgi_async.core.base.errors import Closing
+from wsgi_async.core.jobs.job import current_caller
+from wsgi_async.core.managers.manager import lifecycle_of
+from wsgi_async.core.runners.run import run
+
+from .adopted import AdoptedFuture, AdoptedTask, WaitingThread
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
     from contextvars import Context
 
     from wsgi_async.core import AsyncioLoopManager
@@ -37,15 +46,18 @@ class AdoptingContext:
 
     def __init__(self, context: Context, manager: AsyncioLoopManager) -> None:
         self._context = context
-        self._facade = _Facade(manager)  # type: ignore[abstract] # the rest is the real loop's
+        self._waiting = WaitingThread()
+        self._facade = _Facade(manager, self._waiting)  # type: ignore[abstract] # the rest is the real loop's
 
     def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """As `Context.run()`."""
         outer, _here.facade = _here.facade, self._facade
         asyncio.set_event_loop(self._facade)
+        self._waiting.enter()
         try:
             return self._context.run(fn, *args, **kwargs)
         finally:
+            self._waiting.leave()
             _here.facade = outer
             asyncio.set_event_loop(outer)
 
@@ -53,52 +65,97 @@ class AdoptingContext:
 class _Facade(asyncio.AbstractEventLoop):
     """A manager's loop as sync code sees it: at rest, and ready to run something.
 
-    Lives as long as the request. What a loop has beside this is the real loop's.
+    Lives as long as somebody holds it: an SDK may keep it for its own cleanup. What a loop has
+    beside this is the real loop's. Mostly for the request's thread; what an SDK posts to the loop
+    may use it there too.
 
     Args:
-        manager: The manager.
+        manager: The manager, started.
+        waiting: The request's thread.
     """
 
-    def __init__(self, manager: AsyncioLoopManager) -> None:
+    def __init__(self, manager: AsyncioLoopManager, waiting: WaitingThread) -> None:
         self._manager = manager
+        self._raw = manager.get_event_loop()
+        self._waiting = waiting
 
     def __getattribute__(self, name: str) -> Any:
         # Not __getattr__: the base class has all of a loop's methods, which only raise.
         if name in _OWN or name.startswith("__"):
             return object.__getattribute__(self, name)
-        manager: AsyncioLoopManager = object.__getattribute__(self, "_manager")
-        return getattr(manager.get_event_loop(), name)
+        return getattr(object.__getattribute__(self, "_raw"), name)
 
     def is_running(self) -> bool:
-        """False: what this thread runs is not on the loop."""
-        return False
+        """False in sync code: what its thread runs is not on the loop."""
+        return running_loop() is self._raw
 
     def run_until_complete(self, future: Any) -> Any:
         """As the manager's `run()`."""
-        coro = future if asyncio.iscoroutine(future) else name_after(future, _wait(future))
+        coro = future if asyncio.iscoroutine(future) else self._wait_for(future)
         return self._manager.run(coro, task_type=self._manager.task_type)
 
+    def _wait_for(self, future: Awaitable[T]) -> Coroutine[Any, Any, T]:
+        named = future.get_coro() if isinstance(future, asyncio.Task) else future
+        return name_after(named, self._waiting.wait_for(future))
+
     def create_task(self, coro: Any, **options: Any) -> Any:
-        """Make a task on the loop, from this thread."""
+        """Make a task on the loop, from any thread. It begins at once."""
+        if "context" not in options:
+            options["context"] = copy_context()
+            options["context"].run(current_caller.set, self._waiting)
+        if running_loop() is self._raw:
+            return self._raw.create_task(coro, **options)
 
         async def make() -> asyncio.Task[Any]:
-            return asyncio.get_running_loop().create_task(coro, **options)
+            return AdoptedTask(coro, loop=self._raw, **options)
 
-        return self.run_until_complete(make())
+        # An SDK's cleanup may come after the request's deadline.
+        context = copy_context()
+        context.run(request_deadline.set, None)
+        try:
+            return context.run(self._run, make())
+        except BaseException:
+            close_unstarted(coro)
+            raise
+
+    def _run(self, coro: Coroutine[Any, Any, T]) -> T:
+        """As the manager's `run()`, which would say in debug mode that the task is left behind."""
+        life = lifecycle_of(self._manager)
+        try:
+            refuse_in_event_loop("use asyncio.create_task()")
+            if life.runner is None:
+                raise life.refusal()
+            return run(life.runner, coro, copy_back=False)
+        except Closing:
+            raise life.refusal() from None
+        finally:
+            close_unstarted(coro)
+
+    def create_future(self) -> Any:
+        """Make a future of the loop that any thread can fill."""
+        return AdoptedFuture(loop=self._raw)
+
+    def call_soon(  # type: ignore[override] # typed there by a TypeVarTuple
+        self, callback: Any, *args: Any, context: Context | None = None
+    ) -> Any:
+        """As the loop's `call_soon_threadsafe()`."""
+        return self._raw.call_soon_threadsafe(callback, *args, context=context)
+
+    async def shutdown_asyncgens(self) -> None:
+        """Nothing: the generators may be another request's."""
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Nothing: others use it."""
 
     def close(self) -> None:
         """Nothing: the loop stays, for the next request."""
 
 
 class _Here(threading.local):
-    """What the current thread's code finds. There is no public way to ask for that."""
+    """What the current thread's code finds. asyncio has no way to ask that does not make a loop."""
 
     facade: _Facade | None = None
 
 
 _here = _Here()
-_OWN = ("_manager", "close", "create_task", "is_running", "run_until_complete")
-
-
-async def _wait(future: Awaitable[T]) -> T:
-    return await future
+_OWN = frozenset(vars(_Facade)) | {"_manager", "_raw", "_waiting"}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core import AsyncioLoopManager, get_or_create_loop_manager
 from wsgi_async.core.base import threads
+from wsgi_async.core.base.errors import ManagerStateError
 from wsgi_async.core.base.forks import notice_fork
 from wsgi_async.core.managers.current import start_once
 from wsgi_async.core.managers.manager import lifecycle_of
@@ -57,7 +58,7 @@ class Provider:
             if reason is None:
                 raise
             # Not an OSError: servers take one for a broken connection, and send no answer.
-            raise RuntimeError(
+            raise ManagerStateError(
                 f"This worker thread gets no event loop: {reason} The next request tries again."
             ) from error
 

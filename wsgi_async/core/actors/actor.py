@@ -13,8 +13,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop, running_loop
-from wsgi_async.core.base.errors import Closing, TaskCancelledError
-from wsgi_async.core.base.log import report
+from wsgi_async.core.base.errors import Closing, TaskCancelledError, WaitTimeoutError
+from wsgi_async.core.base.foreign_loops import explain
+from wsgi_async.core.base.log import origin, report
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import ActorCall, current_caller
 from wsgi_async.core.runners.run import complete, look_for_bridges
@@ -35,7 +36,7 @@ class Actor:
     Args:
         runner: Runs its loop.
         context: The context that its task runs in.
-        name: What to call it in the log.
+        name: What to call it.
     """
 
     outer: Asked | None = None  # see `Asked`
@@ -46,6 +47,7 @@ class Actor:
         self.name = name
         self.task: asyncio.Task[None] | None = None
         self.present: ActorCall | None = None  # what it is doing
+        self._origin = context.get(origin)
         self.begun = False  # a thread that may wait has made a call, which a stop may refuse
         self.leaving = False  # it closes what it has open, or is about to
         self.ended = False
@@ -54,6 +56,11 @@ class Actor:
         self._turn: asyncio.Future[None] | None = None
         # Functions for the thread of the next call, of a subclass that works between two calls.
         self._asked: list[ServedFunction] = []
+
+    @property
+    def label(self) -> str:
+        """What to call it in the log."""
+        return self.name if self._origin is None else f"{self.name} ({self._origin})"
 
     ahead = False
     """Whether it works between its calls too."""
@@ -100,7 +107,7 @@ class Actor:
         error = call.exception
         in_vain = late or call.cancelled or (error is None and call.cut_off)
         if call.expired and not call.stopped and in_vain:
-            raise TimeoutError(
+            raise WaitTimeoutError(
                 f"{self.name} was not done in time, and was canceled. Give it more time."
             )
         if error is None:
@@ -214,6 +221,7 @@ class Actor:
             self.fail(error, cancelled=True)
             raise
         except BaseException as error:
+            explain(error)
             # Nothing of it goes through the loop: SystemExit would end the thread that runs it.
             self.ended = True
             self.fail(error)
@@ -246,4 +254,4 @@ class Actor:
         if call is not None:
             self.live.finish(call, exception=error, cancelled=cancelled)
         elif not cancelled:
-            report(logging.ERROR, "%s: %s failed", self.live.label, self.name, error=error)
+            report(logging.ERROR, "%s: %s failed", self.live.label, self.label, error=error)

@@ -127,7 +127,7 @@ class SyncContextManager(Generic[T_co]):
         )
 
 
-_INSTEAD = "`async with` the context manager itself"
+_INSTEAD = "use `async with` on the context manager itself"
 _GOES_ON = (KeyboardInterrupt, SystemExit, GeneratorExit)
 """What leaves a `with` body and is not replaced because the exit takes too long."""
 
@@ -179,7 +179,7 @@ class ContextManagerActor(Actor):
                     logging.WARNING,
                     "%s: %s was not exited within %s s, and was canceled",
                     self.live.label,
-                    self.name,
+                    self.label,
                     self.live.grace,
                 )
                 return False

@@ -32,8 +32,8 @@ T_co = TypeVar("T_co", covariant=True)
 END = object()
 """What a stream answers when there are no more items."""
 
-INSTEAD = "`async for` over the iterable itself"
-CLOSE_INSTEAD = "aclose() of the iterable itself"
+INSTEAD = "use `async for` on the iterable itself"
+CLOSE_INSTEAD = "await aclose() of the iterable itself"
 
 
 class SyncIterator(Generic[T_co]):
@@ -191,7 +191,7 @@ class StreamActor(Actor):
                 logging.WARNING,
                 "%s: closing %s took longer than %s s, and was canceled",
                 self.live.label,
-                self.name,
+                self.label,
                 self.live.grace,
             )
 

@@ -6,6 +6,9 @@ import asyncio
 import math
 from numbers import Real
 
+from .advice import instead_of_waiting
+from .errors import ManagerStateError, RunningLoopError
+
 __all__ = [
     "check_count",
     "check_timeout",
@@ -23,8 +26,8 @@ def check_timeout(timeout: float | None) -> float | None:
     """A timeout as the locks take it: None, or seconds from zero.
 
     Raises:
-        TypeError: It is no number.
-        ValueError: It is not a number in the other sense.
+        TypeError: It is not a number.
+        ValueError: It is NaN.
     """
     if timeout is None:
         return None
@@ -32,7 +35,7 @@ def check_timeout(timeout: float | None) -> float | None:
         raise TypeError(f"The timeout is {timeout!r}. Give seconds as a number, or None.")
     seconds = float(timeout)
     if math.isnan(seconds):
-        raise ValueError("The timeout is not a number. Give seconds, or None to wait for ever.")
+        raise ValueError("The timeout is not a number. Give seconds, or None to wait forever.")
     return None if seconds == math.inf else max(0.0, seconds)
 
 
@@ -40,7 +43,7 @@ def check_count(name: str, value: object) -> None:
     """Raise unless it is a number of things, from zero.
 
     Raises:
-        TypeError: It is no integer.
+        TypeError: It is not an integer.
         ValueError: It is negative.
     """
     if not isinstance(value, int):
@@ -52,19 +55,22 @@ def check_count(name: str, value: object) -> None:
 def refuse_in_event_loop(instead: str) -> None:
     """Raise if the current thread runs an event loop, this one or any other.
 
-    By the running loop, never by the thread: whoever waits here would stop a loop, perhaps the
-    very one it waits for. As nobody can, no cycle of waits can form.
+    By the running loop, never by the thread: a wait would stop that loop, perhaps the very one
+    that is waited for. As nobody can, no cycle of waits can form.
+
+    Args:
+        instead: What a coroutine does, in the imperative: "await this future".
     """
     if running_loop() is not None:
-        raise RuntimeError(
+        raise RunningLoopError(
             "This thread runs an event loop, which would stand still if it waited here. "
-            f"In a coroutine, await it instead: {instead}."
+            + instead_of_waiting(instead)
         )
 
 
-def inherited_error(label: str) -> RuntimeError:
-    """What whoever uses a parent process's manager gets."""
-    return RuntimeError(
+def inherited_error(label: str) -> ManagerStateError:
+    """What users of a parent process's manager get."""
+    return ManagerStateError(
         f"{label} belongs to the parent process and cannot be used after a fork. "
         "Make a new one in this process with get_or_create_loop_manager()."
     )

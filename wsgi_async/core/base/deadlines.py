@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
+from .errors import WaitTimeoutError
 from .primitives import Primitives
 
 __all__ = ["Deadline", "bounded", "request_deadline", "time_left", "within"]
@@ -56,11 +57,11 @@ def time_left(timeout: float | None) -> float | None:
     """As `bounded()`, for what must not even begin after the deadline.
 
     Raises:
-        TimeoutError: The deadline has passed.
+        WaitTimeoutError: The deadline has passed.
     """
     deadline = request_deadline.get()
     if deadline is not None and deadline.left() == 0:
-        raise TimeoutError(
+        raise WaitTimeoutError(
             "The request's deadline has passed, so this was not started. "
             "Give the request more time, or use the manager's submit_task() for work that may "
             "outlive the request."

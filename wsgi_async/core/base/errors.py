@@ -1,4 +1,4 @@
-"""The errors that only this library raises. Elsewhere the nearest builtin is used."""
+"""The library's own errors. A mistake in a call raises the nearest builtin instead."""
 
 from __future__ import annotations
 
@@ -6,14 +6,57 @@ import asyncio
 import concurrent.futures
 
 __all__ = [
+    "CallerNotFound",
     "Closing",
+    "LoopNotFound",
     "ManagerNotFound",
+    "ManagerStateError",
+    "OutsideRequestError",
+    "RunningLoopError",
     "TaskCancelledError",
     "UnknownAsyncTaskError",
+    "WaitTimeoutError",
+    "WsgiAsyncError",
 ]
 
 
-class ManagerNotFound(LookupError):
+class WsgiAsyncError(Exception):
+    """The base class of the library's own errors.
+
+    Each of them is a builtin exception as well, for example a `RuntimeError` or a `TimeoutError`,
+    so you can catch them without this class. What a coroutine raises itself is not one of them.
+    """
+
+
+class ManagerStateError(WsgiAsyncError, RuntimeError):
+    """A manager cannot be used now.
+
+    It is not started, is being stopped or was stopped, belongs to the parent process, or stands
+    still. The message says which, and what to do.
+    """
+
+
+class RunningLoopError(WsgiAsyncError, RuntimeError):
+    """Sync code would block a running event loop, or tried to run, stop or close one of ours."""
+
+
+class OutsideRequestError(WsgiAsyncError, RuntimeError):
+    """Something that belongs to a request was used outside of it, or after its end."""
+
+
+class WaitTimeoutError(WsgiAsyncError, TimeoutError):
+    """The timeout of a wait, or the request's deadline, has passed."""
+
+
+class LoopNotFound(WsgiAsyncError, LookupError):
+    """A request has no loop, because its application is not wrapped or its response is closed."""
+
+
+class CallerNotFound(WsgiAsyncError, LookupError):
+    """No thread waits for a coroutine that needs one to run a function."""
+
+
+class ManagerNotFound(WsgiAsyncError, LookupError):
     """No thread of the caller's lineage has a manager with the wanted id.
 
     Raised by `get_or_create_loop_manager(..., strictly_get=True)` only.
@@ -33,7 +76,7 @@ class ManagerNotFound(LookupError):
         )
 
 
-class UnknownAsyncTaskError(ValueError):
+class UnknownAsyncTaskError(WsgiAsyncError, ValueError):
     """A coroutine was given to a manager that was started for another task type.
 
     The coroutine has been closed, and nothing was started.
@@ -56,7 +99,7 @@ class UnknownAsyncTaskError(ValueError):
         )
 
 
-class TaskCancelledError(concurrent.futures.CancelledError, asyncio.CancelledError):
+class TaskCancelledError(WsgiAsyncError, concurrent.futures.CancelledError, asyncio.CancelledError):
     """The coroutine that this thread waited for was canceled.
 
     `except asyncio.CancelledError` catches it. It is an `Exception` as well, because web

@@ -1,14 +1,37 @@
-"""The library's logger, `wsgi_async`, and a way to use it from threads that must not end."""
+"""The library's logger, `wsgi_async`, and a way to use it from threads that must not end.
+
+A line names the coroutine that it is about, and the request that the coroutine runs for.
+"""
 
 from __future__ import annotations
 
 import logging
 import sys
 import traceback
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
-__all__ = ["logger", "report"]
+if TYPE_CHECKING:
+    from contextvars import Context
+
+__all__ = ["logger", "origin", "report", "with_origin"]
 
 logger = logging.getLogger("wsgi_async")
+
+origin: ContextVar[object | None] = ContextVar("wsgi_async origin", default=None)
+"""What the present code runs for. Its `str()` names it in the log; the middleware sets the request.
+"""
+
+
+def with_origin(name: str, context: Context | None = None) -> str:
+    """The name of a coroutine for the log, with what it runs for.
+
+    Args:
+        name: The name.
+        context: The context that it runs in; the present one with None.
+    """
+    found = origin.get() if context is None else context.get(origin)
+    return name if found is None else f"{name} ({found})"
 
 
 def report(

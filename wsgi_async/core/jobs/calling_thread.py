@@ -8,6 +8,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from wsgi_async.core.base.errors import CallerNotFound
+
 from .job import current_caller
 
 if TYPE_CHECKING:
@@ -44,19 +46,19 @@ async def run_in_calling_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: 
         **kwargs: Its keyword arguments.
 
     Raises:
-        LookupError: No thread waits for this coroutine, for example because it was submitted
+        CallerNotFound: No thread waits for this coroutine, for example because it was submitted
             with `submit_task()`.
         BaseException: What the function raised.
     """
     context, caller = copy_context(), current_caller.get()
     if caller is None:
-        raise LookupError(_NOBODY)
+        raise CallerNotFound(_NOBODY)
     function = AskedFunction(
         partial(context.run, partial(fn, *args, **kwargs)), asyncio.get_running_loop(), caller
     )
     context.run(current_caller.set, function)  # so what it runs itself finds it
     if not function.ask_around():
-        raise LookupError(_NOBODY)
+        raise CallerNotFound(_NOBODY)
     return await function.outcome()  # type: ignore[no-any-return]
 
 

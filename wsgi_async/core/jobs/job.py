@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
+from wsgi_async.core.base.log import with_origin
+
 from .inbox import Inbox
 
 if TYPE_CHECKING:
@@ -131,8 +133,13 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The coroutine's qualified name, for the log."""
+        """The coroutine's qualified name."""
         return getattr(self.coro, "__qualname__", None) or repr(self.coro)
+
+    @property
+    def label(self) -> str:
+        """What to call it in the log."""
+        return with_origin(self.name, self.context)
 
     def discard(self) -> None:
         """Nobody will ever run it: leave no coroutine behind that was never awaited."""
@@ -181,6 +188,11 @@ class Served(Protocol):
 
     name: str
 
+    @property
+    def label(self) -> str:
+        """What to call it in the log."""
+        ...
+
     def serve(self, call: ActorCall) -> None:
         """On the loop: go on for this call. Raises nothing."""
 
@@ -200,6 +212,11 @@ class ActorCall(Job):
     def name(self) -> str:
         """The actor's name."""
         return self.actor.name
+
+    @property
+    def label(self) -> str:
+        """What to call the actor in the log."""
+        return self.actor.label
 
     def discard(self) -> None:
         """It has no coroutine of its own."""

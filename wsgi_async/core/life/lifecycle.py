@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop
 from wsgi_async.core.base.deadlines import Deadline
+from wsgi_async.core.base.errors import ManagerStateError
 from wsgi_async.core.base.forks import warn_of_silent_forks
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
@@ -64,7 +65,6 @@ class Lifecycle:
         self.runner: Runner | None = None  # None whenever the manager cannot be used
         self.task_type: Hashable = None
         self._state = "new"
-        self._starter = 0  # the thread that is in start()
         self._ended = threading.Event()  # one for each start
         # No lock: written by start(), before there is a runner.
         self._executor: LoopExecutor | None = None
@@ -107,17 +107,17 @@ class Lifecycle:
         runner = self.runner
         return not isinstance(runner, Resident) or runner.is_owner
 
-    def refusal(self) -> RuntimeError:
+    def refusal(self) -> ManagerStateError:
         """Why the manager cannot be used now, and what to do."""
         label, state = self.label, self.state
         if state == "inherited":
             return inherited_error(label)
         if state == "new":
-            return RuntimeError(f"{label} is not started. Call its start() first.")
+            return ManagerStateError(f"{label} is not started. Call its start() first.")
         if state == "starting":
-            return RuntimeError(f"{label} is being started. Use it when start() has returned.")
+            return ManagerStateError(f"{label} is being started. Use it when start() has returned.")
         done = "is being stopped" if state == "stopping" else "was stopped"
-        return RuntimeError(f"{label} {done}. Call its start() again when it has stopped.")
+        return ManagerStateError(f"{label} {done}. Call its start() again when it has stopped.")
 
     # -- start ---------------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ class Lifecycle:
             if state in ("starting", "stopping"):
                 raise self.refusal()
             if state == "running":
-                raise RuntimeError(
+                raise ManagerStateError(
                     f"{self.label} is already started. Use it as it is, or stop() it first."
                 )
             self._state = "starting"
@@ -250,7 +250,7 @@ class Lifecycle:
                 runner.join(max(0.1, deadline.left() or 0.0))
             return
         live = runner.live
-        names = ", ".join(job.name for job in live.in_flight()) or "a callback on its loop"
+        names = ", ".join(job.label for job in live.in_flight()) or "a callback on its loop"
         self.given_up = True
         report(logging.WARNING, "%s did not stop in time: %s holds its loop", live.label, names)
         # Nobody can take the loop away from it, but nobody else has to wait for it either.
@@ -300,12 +300,15 @@ def _watch(selector: WatchedSelector | None, live: LiveLoop) -> None:
         if reported:
             return
         reported.append(True)
+        waited = ", ".join(sorted(job.label for job in live.in_flight())[:3])
         report(
             logging.WARNING,
-            "%s: a wake-up from another thread was lost and came up to a second late. Some object "
-            "that belongs to one event loop, such as an HTTP client at module level, is used by "
-            "several threads. Give each loop its own with @loop_resource",
+            "%s: a wake-up from another thread was lost and came up to a second late, while %s "
+            "waited. Some object that belongs to one event loop, such as an HTTP client at module "
+            'level, is used by several threads. Set per="process", or give each loop its own with '
+            "@loop_resource",
             live.label,
+            waited or "nothing",
         )
 
     if selector is None:

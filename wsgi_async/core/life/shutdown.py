@@ -15,10 +15,10 @@ from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.deadlines import Deadline
-from wsgi_async.core.base.log import report
+from wsgi_async.core.base.log import report, with_origin
 from wsgi_async.core.base.primitives import start_thread
 from wsgi_async.core.loops.entering import LoopEntry
-from wsgi_async.core.loops.open_resources import belongs_to_resource, resources_of
+from wsgi_async.core.loops.open_resources import belongs_to_resource, context_of, resources_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -106,6 +106,7 @@ class Shutdown:
         leaving = {actor.task for actor in self._live.actors if actor.leaving} | self._live.leaving
         mine = tracked & self._tasks()
         _cancel(mine - leaving)
+        self._live.leaving.update(mine)  # a resident's wind_up() may be on the loop still
         if mine:
             self._run(_wait(mine), (budget.left() or 0.0) / 2)
         self._cancel_until_none_is_left(budget)
@@ -131,11 +132,11 @@ class Shutdown:
     def _describe(self, task: asyncio.Task[Any]) -> str:
         for job in self._live.in_flight():
             if job.task is task:
-                return job.name
+                return job.label
         for actor in self._live.actors:
             if actor.task is task:
-                return actor.name
-        return f"the task {task.get_name()} ({task.get_coro()!r})"
+                return actor.label
+        return with_origin(f"the task {task.get_name()} of {task.get_coro()!r}", context_of(task))
 
     # -- resources -----------------------------------------------------------------------------
 

@@ -7,6 +7,9 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
+from wsgi_async.core.base.advice import instead_of_waiting
+from wsgi_async.core.base.checks import running_loop
+from wsgi_async.core.base.errors import RunningLoopError
 from wsgi_async.core.base.log import report
 
 if TYPE_CHECKING:
@@ -19,6 +22,15 @@ _GUARDED = {
     name: f"_{name}"
     for name in ("run_forever", "run_until_complete", "close", "stop", "add_signal_handler")
 }
+
+_DEBUG = ("call_soon", "call_later", "call_at")
+"""What asyncio refuses to other threads, in debug mode only."""
+
+_AWAIT = "await the coroutine itself"
+_INSTEAD = (
+    "Use the manager's run() or submit_task(). If a sync function of an SDK does this, set "
+    "adopt=True where you set up wsgi_async."
+)
 
 
 class BoundLoop:
@@ -36,6 +48,7 @@ class BoundLoop:
         self.close = loop.close
         self.create_task = loop.create_task
         self.call_soon_threadsafe = loop.call_soon_threadsafe
+        self.thread = ""  # the name of the one that it runs on, if that is not its owner's
         self._seconds = 0.0
         self._closer: int | None = None  # the thread that closes the loop right now
         self._label: Callable[[], str] = lambda: repr(loop)
@@ -56,6 +69,8 @@ class BoundLoop:
                 setattr(self.raw, name, getattr(self, ours))
             except AttributeError:
                 return
+        for name in _DEBUG if self.raw.get_debug() else ():
+            setattr(self.raw, name, self._naming_threads(getattr(self.raw, name)))
 
     def give_back(self, seconds: float = 0.0) -> None:
         """Close the loop, by whatever `close()` it has by now.
@@ -79,7 +94,7 @@ class BoundLoop:
             self.close()  # nothing where it is closed already
 
     def _unguard(self) -> None:
-        for name in _GUARDED:
+        for name in (*_GUARDED, *_DEBUG):
             if name in getattr(self.raw, "__dict__", ()):
                 delattr(self.raw, name)
 
@@ -124,22 +139,47 @@ class BoundLoop:
             if name != "close":
                 setattr(self.raw, name, getattr(self, ours))
 
-    def _refusal(self) -> RuntimeError:
-        return RuntimeError(
-            f"This event loop is run by {self._label()}. Use the manager's run() or submit_task()."
+    def _refusal(self) -> RunningLoopError:
+        return RunningLoopError(
+            f"This event loop is run by {self._label()}. "
+            + (instead_of_waiting(_AWAIT) if running_loop() is not None else _INSTEAD)
         )
 
     def _close(self) -> None:
         if not self._closing:
-            raise RuntimeError(
+            raise RunningLoopError(
                 f"This event loop is closed by {self._label()}. Use the manager's stop()."
             )
         self.close()
 
     def _add_signal_handler(self, *_: object) -> None:
-        raise RuntimeError(
+        raise RunningLoopError(
             f"This event loop, run by {self._label()}, does not run in the main thread. "
             "Use signal.signal() there."
+        )
+
+    def _naming_threads(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            try:
+                return method(*args, **options)
+            except RuntimeError as error:
+                self._name_threads(error)
+                raise
+
+        return call
+
+    def _name_threads(self, error: RuntimeError) -> None:
+        """Say whose thread has called a loop that is another thread's."""
+        running = running_loop()
+        if running is self.raw or self.raw.is_closed() or hasattr(error, "__notes__"):
+            return  # it is about something else, or one of these methods has called another
+        owner = getattr(getattr(running, "stop", None), "__self__", None)
+        whose = f", the event loop of {owner._label()}" if isinstance(owner, BoundLoop) else ""  # noqa: SLF001 - of this class
+        runs = f", which runs on the thread {self.thread!r}" if self.thread else ""
+        here = threading.current_thread().name
+        error.add_note(
+            f"wsgi_async: the call came from the thread {here!r}{whose}. "
+            f"The loop that was called is that of {self._label()}{runs}."
         )
 
     def _stop(self) -> None:

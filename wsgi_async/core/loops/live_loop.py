@@ -14,7 +14,8 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wsgi_async.core.base.errors import Closing
+from wsgi_async.core.base.errors import Closing, ManagerStateError
+from wsgi_async.core.base.foreign_loops import explain
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import ActorCall, current_caller
@@ -43,6 +44,12 @@ class Parked(Protocol):
     """A task that lives on between its calls."""
 
     name: str
+
+    @property
+    def label(self) -> str:
+        """What to call it in the log."""
+        ...
+
     task: asyncio.Task[Any] | None
     leaving: bool
 
@@ -99,7 +106,7 @@ class LiveLoop:
         # One thread, the loop's:
         # The loop holds its tasks weakly: this keeps the parked ones.
         self.actors: set[Parked] = set()
-        self.leaving: set[asyncio.Task[Any]] = set()  # canceled by wind_up()
+        self.leaving: set[asyncio.Task[Any]] = set()  # canceled since the manager is being stopped
         self._may_beat = beats
         self.bridged: object = None  # the plug-in that has been told of the loop
         # Never changes; bound once, as these are looked up in every call:
@@ -185,7 +192,7 @@ class LiveLoop:
                 "%s: %s did not end within %s s after it was canceled, and goes on without its "
                 "caller",
                 self.label,
-                job.name,
+                job.label,
                 self.grace,
             )
         return job.released
@@ -242,9 +249,9 @@ class LiveLoop:
         for future in followed:
             future.fail(self.stopped_error(None))
 
-    def stopped_error(self, cause: BaseException | None) -> RuntimeError:
+    def stopped_error(self, cause: BaseException | None) -> ManagerStateError:
         """What a waiter gets whose manager was stopped."""
-        error = RuntimeError(
+        error = ManagerStateError(
             f"{self.label} was stopped before this call was done. "
             "Start the manager again, or wait for its work before you stop it."
         )
@@ -347,6 +354,7 @@ class LiveLoop:
             if not job.quiet:
                 raise
         except BaseException as error:
+            explain(error)
             finish(job, exception=error)
         else:
             finish(job, result)

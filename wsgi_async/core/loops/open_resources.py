@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.checks import running_loop
+from wsgi_async.core.base.errors import ManagerStateError
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
 
@@ -32,6 +33,7 @@ __all__ = [
     "OpenResources",
     "ResourceTask",
     "belongs_to_resource",
+    "context_of",
     "known_resources",
     "resources_of",
 ]
@@ -90,7 +92,7 @@ class OpenResources:
         owner = self.opening.get(key)
         if owner is None:
             if self.closed or key in self._gone:
-                raise RuntimeError(
+                raise ManagerStateError(
                     f"The event loop is being closed and does not open {name} any more. "
                     "Use it in a task, or in a resource that is opened after it."
                 )
@@ -305,13 +307,14 @@ def _held_up(resources: OpenResources) -> ResourceTask | None:
 
 def belongs_to_resource(task: asyncio.Task[Any]) -> bool:
     """Whether a task is a owner, or was started by what a owner keeps open."""
-    context = _context_of(task)
+    context = context_of(task)
     reference = None if context is None else context.get(_owner)
     owner = None if reference is None else reference()
     return owner is not None and owner.state is not ENDED
 
 
-def _context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
+def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
+    """The context that a task runs in, if it can be told."""
     if sys.version_info >= (3, 12):
         return task.get_context()
     # No public way before; the garbage collector's view of a task has it.

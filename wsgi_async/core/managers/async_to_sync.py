@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from wsgi_async.core.base.checks import refuse_in_event_loop
 from wsgi_async.core.base.coroutines import close_unstarted, name_after
-from wsgi_async.core.base.errors import Closing
+from wsgi_async.core.base.errors import Closing, ManagerStateError
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.runners.run import look_for_bridges, run
 from wsgi_async.core.runners.runner import runner_of
@@ -118,7 +118,7 @@ def call_async(
         RuntimeError: This thread runs an event loop, or the manager is being stopped.
         BaseException: What the function raised.
     """
-    refuse_in_event_loop("call the async function itself")
+    refuse_in_event_loop("await the async function itself")
     call = functools.partial(function, *args, **kwargs)
     if force_new_loop:
         return _call_on_new_loop(call)
@@ -133,7 +133,7 @@ def call_async(
             return _call_on(runner, call)
     runner = lifecycle_of(current_manager()).runner
     if runner is None:
-        raise RuntimeError("This thread's manager was stopped. Make the call again.")
+        raise ManagerStateError("This thread's manager was stopped. Make the call again.")
     return _call_on(runner, call)
 
 

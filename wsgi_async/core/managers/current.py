@@ -6,6 +6,8 @@ import contextvars
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from wsgi_async.core.base.checks import refuse_in_event_loop
+
 from .manager import lifecycle_of
 from .registry import find_manager, get_or_create_loop_manager
 
@@ -53,11 +55,13 @@ def run(coro: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
         timeout: Seconds until the coroutine is canceled.
 
     Raises:
-        TimeoutError: The timeout or the request's deadline has passed.
-        RuntimeError: This thread is running an event loop, or a loop cannot be made.
+        WaitTimeoutError: The timeout or the request's deadline has passed.
+        RunningLoopError: This thread is running an event loop.
+        RuntimeError, OSError: A loop cannot be made.
         BaseException: What the coroutine raised.
     """
     try:
+        refuse_in_event_loop("await the coroutine itself")  # before a loop is made for nothing
         manager = current_manager()
     except BaseException:
         close = getattr(coro, "close", None)

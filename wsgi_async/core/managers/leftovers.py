@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from wsgi_async.core.base.log import report
+from wsgi_async.core.base.log import report, with_origin
 from wsgi_async.core.loops.open_resources import belongs_to_resource
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def warn_of_leftovers(runner: Runner) -> Callable[[], None]:
                 logging.WARNING,
                 "%s: run() left the task %s behind, %r; await it, or submit_task() it",
                 live.label,
-                task.get_name(),
+                with_origin(task.get_name()),
                 task.get_coro(),
             )
 

@@ -19,6 +19,7 @@ from wsgi_async.core.actors.context_manager import (
 from wsgi_async.core.actors.prefetch import PrefetchingActor
 from wsgi_async.core.actors.stream import StreamActor, SyncIterator
 from wsgi_async.core.base import threads
+from wsgi_async.core.base.advice import not_a_coroutine
 from wsgi_async.core.base.checks import (
     check_count,
     check_timeout,
@@ -27,7 +28,7 @@ from wsgi_async.core.base.checks import (
 )
 from wsgi_async.core.base.coroutines import is_coroutine, need_stack
 from wsgi_async.core.base.deadlines import request_deadline
-from wsgi_async.core.base.errors import Closing, UnknownAsyncTaskError
+from wsgi_async.core.base.errors import Closing, ManagerStateError, UnknownAsyncTaskError
 from wsgi_async.core.base.forks import notice_fork
 from wsgi_async.core.base.settings import LoopFactory, Settings
 from wsgi_async.core.jobs import bridge
@@ -156,7 +157,7 @@ class AsyncioLoopManager:
         hash(task_type)
         node = self._life.node
         if node.ended:
-            raise RuntimeError(
+            raise ManagerStateError(
                 f"{self._life.label} cannot be started: its thread has ended. "
                 "Make a manager in a thread that is alive."
             )
@@ -468,13 +469,6 @@ def submit_to_group(
     return manager._submit(coro, task_type, group)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
-def not_a_coroutine(value: object) -> TypeError:
-    """What whoever gives something else gets."""
-    return TypeError(
-        f"{value!r} is not a coroutine. Call the async function, or wrap it in an async def."
-    )
-
-
 def _background_context(*, keep_deadline: bool) -> contextvars.Context:
     """A context for work that no thread waits for."""
     context = contextvars.copy_context()
@@ -491,7 +485,7 @@ def _node_for(thread: threading.Thread | None) -> threads.ThreadNode:
     if thread is None:
         return threads.current_node()
     if not threads.checked_thread(thread, "creator_thread").is_alive():
-        raise RuntimeError(
+        raise ManagerStateError(
             f"creator_thread {thread.name!r} is not alive. Make the manager while it runs."
         )
     if thread.ident == threading.get_ident():

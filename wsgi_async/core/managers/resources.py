@@ -125,6 +125,12 @@ class LoopResource(Generic[T]):
             return override.value  # type: ignore[no-any-return]
         if manager is None:
             manager = current_manager()
+        elif not hasattr(manager, "get_event_loop"):
+            raise TypeError(
+                f"{manager!r} is not a manager, and {self.name} is a loop resource. Ask the "
+                f"instance itself: {self.name}.get() gives it in sync code, await {self.name}() in "
+                "a coroutine."
+            )
         resources = known_resources(manager.get_event_loop())
         value = _MISSING if resources is None else resources.instances.get(self, _MISSING)
         if value is not _MISSING:

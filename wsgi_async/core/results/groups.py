@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from wsgi_async.core.base.checks import running_loop
 from wsgi_async.core.base.deadlines import Deadline
-from wsgi_async.core.base.errors import Closing
+from wsgi_async.core.base.errors import Closing, OutsideRequestError
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs.wait import wait_for
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Ended", "JobGroup"]
 
 
-class Ended(RuntimeError):
+class Ended(OutsideRequestError):
     """A group does not take a job any more, and nothing was started."""
 
     def __str__(self) -> str:
@@ -40,7 +40,7 @@ class JobGroup:
         ended: It takes none from the beginning.
     """
 
-    inbox = None  # end() runs no functions for the jobs
+    inbox = None  # Never changes: end() runs no functions for the jobs.
 
     def __init__(self, runner: Runner, *, ended: bool = False) -> None:
         # Never changes:
@@ -157,6 +157,6 @@ class JobGroup:
                 logging.WARNING,
                 "%s: %s did not end within %s s after its request, and continues",
                 self._live.label,
-                job.name,
+                job.label,
                 self._live.grace,
             )

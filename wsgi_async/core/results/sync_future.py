@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wsgi_async.core.base.checks import check_timeout, inherited_error, refuse_in_event_loop
 from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, bounded, within
+from wsgi_async.core.base.errors import WaitTimeoutError
 from wsgi_async.core.base.log import report
 from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.jobs.wait import wait_for
@@ -49,6 +50,7 @@ class SyncFuture(concurrent.futures.Future[T]):
     # Class attributes are the defaults.
     # Never changes once the job is handed in:
     _name = ""
+    _label = ""  # the name for the log, where there is something to log
     # No lock: set before that, and taken back by the one thread that settles the future.
     _runner: Runner | None = None
     _job: Job | None = None
@@ -81,7 +83,7 @@ class SyncFuture(concurrent.futures.Future[T]):
             report(
                 logging.ERROR,
                 "The exception of the submitted task %s was never retrieved",
-                self._name,
+                self._label,
                 error=error,
             )
 
@@ -141,7 +143,7 @@ class SyncFuture(concurrent.futures.Future[T]):
         if not self.done():
             seconds = self._limit(timeout)
             if not self._wait(seconds):
-                raise TimeoutError(
+                raise WaitTimeoutError(
                     f"There was no result {within(timeout, seconds)}. "
                     "The task continues: wait again, or cancel() it."
                 )
@@ -209,7 +211,8 @@ class SyncFuture(concurrent.futures.Future[T]):
             elif job.exception is None:
                 self.set_result(job.result)
             else:
-                self._unretrieved = None if job.stopped else job.exception
+                if not job.stopped:
+                    self._unretrieved, self._label = job.exception, job.label
                 self.set_exception(job.exception)
         except concurrent.futures.InvalidStateError:
             self._unretrieved = None  # somebody has filled it by hand

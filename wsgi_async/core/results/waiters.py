@@ -40,8 +40,10 @@ class _LoopEvent:
     inbox = None
 
     def __init__(self, wakeup: Wakeup) -> None:
-        self.done = False
+        # Never changes:
         self._wakeup = wakeup
+        # No lock: set before the thread is woken, which looks again.
+        self.done = False
 
     def set(self) -> None:
         self.done = True

@@ -9,6 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async.core.base.checks import running_loop
+from wsgi_async.core.base.errors import ManagerStateError
+from wsgi_async.core.base.foreign_loops import explain
 from wsgi_async.core.runners.runner import runner_of
 
 from .sync_future import SyncFuture
@@ -68,7 +70,7 @@ class WrappedFuture(SyncFuture[T]):
 
     def _check(self) -> None:
         if os.getpid() != self._pid:
-            raise RuntimeError(
+            raise ManagerStateError(
                 "This future follows one of the parent process, and will never be done after a "
                 "fork. Start its work in this process."
             )
@@ -87,6 +89,7 @@ class WrappedFuture(SyncFuture[T]):
             if super().cancel():  # there is no job to be asked
                 self.set_running_or_notify_cancel()
         elif (error := source.exception()) is not None:
+            explain(error)
             self._fill(error)
         else:
             self._fill(None, source.result())
@@ -123,7 +126,7 @@ def _call_on(loop: asyncio.AbstractEventLoop, fn: Callable[..., Any], *args: Any
     try:
         loop.call_soon_threadsafe(fn, *args)
     except RuntimeError:
-        raise RuntimeError(
+        raise ManagerStateError(
             "The future's event loop is closed, so it will never be done. "
             "Wrap it while its loop is open."
         ) from None

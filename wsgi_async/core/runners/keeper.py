@@ -32,7 +32,7 @@ class Keeper:
         live: The live loop.
     """
 
-    resident = False
+    resident = False  # Never changes.
 
     def __init__(self, live: LiveLoop) -> None:
         # Never changes:
@@ -51,6 +51,7 @@ class Keeper:
         Raises:
             RuntimeError: The process cannot start another thread.
         """
+        self.live.loop.thread = name
         running = self._primitives.borrow()
         self.live.raw.call_soon(running.set)
         self._thread = self._primitives.start_thread(lambda: self._run(close), name)

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from wsgi_async.core.base.checks import inherited_error
+from wsgi_async.core.base.errors import ManagerStateError
 from wsgi_async.core.loops.entering import LoopEntry
 
 from .runner import register
@@ -112,7 +113,7 @@ class Resident(LoopEntry):
         close: Closes the loop; for the owner's thread.
     """
 
-    resident = True
+    resident = True  # Never changes.
 
     def __init__(self, live: LiveLoop, seat: Seat, close: Callable[[], None]) -> None:
         super().__init__(live)
@@ -321,7 +322,7 @@ class _PatientWakeup:
         self._still += self._slice
         if self._still >= self._patience:
             self._still = -math.inf  # once: it is not in the way of the wait for the cleanup
-            raise RuntimeError(
+            raise ManagerStateError(
                 f"The loop of {runner.live.label} has been standing still for {self._patience} s: "
                 "its thread does something else, or waits for this one. Use a manager with a "
                 'thread of its own (per="process", or one that you make and start yourself).'

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wsgi_async.core.base.checks import check_timeout
 from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, request_deadline, time_left, within
-from wsgi_async.core.base.errors import Closing, TaskCancelledError
+from wsgi_async.core.base.errors import Closing, TaskCancelledError, WaitTimeoutError
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.calling_thread import AskedFunction
 from wsgi_async.core.jobs.contexts import copy_changes
@@ -162,7 +162,7 @@ def _outcome(job: Job, timeout: float | None, seconds: float | None) -> Any:
     error = job.exception
     try:
         if job.expired and not job.stopped and _is_ordinary(error):
-            raise TimeoutError(
+            raise WaitTimeoutError(
                 f"{job.name} did not end {within(timeout, seconds)} and was canceled. "
                 "Give it more time, or submit_task() what may continue in the background."
             ) from (None if job.cancelled else error)

@@ -1,0 +1,98 @@
+"""What errors advise, by what the code looks like that got them. Looked at only when one is raised.
+
+The frames tell: a coroutine that waits by itself, a sync function that a coroutine has called, an
+async test, or a cell of a notebook.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import inspect
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+__all__ = ["instead_of_waiting", "not_a_coroutine"]
+
+_ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+_OURS = __name__.partition(".")[0] + "."
+
+
+class _Caller(NamedTuple):
+    """The nearest coroutine below the present code."""
+
+    name: str
+    module: str
+    calls: str | None
+    """The sync function that it called; None if it called the library itself."""
+
+
+def instead_of_waiting(instead: str) -> str:
+    """What to do where a thread would wait that runs an event loop.
+
+    Args:
+        instead: What a coroutine does, in the imperative.
+    """
+    caller = _find_caller()
+    if caller is not None and _in_notebook(caller):
+        return (
+            "In a notebook, write `await` at the top level of a cell. Call a sync function that "
+            "waits with `await asyncio.to_thread(function)`."
+        )
+    if caller is None or caller.calls is None:
+        return f"In a coroutine, {instead}."
+    if caller.name.rpartition(".")[2].startswith("test"):
+        return (
+            f"The async test {caller.name} calls the sync function {caller.calls}, which waits. "
+            "Make the test a sync function, or call that one with `await asyncio.to_thread()`."
+        )
+    return (
+        f"The coroutine {caller.name} calls the sync function {caller.calls}, which waits. Await "
+        "its async counterpart, or call it with `await asyncio.to_thread()`."
+    )
+
+
+def _find_caller() -> _Caller | None:
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - documented
+    called: FrameType | None = None
+    while frame is not None:
+        if frame.f_code.co_flags & _ASYNC:
+            ours = called is None or _module(called).startswith(_OURS)
+            calls = None if ours or called is None else called.f_code.co_qualname
+            return _Caller(frame.f_code.co_qualname, _module(frame), calls)
+        called, frame = frame, frame.f_back
+    return None
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
+def _in_notebook(caller: _Caller) -> bool:
+    # IPython runs a cell in a coroutine of its own, or the cell is one, if it has an `await`.
+    return caller.module.startswith("IPython.") or caller.name.startswith("<")
+
+
+def not_a_coroutine(value: object) -> TypeError:
+    """What whoever gives something else gets, with what to give."""
+    if inspect.isasyncgen(value):
+        advice = "is not a coroutine but an async generator. Iterate over it with iterate()."
+    elif isinstance(value, concurrent.futures.Future):
+        advice = "is not a coroutine but a future. Call its result()."
+    elif asyncio.isfuture(value):
+        advice = (
+            "is not a coroutine but a future, which belongs to an event loop already. Make it in "
+            "a coroutine: `async def both(): return await asyncio.gather(one(), two())`, and give "
+            "`both()`."
+        )
+    elif hasattr(value, "__await__"):
+        advice = (
+            "is not a coroutine. Await it in one: `async def wait(): return await value`, and "
+            "give `wait()`."
+        )
+    else:
+        advice = "is not a coroutine. Call the async function, or wrap it in an async def."
+    return TypeError(f"{value!r} {advice}")

@@ -1,0 +1,43 @@
+"""What the log calls a request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["RequestLine"]
+
+_MOST = 200
+"""Characters of a path."""
+
+
+class RequestLine:
+    """A request's method and path, without its query. Lives as long as a context of the request.
+
+    Keeps nothing else of the environ, since a background task may have the context for long.
+
+    Args:
+        environ: The request's.
+    """
+
+    __slots__ = ("_method", "_path", "_script")
+
+    def __init__(self, environ: Mapping[str, Any]) -> None:
+        self._method = environ.get("REQUEST_METHOD", "")
+        self._script = environ.get("SCRIPT_NAME", "")
+        self._path = environ.get("PATH_INFO", "")
+
+    def __str__(self) -> str:
+        # Quoted again, as it came: a client must not write lines of its own into the log.
+        path = quote(
+            f"{self._script}{self._path}",
+            safe="/:@!$&'()*+,;=~",
+            encoding="latin-1",
+            errors="replace",
+        )
+        if len(path) > _MOST:
+            path = path[:_MOST] + "..."
+        return f"{quote(str(self._method), safe='')} {path}"
