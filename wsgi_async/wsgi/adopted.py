@@ -14,7 +14,7 @@ from wsgi_async.core.base.checks import running_loop
 from wsgi_async.core.jobs.job import current_caller
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from wsgi_async.core.jobs.job import Asked, ServedFunction
 
