@@ -52,6 +52,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Literal
 
 from .core.base.log import origin
+from .core.jobs import bridge
 from .core.managers.current import request_manager
 from .scopes import RequestScope
 from .wsgi.adopting import AdoptingContext
@@ -218,6 +219,8 @@ class AsyncLoopMiddleware:
         # It may have been stopped by hand, or be the one of the process we were forked from.
         if manager is None or not manager.running:
             manager = self._local.manager = self._first_request(environ)
+        if bridge.plugins:
+            bridge.look()  # async views that need an integration may call another library only
         context = copy_context()
         context.run(_mark, manager, environ)
         environ[KEY] = manager

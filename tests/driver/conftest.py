@@ -15,8 +15,9 @@ from tests.driver.seams import SpySeam
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from wsgi_async import AsyncioLoopManager
     from wsgi_async.core.seam import Seam
+
+    from wsgi_async import AsyncioLoopManager
 
 
 class Start(Protocol):

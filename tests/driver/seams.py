@@ -7,8 +7,9 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import wsgi_async.core
 from wsgi_async.core.seam import Seam, Signal
+
+import wsgi_async.core
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,10 +7,10 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from wsgi_async.core.groups import JobGroup
 
 from tests.core.support import Endless
 from tests.driver.parts import FAR, LIMIT, Door, Plug, Worker, keeper_of, steps, value
-from wsgi_async.core.groups import JobGroup
 
 if TYPE_CHECKING:
     from tests.driver.conftest import Start

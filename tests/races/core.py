@@ -122,6 +122,7 @@ CLASSES: list[type] = [
 ]
 """Those whose objects several threads get hold of."""
 
+
 class _Threading:
     """The module `threading`, where what it makes is the scheduler's."""
 

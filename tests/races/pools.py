@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .world import World
 
+
 def here(world: World) -> AsyncioLoopManager:
     """The running thread's own manager."""
     runner: Any = resident.wakeup_here()
@@ -182,7 +183,7 @@ def shut_down(world: World, *, cancel_futures: bool = False, own_managers: bool 
 
     def stopper() -> None:
         world.pool.shutdown(cancel_futures=cancel_futures)
-        for future in list(taken):
+        for future in taken:
             if not (cancel_futures and future.cancelled()):
                 world.expect(future.done() and not future.cancelled(), True)
 
@@ -243,6 +244,16 @@ def stop_idle(world: World) -> None:
     _stop(world, lambda: "2")
 
 
+def stop_idle_beside_background(world: World) -> None:
+    """The same with a task in the background, which is cancelled once and cleans up to its end."""
+
+    async def endless() -> None:
+        await world.tidy(asyncio.Event().wait())
+
+    _stop(world, lambda: "2", lambda: here(world).submit_task(world.coroutine(endless())))
+    world.at_end("the cleanup", lambda: world.tidied)
+
+
 def stop_at_work(world: World) -> None:
     """The same as the thread calls run(): it gets its result, or an error that says so."""
 
@@ -272,10 +283,10 @@ def stop_at_endless_work(world: World) -> None:
     _stop(world, function)
 
 
-def _stop(world: World, function: Callable[[], object]) -> None:
+def _stop(world: World, function: Callable[[], object], before: Callable[[], object] = int) -> None:
     world.start_pool(1)
     world.stopped = True
-    world.pool.submit(int)
+    world.pool.submit(before)
     world.scheduler.settle()
 
     def stopper() -> None:

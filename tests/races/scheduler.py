@@ -48,6 +48,7 @@ class Scheduler:
         self._live: list[Fibre] = []
         self._last = -1
         self._spent = (0, 0)
+        self._still = False  # no time passes
         self._hub = getcurrent()
         self.ended = False
 
@@ -88,10 +89,13 @@ class Scheduler:
             asyncio._set_running_loop(loop)
 
     def settle(self) -> None:
-        """Take steps until nobody can, in one order only: what comes after is to be varied."""
-        prefix, self.prefix = self.prefix, ()
+        """Take steps until nobody can, in one order only: what comes after is to be varied.
+
+        No time passes.
+        """
+        prefix, self.prefix, self._still = self.prefix, (), True
         self.run()
-        self.prefix = prefix
+        self.prefix, self._still = prefix, False
         self.first = len(self.steps)
 
     def end(self) -> None:
@@ -203,7 +207,7 @@ class Scheduler:
             return self._last
         if enabled:
             return enabled[0]
-        if not expirable:
+        if self._still or not expirable:
             return None
         self.before_time_passes()
         if self.problem is not None:

@@ -82,6 +82,33 @@ def serve_who_leaves(world: World) -> None:
     world.promise("an answer", lambda: asked in (["served"], ["refused"]))
 
 
+def serve_who_is_released(world: World) -> None:
+    """A coroutine that resists asks as its thread stops waiting for it."""
+    manager = world.start()
+    world.may_log = True  # that it continues without its caller
+    began: list[int] = []
+    asked: list[str] = []
+
+    async def resist() -> None:
+        began.append(1)
+        while not asked:
+            try:
+                asked.append(await run_in_calling_thread(function(world, "served")))
+            except LookupError:
+                asked.append("refused")
+            except asyncio.CancelledError:
+                pass
+
+    def owner() -> None:
+        try:
+            manager.run(world.coroutine(resist()), timeout=0.5)
+        except TimeoutError:
+            pass
+
+    world.thread("owner", owner)
+    world.promise("an answer", lambda: not began or asked in (["served"], ["refused"]))
+
+
 def serve_with_timeout(world: World) -> None:
     """The time is over at any moment, perhaps in a function: the coroutine is cancelled once."""
     manager = world.start()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from .world import World
 
+
 def attempt(world: World, call: Callable[[], object], wanted: object) -> None:
     """A call that a stop may overtake."""
     try:

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("greenlet", reason="the scheduler's threads are greenlets")
 
 from tests.races.explorer import BadOrder, explore
-from tests.races.parts import ControlledMutex, ControlledSignal
+from tests.races.parts import ControlledLock, ControlledMutex
 from tests.races.scheduler import Scheduler
 from tests.races.steps import ACQUIRE, READ, WRITE
 
@@ -78,13 +78,30 @@ def any_plan(seed: int) -> list[list[tuple[str, str]]]:
     ]
 
 
+class Wakeup:
+    """A wake-up, as simple as can be."""
+
+    def __init__(self, scheduler: Scheduler, name: str) -> None:
+        self.lock = ControlledLock(scheduler, name)
+        self.lock.acquire()
+
+    def set(self) -> None:
+        try:
+            self.lock.release()
+        except RuntimeError:
+            pass
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.lock.acquire(timeout=-1 if timeout is None else timeout)
+
+
 class Toys:
     """What the threads of a program without sense do things to."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.scheduler = scheduler
         self.mutexes = {name: ControlledMutex(scheduler, f"mutex {name}") for name in "ab"}
-        self.signals = {name: ControlledSignal(scheduler, f"signal {name}") for name in "ab"}
+        self.wakeups = {name: Wakeup(scheduler, f"wake-up {name}") for name in "ab"}
 
     def do_all(self, acts: list[tuple[str, str]]) -> None:
         for kind, name in acts:
@@ -94,16 +111,16 @@ class Toys:
         if kind in ("read", "write"):
             self.scheduler.point(READ if kind == "read" else WRITE, name)
         elif kind == "set":
-            self.signals[name].set()
+            self.wakeups[name].set()
         elif kind.startswith("wait"):
-            self.signals[name].wait(None if kind == "wait" else 1.0)
+            self.wakeups[name].wait(None if kind == "wait" else 1.0)
         else:
             with self.mutexes[name]:
                 self.inside(kind, name)
 
     def inside(self, kind: str, name: str) -> None:
         if kind == "set in a section":
-            self.signals[name].set()
+            self.wakeups[name].set()
             return
         self.scheduler.touch(READ, f"guarded {name}")
         if kind == "section in steps":
@@ -178,8 +195,8 @@ def test_a_wait_ends_by_its_wake_up_or_by_its_timeout() -> None:
     ends: set[tuple[bool, float]] = set()
 
     def program(scheduler: Scheduler) -> list[Body]:
-        signal = ControlledSignal(scheduler, "signal")
-        return [lambda: ends.add((signal.wait(5.0), scheduler.now)), signal.set]
+        wakeup = Wakeup(scheduler, "wake-up")
+        return [lambda: ends.add((wakeup.wait(5.0), scheduler.now)), wakeup.set]
 
     explore(player(program), preemptions=0)
     assert ends == {(True, 1000.0)}

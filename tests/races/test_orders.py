@@ -89,6 +89,7 @@ def test_futures(scenario: Scenario, preemptions: int, timeouts: int, at_least: 
         (scenarios.run_with_timeout_that_tidies, 1, 500),
         (scenarios.run_that_resists, 2, 500),
         (serving.serve_with_timeout, 2, 1000),
+        (serving.serve_who_is_released, 1, 50),
     ],
 )
 def test_a_time_that_is_over(scenario: Scenario, preemptions: int, at_least: int) -> None:

@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async import AsyncioLoopManager
@@ -282,7 +283,8 @@ class World:
                 loop.set_exception_handler(_ignore)  # what is cut off here never raises to anybody
             self.scheduler.end()
             for coro in self._coroutines:
-                coro.close()
+                with suppress(RuntimeError):  # it waits for something in its cleanup
+                    coro.close()
             for manager in self.managers:
                 manager._life.runner = None
             for loop in self._loops:

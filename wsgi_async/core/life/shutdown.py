@@ -106,6 +106,7 @@ class Shutdown:
         leaving = {actor.task for actor in self._live.actors if actor.leaving} | self._live.leaving
         mine = tracked & self._tasks()
         _cancel(mine - leaving)
+        self._live.leaving.update(mine)  # a resident's wind_up() may be on the loop still
         if mine:
             self._run(_wait(mine), (budget.left() or 0.0) / 2)
         self._cancel_until_none_is_left(budget)

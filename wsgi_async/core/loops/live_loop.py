@@ -106,7 +106,7 @@ class LiveLoop:
         # One thread, the loop's:
         # The loop holds its tasks weakly: this keeps the parked ones.
         self.actors: set[Parked] = set()
-        self.leaving: set[asyncio.Task[Any]] = set()  # canceled by wind_up()
+        self.leaving: set[asyncio.Task[Any]] = set()  # canceled since the manager is being stopped
         self._may_beat = beats
         self.bridged: object = None  # the plug-in that has been told of the loop
         # Never changes; bound once, as these are looked up in every call:

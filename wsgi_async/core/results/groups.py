@@ -40,7 +40,7 @@ class JobGroup:
         ended: It takes none from the beginning.
     """
 
-    inbox = None  # end() runs no functions for the jobs
+    inbox = None  # Never changes: end() runs no functions for the jobs.
 
     def __init__(self, runner: Runner, *, ended: bool = False) -> None:
         # Never changes:

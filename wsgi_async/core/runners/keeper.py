@@ -32,7 +32,7 @@ class Keeper:
         live: The live loop.
     """
 
-    resident = False
+    resident = False  # Never changes.
 
     def __init__(self, live: LiveLoop) -> None:
         # Never changes:

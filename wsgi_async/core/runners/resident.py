@@ -113,7 +113,7 @@ class Resident(LoopEntry):
         close: Closes the loop; for the owner's thread.
     """
 
-    resident = True
+    resident = True  # Never changes.
 
     def __init__(self, live: LiveLoop, seat: Seat, close: Callable[[], None]) -> None:
         super().__init__(live)
