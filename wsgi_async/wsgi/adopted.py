@@ -115,11 +115,11 @@ class WaitingThread:
         for call in asked:
             self.ask(loop, call)
 
-    def ask(self, loop: asyncio.AbstractEventLoop, call: ServedFunction) -> bool:
+    def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:
         """Have the thread run a function; see `Asked`."""
-        if any(caller.ask(loop, call) for caller in reversed(self._waiting)):
+        if any(caller.ask(loop, function) for caller in reversed(self._waiting)):
             return True
         with self._mutex:
             if self._open:
-                self._asked.append(call)
+                self._asked.append(function)
             return self._open
