@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from wsgi_async.core.managers.thread_pool import _Work as Work
 from wsgi_async.core.runners import resident
 
 from .core import SharedFuture
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from wsgi_async import AsyncioLoopManager
 
     from .world import World
+
 
 def here(world: World) -> AsyncioLoopManager:
     """The running thread's own manager."""
@@ -183,7 +183,7 @@ def shut_down(world: World, *, cancel_futures: bool = False, own_managers: bool 
 
     def stopper() -> None:
         world.pool.shutdown(cancel_futures=cancel_futures)
-        for future in list(taken):
+        for future in taken:
             if not (cancel_futures and future.cancelled()):
                 world.expect(future.done() and not future.cancelled(), True)
 
@@ -283,9 +283,7 @@ def stop_at_endless_work(world: World) -> None:
     _stop(world, function)
 
 
-def _stop(
-    world: World, function: Callable[[], object], before: Callable[[], object] = int
-) -> None:
+def _stop(world: World, function: Callable[[], object], before: Callable[[], object] = int) -> None:
     world.start_pool(1)
     world.stopped = True
     world.pool.submit(before)
