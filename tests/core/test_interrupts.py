@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -165,6 +166,10 @@ def child_soft_limit_by_timer(how: str) -> None:
 NEVER = threading.Event()
 
 
+@pytest.mark.skipif(
+    sys.version_info[:2] == (3, 14),
+    reason="Python 3.14 keeps a lock for ever where a signal handler raises as `with` takes it",
+)
 @pytest.mark.parametrize("how", ["run", "submit_task"])
 def test_a_soft_time_limit_at_any_moment(how: str) -> None:
     """An alarm at whatever moment of a call loses no task and leaves the manager in order."""
