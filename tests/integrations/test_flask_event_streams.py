@@ -33,7 +33,8 @@ def test_a_view_with_a_content_type(app: Flask) -> None:
     over: list[str] = []
     app.get("/news")(stream(mimetype="text/event-stream")(news))
     app.teardown_request(lambda _: over.append(request.path))
-    with app.test_client().get("/news") as response:
+    client: Any = app.test_client()
+    with client.get("/news") as response:
         assert response.content_type == "text/event-stream; charset=utf-8"
         assert response.is_streamed
         assert response.text == "data: /news 0\n\ndata: /news 1\n\n"
@@ -88,7 +89,8 @@ def test_the_response_class_is_the_applications(app: Flask) -> None:
 
     app.response_class = Marked
     app.get("/")(stream(mimetype="text/plain")(news))
-    assert app.test_client().get("/").headers["X-Marked"] == "yes"
+    with app.test_client().get("/") as response:
+        assert response.headers["X-Marked"] == "yes"
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def test_a_stream_that_fails_between_two_items(caplog: pytest.LogCaptureFixture)
             manager.get_event_loop().call_soon_threadsafe(when.set)
             if manager._life.resident:
                 manager.run(asyncio.sleep(QUICK))  # its loop stands still otherwise
-            wait_until(lambda: our_log(caplog), "it fails")
+            wait_until(lambda: bool(our_log(caplog)), "it fails")
             with pytest.raises(ExceptionGroup):
                 next(items)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from wsgi_async.core.actors import context_manager, stream
-from wsgi_async.core.base import deadlines, primitives
+from wsgi_async.core.base import deadlines, primitives, settings
 from wsgi_async.core.jobs import inbox, job
 from wsgi_async.core.life import lifecycle, shutdown
 from wsgi_async.core.loops import live_loop
@@ -216,7 +216,7 @@ def controlled() -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(thread_pool, "_pools", weakref.WeakSet())
         # Each world puts its own here.
         for module in (sync_future, thread_pool):
-            patch.setattr(module, "primitives", module.primitives)
+            patch.setattr(module, "primitives", settings.primitives)
         patch.setattr(resident, "_here", resident._here)
         logging.getLogger().addHandler(present)
         try:

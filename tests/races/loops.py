@@ -80,9 +80,9 @@ class ControlledLoop(asyncio.SelectorEventLoop):
         self._scheduler.point(WRITE, self._io)
         super()._write_to_self()  # type: ignore[misc]
 
-    def create_task(self, coro: Any, *, name: str | None = None, **options: Any) -> _Task:
+    def create_task(self, coro: Any, **options: Any) -> _Task:
         self._tasks += 1
-        return _Task(coro, loop=self, name=name, number=self._tasks, **options)
+        return _Task(coro, loop=self, number=self._tasks, **options)
 
     def stop(self) -> None:
         self._scheduler.touch(WRITE, f"stop of {self.name}")

@@ -1,4 +1,4 @@
-"""Locks, wake-ups and threads whose every use is a step of the scheduler's, and the core's of them."""
+"""Locks, wake-ups and threads whose every use is a step of the scheduler's."""
 
 from __future__ import annotations
 

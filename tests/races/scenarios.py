@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(world: World, name: str) -> None:
-    """A thread calls run(). Needs a started manager."""
+    """Have a thread call it. Needs a started manager."""
     world.thread(name, lambda: world.expect(world.manager.run(world.steps(name)), name))
 
 
@@ -222,7 +222,7 @@ def run_with_timeout_beside_submitter(world: World) -> None:
 
 
 def run_with_timeout_that_tidies(world: World) -> None:
-    """A caller may give up at any moment, and its coroutine cleans up to the end; beside another."""
+    """A caller may give up at any moment, and its coroutine cleans up; beside another caller."""
     manager = world.start()
 
     async def work() -> str:

@@ -134,21 +134,13 @@ def share(
         more: Rules of fields that are not the package's.
     """
     rules = {**rules_of(base), **(more or {})}
-    members: dict[str, Any] = {}
-    for name, rule in rules.items():
-        if rule is not None and rule.kind in (GUARDED, NO_LOCK, ONE_THREAD):
-            default = getattr(base, name, _NOTHING)
-            default = _NOTHING if hasattr(default, "__set__") else default  # a slot
-            members[name] = _Shared(name, rule, default)
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         vars(self)["guard"] = guard = make_guard(base.__name__)
         if early:
-            vars(self)[early] = _CONTAINERS[list].watched((), guard, early, rules[early])
+            vars(self)[early] = _CONTAINERS[list].watched((), guard, early, Rule(NO_LOCK))
         base.__init__(self, *args, **kwargs)  # type: ignore[misc]
-        for name, value in vars(self).items():
-            if isinstance(value, ControlledMutex):
-                value.name = f"{base.__name__.removeprefix('Shared')}.{name} {guard.number}"
+        _name_mutexes(self, base.__name__)
         guard.made = True
 
     def __setattr__(self: Any, name: str, value: object) -> None:  # noqa: N807
@@ -157,13 +149,30 @@ def share(
             self.guard.scheduler.fail(f"nothing is said of {base.__name__}.{name}")
         elif rule.kind == NEVER_CHANGES:
             self.guard.keep(name)
-        base.__setattr__(self, name, value)
+        object.__setattr__(self, name, value)
 
     def __hash__(self: Any) -> int:  # noqa: N807
         return hash(self.guard.number)  # so that a set of them is in the same order each time
 
     own = {"__init__": __init__, "__setattr__": __setattr__, "__hash__": __hash__}
-    return type(f"Shared{base.__name__}", (base,), {**members, **own})
+    return type(f"Shared{base.__name__}", (base,), {**_descriptors(base, rules), **own})
+
+
+def _descriptors(base: type, rules: dict[str, Rule | None]) -> dict[str, _Shared]:
+    found = {}
+    for name, rule in rules.items():
+        if rule is not None and rule.kind in (GUARDED, NO_LOCK, ONE_THREAD):
+            default = getattr(base, name, _NOTHING)
+            default = _NOTHING if hasattr(default, "__set__") else default  # a slot
+            found[name] = _Shared(name, rule, default)
+    return found
+
+
+def _name_mutexes(instance: Any, kind: str) -> None:
+    """Call the mutexes that an object has what the comments call them."""
+    for name, value in vars(instance).items():
+        if isinstance(value, ControlledMutex):
+            value.name = f"{kind}.{name} {instance.guard.number}"
 
 
 class Watched:

@@ -87,8 +87,8 @@ def stop_beside_tidying(world: World) -> None:
     manager = world.start()
     world.stopped = True
 
-    async def work() -> str:
-        return await world.tidy(asyncio.Event().wait())  # type: ignore[return-value]
+    async def work() -> None:
+        await world.tidy(asyncio.Event().wait())
 
     def owner() -> None:
         attempt(world, lambda: manager.run(world.coroutine(work())), "no result")

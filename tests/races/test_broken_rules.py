@@ -17,8 +17,9 @@ from tests.races.world import World, orders
 from wsgi_async.core.base.checks import inherited_error, running_loop
 from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.base.errors import Closing
-from wsgi_async.core.jobs import job as jobs
+from wsgi_async.core.managers.thread_pool import _Work
 from wsgi_async.core.results import sync_future
+from wsgi_async.core.runners import resident
 
 pytestmark = [pytest.mark.timeout(300)]
 
@@ -128,8 +129,9 @@ def asks_who_has_gone(patch: pytest.MonkeyPatch) -> None:
     def ask(self: Any, loop: Any, call: Any) -> bool:
         with self.home.mutex:
             if self.inbox is None:
-                self.inbox = jobs.Inbox(self.wakeup.nudge)
-        return self.inbox.put(call)
+                self.inbox = core.SharedInbox(self.wakeup.nudge)
+        taken: bool = self.inbox.put(call)
+        return taken
 
     patch.setattr(core.SharedJob, "ask", ask)
 
@@ -172,7 +174,7 @@ def claims_a_start_without_the_lock(patch: pytest.MonkeyPatch) -> None:
 def looks_before_it_can_be_woken(patch: pytest.MonkeyPatch) -> None:
     def wait(self: Any, timeout: float | None) -> bool:
         runner = self._runner
-        wakeup = sync_future.primitives.borrow() if runner is None else runner.borrow()
+        wakeup = core.present.world.primitives.borrow() if runner is None else runner.borrow()
         if self.done():
             return True
         self.__dict__["_blocked"].append(wakeup)
@@ -323,7 +325,7 @@ def looks_for_a_stop_before_the_turn(patch: pytest.MonkeyPatch) -> None:
         found = self._pool.next_work(self)
         if found is None:
             return False
-        if isinstance(found, pools.Work):
+        if isinstance(found, _Work):
             found.run()
         else:
             found.wait()
@@ -352,7 +354,7 @@ def goes_on_the_idle_list_after_the_look(patch: pytest.MonkeyPatch) -> None:
 
 def leaves_who_is_woken_on_the_idle_list(patch: pytest.MonkeyPatch) -> None:
     def submit(self: Any, fn: Any) -> Any:
-        work = pools.Work(fn, (), {})
+        work = _Work(fn, (), {})
         with self._lock:
             self._work.append(work)
             if self._idle:
@@ -389,7 +391,7 @@ def starts_threads_without_the_lock(patch: pytest.MonkeyPatch) -> None:
     original = core.SharedPool._add_worker
 
     def submit(self: Any, fn: Any) -> Any:
-        work = pools.Work(fn, (), {})
+        work = _Work(fn, (), {})
         with self._lock:
             self._work.append(work)
             missing = not self._idle and len(self._workers) < self._max_workers
@@ -410,7 +412,7 @@ def lets_queued_work_lie_when_the_last_thread_fails(patch: pytest.MonkeyPatch) -
 
 
 def keeps_its_seat_in_a_child(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(pools.resident, "forget_seat", lambda: None)
+    patch.setattr(resident, "forget_seat", lambda: None)
 
 
 @pytest.mark.parametrize(

@@ -222,9 +222,9 @@ class World:
         """Play one order, look whether everything is as it has to be, and clean up."""
         present.world = self
         present.logged.clear()
-        sync_future.primitives = self.primitives
-        thread_pool.primitives = self.primitives
-        resident._here = FibreLocal(self.scheduler, seat=None)  # type: ignore[assignment]
+        for module in (sync_future, thread_pool):
+            vars(module)["primitives"] = self.primitives
+        vars(resident)["_here"] = FibreLocal(self.scheduler, seat=None)
         scheduler = self.scheduler
         scheduler.before_time_passes = self._before_time_passes
         try:

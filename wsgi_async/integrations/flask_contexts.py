@@ -1,11 +1,11 @@
 """Flask's contexts, kept until a streamed response is over.
 
 Flask pops the contexts of a request, and so calls its teardown functions, before any of a streamed
-body has been made. Just before that it offers the contexts to a function in the environ, which for
-example Werkzeug's debugger puts there. Ours pushes each of them once more, so that Flask's pop is
-not the last; the last is ours. All of this happens in the WSGI call, and in the body that it
-returns, which the middleware runs in one and the same `contextvars.Context`: a context can be popped only
-where it was pushed, and a coroutine's Context is a copy.
+body has been made. Just before that it offers the contexts to a function in the environ, if one is
+there: Werkzeug's debugger has such a function. Ours pushes each of the contexts once more, so that
+Flask's pop is not the last; the last is ours. All of this happens in the WSGI call, and in the body
+that it returns, which the middleware runs in one and the same `contextvars.Context`: a context can
+be popped only where it was pushed, and a coroutine's Context is a copy.
 """
 
 from __future__ import annotations

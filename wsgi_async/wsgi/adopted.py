@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async.core.base.checks import running_loop
 from wsgi_async.core.jobs.job import current_caller
+from wsgi_async.core.runners.runner import runner_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -91,8 +92,8 @@ class WaitingThread:
         with self._mutex:
             self._open = False
             asked, self._asked = self._asked, []
-        for call in asked:
-            call.run()
+        for function in asked:
+            function.run()
 
     # -- on the loop ---------------------------------------------------------------------------
 
@@ -112,13 +113,18 @@ class WaitingThread:
     def _pass_on(self, loop: asyncio.AbstractEventLoop) -> None:
         with self._mutex:
             asked, self._asked = self._asked, []
-        for call in asked:
-            self.ask(loop, call)
+        for function in asked:
+            if not self.ask(loop, function):
+                function.lose()
 
     def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:
         """Have the thread run a function; see `Asked`."""
         if any(caller.ask(loop, function) for caller in reversed(self._waiting)):
             return True
+        runner = runner_of(loop)
+        if runner is None:
+            return False
+        function.home = runner.live
         with self._mutex:
             if self._open:
                 self._asked.append(function)
