@@ -199,7 +199,8 @@ def stream(source: Any = None, *, prefetch: int = 0, mimetype: str | None = None
         ValueError: `prefetch` is negative.
     """
     if source is None:
-        return functools.partial(stream, prefetch=prefetch, mimetype=mimetype)
+        again: Any = stream
+        return functools.partial(again, prefetch=prefetch, mimetype=mimetype)
     if hasattr(source, "__aiter__"):
         return _stream(source, prefetch, mimetype)
     if not callable(source):
@@ -209,15 +210,13 @@ def stream(source: Any = None, *, prefetch: int = 0, mimetype: str | None = None
         )
 
     @functools.wraps(source)
-    def streamed(*args: Any, **kwargs: Any) -> SyncIterator[Any] | Response:
+    def streamed(*args: Any, **kwargs: Any) -> Any:
         return _stream(source(*args, **kwargs), prefetch, mimetype)
 
     return streamed
 
 
-def _stream(
-    iterable: AsyncIterable[T], prefetch: int, mimetype: str | None
-) -> SyncIterator[T] | Response:
+def _stream(iterable: Any, prefetch: int, mimetype: str | None) -> Any:
     manager = _find_loop()
     if _NAME not in current_app.extensions:
         raise RuntimeError(
@@ -228,8 +227,7 @@ def _stream(
     keep_contexts(request.environ)
     if mimetype is None:
         return iterator
-    body: Any = iterator  # of str or bytes, as Flask will see
-    return current_app.response_class(body, mimetype=mimetype)
+    return current_app.response_class(iterator, mimetype=mimetype)
 
 
 def _make_response(original: Callable[[Any], Response], value: Any) -> Response:
@@ -237,7 +235,8 @@ def _make_response(original: Callable[[Any], Response], value: Any) -> Response:
     try:
         return original(value)
     except TypeError:
-        body = value[0] if isinstance(value, tuple) and value else value
+        # With a status or headers it is a tuple.
+        body = value[0] if issubclass(type(value), tuple) and len(value) else value
         if not hasattr(body, "__aiter__"):
             raise
         raise TypeError(
