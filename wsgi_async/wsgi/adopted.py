@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from wsgi_async.core.jobs.job import Asked, ServedFunction
 
-__all__ = ["Adopted", "AdoptedFuture", "AdoptedTask", "WaitingThread", "wait_elsewhere"]
+__all__ = ["Adopted", "AdoptedFuture", "AdoptedTask", "Facade", "WaitingThread", "wait_elsewhere"]
 
 T = TypeVar("T")
 
