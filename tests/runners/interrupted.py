@@ -1,0 +1,120 @@
+"""In a process of its own: an exception hits the waiting main thread at every line of the core.
+
+As a signal handler's does: KeyboardInterrupt, a soft time limit. The process prints how many
+lines it has tried. It takes the kind of loop and the way of waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import itertools
+import linecache
+import sys
+from typing import TYPE_CHECKING, Any
+
+from tests.driver.parts import LIMIT, make, until, value
+from tests.driver.seams import AtLine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from wsgi_async import AsyncioLoopManager
+
+
+class Interrupt(BaseException):
+    """What the signal handler raises."""
+
+
+class AtSafeLine(AtLine):
+    """Leaves out the way out of a `with`, where the interpreter looks for no signal.
+
+    And destructors, which the collector runs at any line: what is raised there goes nowhere.
+    """
+
+    def __init__(self, line: int, action: Callable[[], None]) -> None:
+        super().__init__(line, action)
+        self.last: dict[FrameType, int] = {}
+
+    def __call__(self, frame: FrameType, event: str, arg: object) -> Any:
+        return None if frame.f_code.co_name == "__del__" else super().__call__(frame, event, arg)
+
+    def line(self, frame: FrameType, event: str, arg: object) -> Any:
+        if event == "line":
+            last, self.last[frame] = self.last.get(frame, 0), frame.f_lineno
+            code = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+            if last > frame.f_lineno and code.strip().startswith("with "):
+                return self.line
+        return super().line(frame, event, arg)
+
+
+class Job:
+    """A coroutine that tells whether it was begun, and whether it has ended."""
+
+    def __init__(self, *, endless: bool = False) -> None:
+        self.open = 0
+        self.endless = endless
+        self.coro = self.walk()
+
+    async def walk(self) -> str:
+        self.open += 1
+        try:
+            await (asyncio.Event().wait() if self.endless else asyncio.sleep(0))
+            return "done"
+        finally:
+            self.open -= 1
+
+
+def run(manager: AsyncioLoopManager, job: Job) -> None:
+    assert manager.run(job.coro) == "done"
+
+
+def run_out_of_time(manager: AsyncioLoopManager, job: Job) -> None:
+    with contextlib.suppress(TimeoutError):
+        manager.run(job.coro, timeout=0.001)
+
+
+def result(manager: AsyncioLoopManager, job: Job) -> None:
+    assert manager.submit_task(job.coro, return_sync_future=True).result() == "done"
+
+
+def interrupt_at(line: int, manager: AsyncioLoopManager, wait: Callable[..., None]) -> bool:
+    """One call that is interrupted; whether it has come by that line at all."""
+
+    def interrupt() -> None:
+        raise Interrupt
+
+    job = Job(endless=wait is run_out_of_time)
+    at = AtSafeLine(line, interrupt)
+    try:
+        at.during(lambda: wait(manager, job))
+    except Interrupt:
+        pass
+    else:
+        assert at.where is None, at.where
+    try:
+        # The task was waited for where its caller was the only one to ask for it.
+        assert manager.run(value("next"), timeout=LIMIT) == "next"
+        until(lambda: "in_flight=0" in repr(manager))
+        assert job.open == 0
+    except BaseException as error:
+        error.add_note(f"interrupted at {at.where}")
+        raise
+    job.coro.close()
+    return at.where is not None
+
+
+def main() -> None:
+    loop, way = sys.argv[1:]
+    wait = {"run": run, "result": result, "timeout": run_out_of_time}[way]
+    factory = importlib.import_module("uvloop").new_event_loop if loop == "uvloop" else None
+    manager = make(None, loop_factory=factory)
+    lines = next(n for n in itertools.count(1) if not interrupt_at(n, manager, wait))
+    manager.stop(LIMIT)
+    print(lines)
+
+
+if __name__ == "__main__":
+    main()
