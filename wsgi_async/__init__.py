@@ -32,7 +32,7 @@ from .core.jobs.bridge import plugins as _plugins
 from .middleware import AsyncLoopMiddleware, loop_from, scope_from
 from .scopes import RequestScope
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AsyncLoopMiddleware",

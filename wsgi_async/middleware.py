@@ -49,13 +49,15 @@ import asyncio
 import threading
 import weakref
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from .core.base.log import origin
+from .core.jobs import bridge
 from .core.managers.current import request_manager
 from .scopes import RequestScope
 from .wsgi.adopting import AdoptingContext
 from .wsgi.bodies import KEY, SCOPE_KEY, end_request, hand_on, raise_answerable
+from .wsgi.look_up import loop_from, scope_from
 from .wsgi.options import Options
 from .wsgi.providing import Provider
 from .wsgi.requests import RequestLine
@@ -66,57 +68,13 @@ from .wsgi.servers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Mapping
+    from collections.abc import Hashable, Iterable
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from .core import AsyncioLoopManager
     from .core.base.settings import LoopFactory
 
 __all__ = ["AsyncLoopMiddleware", "loop_from", "scope_from"]
-
-
-def loop_from(request: Mapping[str, Any] | Any) -> AsyncioLoopManager:
-    """The loop manager of a request.
-
-    Args:
-        request: The WSGI environ, or a request object that has it as its `environ`, as those of
-            Flask, Django, Pyramid and others do.
-
-    Returns:
-        What is in `environ["async.loop"]`: the manager of the worker thread that runs the request.
-
-    Raises:
-        LookupError: The application is not wrapped, or the response has been closed already.
-    """
-    return _look_up(request, KEY)  # type: ignore[no-any-return]
-
-
-def scope_from(request: Mapping[str, Any] | Any) -> RequestScope:
-    """The scope of a request.
-
-    Args:
-        request: As `loop_from()` takes it.
-
-    Returns:
-        What is in `environ["async.scope"]`.
-
-    Raises:
-        LookupError: The application is not wrapped, or the response has been closed already.
-    """
-    return _look_up(request, SCOPE_KEY)  # type: ignore[no-any-return]
-
-
-def _look_up(request: Any, key: str) -> Any:
-    environ = getattr(request, "environ", request)
-    try:
-        return environ[key]
-    except KeyError:
-        raise LookupError(
-            f"This environ has no {key!r}: the application is not wrapped, or the response is "
-            "over. Wrap it once, with AsyncLoop(app) in Flask, get_wsgi_application() of "
-            "wsgi_async.integrations.django in Django, elsewhere AsyncLoopMiddleware(app), and "
-            "look it up while the request runs."
-        ) from None
 
 
 class AsyncLoopMiddleware:
@@ -218,6 +176,8 @@ class AsyncLoopMiddleware:
         # It may have been stopped by hand, or be the one of the process we were forked from.
         if manager is None or not manager.running:
             manager = self._local.manager = self._first_request(environ)
+        if bridge.plugins:
+            bridge.look()  # async views that need an integration may call another library only
         context = copy_context()
         context.run(_mark, manager, environ)
         environ[KEY] = manager

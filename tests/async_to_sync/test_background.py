@@ -43,7 +43,7 @@ def in_worker(
     """
 
     @functools.wraps(use)
-    def child(mode: str, *args: P.args, **kwargs: P.kwargs) -> None:
+    def child(mode: str, /, *args: P.args, **kwargs: P.kwargs) -> None:
         def run() -> None:
             manager = make()
             use(manager, *args, **kwargs)

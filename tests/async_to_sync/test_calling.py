@@ -17,8 +17,7 @@ from wsgi_async.integrations import asgiref as integration
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-    from tests.async_to_sync.parts import AnyWorker
-
+    from tests.core.support import Worker
 
 
 @pytest.fixture(params=["ours", "installed"])

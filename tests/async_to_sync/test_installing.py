@@ -17,7 +17,6 @@ from wsgi_async.integrations import asgiref as integration
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.async_to_sync.parts import AnyWorker
 
 made_before = asgiref.sync.async_to_sync(own_loop)
 

@@ -22,7 +22,12 @@ from tests.core.support import (
     throw,
     where,
 )
-from wsgi_async import AsyncioLoopManager, TaskCancelledError, async_to_sync_future
+from wsgi_async import (
+    AsyncioLoopManager,
+    ManagerStateError,
+    TaskCancelledError,
+    async_to_sync_future,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -290,7 +295,7 @@ def test_a_stop_wakes_many(make_manager: MakeManager) -> None:
     for task in [shared, *tasks]:
         reached(task.began)
     manager.stop()
-    assert [type(each.exception(LIMIT)) for each in waiting] == [RuntimeError] * 7
+    assert [type(each.exception(LIMIT)) for each in waiting] == [ManagerStateError] * 7
     for worker in workers:
         worker.end()
 

@@ -20,7 +20,7 @@ from tests.core.support import (
     our_log,
     reached,
 )
-from wsgi_async import SyncFuture, async_to_sync_future
+from wsgi_async import SyncFuture, WaitTimeoutError, async_to_sync_future
 from wsgi_async.core.base.deadlines import Deadline, bounded, request_deadline
 from wsgi_async.core.managers.manager import lifecycle_of
 
@@ -363,7 +363,7 @@ def test_a_context_manager_that_is_entered_after_all(make_manager: MakeManager) 
 
     with pytest.raises(TimeoutError, match="was canceled"):
         in_request(enter, seconds=0.05)
-    assert told == ["entered", TimeoutError]
+    assert told == ["entered", WaitTimeoutError]
 
 
 @on_worker

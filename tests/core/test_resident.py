@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -140,8 +140,15 @@ def test_the_other_tasks_wait_for_sync_code(owner: Worker, make_manager: MakeMan
 # -- other threads -------------------------------------------------------------------------------
 
 
+def started(id: str = "mine", **options: Any) -> AsyncioLoopManager:
+    """A manager on the loop that asyncio makes; any other would wait as long."""
+    manager = AsyncioLoopManager(id, **options)
+    manager.start()
+    return manager
+
+
 def test_a_thread_that_does_not_come_to_its_loop(
-    owner: Worker, make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
+    owner: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another thread's call is given up with an error that names the way out.
 
@@ -151,7 +158,7 @@ def test_a_thread_that_does_not_come_to_its_loop(
     task = Endless()
 
     def view() -> BaseException | None:
-        manager = make_manager("mine")
+        manager = started("mine")
         with Worker("helper") as helper:
             return helper.begin(manager.run, task.wait()).exception(LIMIT)  # blocks this thread
 
@@ -165,14 +172,14 @@ def test_a_thread_that_does_not_come_to_its_loop(
 
 
 def test_a_call_that_has_begun_when_the_loop_is_left(
-    owner: Worker, make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
+    owner: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its coroutine is canceled when the owner comes to the loop again."""
     monkeypatch.setattr(resident, "PATIENCE", 0.5)
     task = Endless()
 
     def view() -> BaseException | None:
-        manager = make_manager("mine", grace=1.0)  # longer than its patience
+        manager = started("mine", grace=1.0)  # longer than its patience
         with Worker("helper") as helper:
             waiting = helper.begin(manager.run, task.wait())
             reached(task.began)
@@ -186,13 +193,13 @@ def test_a_call_that_has_begun_when_the_loop_is_left(
 
 
 def test_a_future_of_a_loop_that_stands_still(
-    owner: Worker, make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
+    owner: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is the same for who waits for a submitted task; that goes on when the owner does."""
     monkeypatch.setattr(resident, "PATIENCE", 0.5)
 
     def view() -> SyncFuture[str]:
-        future = make_manager("mine").submit_task(give("page"))
+        future = started("mine").submit_task(give("page"))
         with Worker("helper") as helper:
             error = helper.begin(future.result).exception(LIMIT)  # blocks this thread
         assert "standing still" in str(error)
@@ -201,14 +208,12 @@ def test_a_future_of_a_loop_that_stands_still(
     assert owner.call(view).result() == "page"
 
 
-def test_a_thread_that_comes_now_and_then(
-    owner: Worker, make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_thread_that_comes_now_and_then(owner: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A loop is not given up whose thread computes a lot, and comes to it in between."""
-    monkeypatch.setattr(resident, "PATIENCE", 0.5)
+    monkeypatch.setattr(resident, "PATIENCE", 1.0)
 
     def view() -> None:
-        manager, go = make_manager(), asyncio.Event()
+        manager, go = started(), asyncio.Event()
 
         async def wait() -> str:
             await go.wait()
@@ -219,7 +224,7 @@ def test_a_thread_that_comes_now_and_then(
 
         with Worker("helper") as helper:
             waiting = helper.begin(manager.run, wait())
-            for _ in range(8):
+            for _ in range(12):
                 threading.Event().wait(0.1)
                 manager.run(give(1))
             assert not waiting.done()

@@ -315,13 +315,8 @@ def test_a_function_may_wait_in_every_way(make_manager: MakeManager) -> None:
     def function() -> list[int]:
         with manager.wrap_async_context_manager(opened()) as entered:
             future = manager.submit_task(give(7))
-            return [
-                entered,
-                manager.run(called_on()),
-                wsgi_async.run(called_on()),
-                *manager.iterate(items()),
-                future.result(LIMIT),
-            ]
+            threads = [entered, manager.run(called_on()), wsgi_async.run(called_on())]
+        return [*threads, *manager.iterate(items()), future.result(LIMIT)]
 
     async def call() -> list[int]:
         return await run_in_calling_thread(function)

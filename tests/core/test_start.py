@@ -18,7 +18,7 @@ from tests.core.support import (
     wait_until,
     where,
 )
-from wsgi_async import AsyncioLoopManager, async_to_sync_future
+from wsgi_async import AsyncioLoopManager, ManagerStateError, async_to_sync_future
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ def test_only_one_of_many_starts_it(loop_factory: LoopFactory | None) -> None:
     workers = [Worker() for _ in range(4)]
     futures = [worker.begin(start) for worker in workers]
     errors = [future.exception(20) for future in futures]
-    assert [type(error) for error in errors if error] == [RuntimeError] * 3
+    assert [type(error) for error in errors if error] == [ManagerStateError] * 3
     assert manager.run(give(1)) == 1
     manager.stop()
     for worker in workers:

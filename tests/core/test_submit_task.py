@@ -7,7 +7,7 @@ import concurrent.futures
 import gc
 import threading
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -238,12 +238,30 @@ def test_many_at_once(make_manager: MakeManager) -> None:
         worker.end()
 
 
+def raised(future: SyncFuture[None]) -> weakref.ref[BaseException]:
+    try:
+        return weakref.ref(future.result())  # type: ignore[arg-type]
+    except LookupError as error:
+        return weakref.ref(error)
+    finally:
+        del future  # as whoever holds it holds the exception
+
+
+def returned(future: SyncFuture[None]) -> weakref.ref[BaseException]:
+    try:
+        assert future.wait()
+        return weakref.ref(future.exception())  # type: ignore[arg-type]
+    finally:
+        del future
+
+
+@pytest.mark.parametrize("ask", [raised, returned])
 @on_worker
-def test_nothing_keeps_an_error(make_manager: MakeManager) -> None:
-    """An exception that `result()` raised is freed with its frames, without the collector."""
+def test_nothing_keeps_an_error(make_manager: MakeManager, ask: Any) -> None:
+    """An exception that somebody has had is freed with its frames, without the collector."""
     manager = make_manager()
 
-    class Broken(Exception):
+    class Broken(LookupError):
         pass
 
     async def fail() -> None:
@@ -251,10 +269,7 @@ def test_nothing_keeps_an_error(make_manager: MakeManager) -> None:
 
     gc.disable()
     try:
-        try:
-            manager.submit_task(fail()).result()
-        except Broken as error:
-            seen = weakref.ref(error)
+        seen = ask(manager.submit_task(fail()))
         manager.run(give(1))  # a keeper has let go of it by then
         assert seen() is None
     finally:

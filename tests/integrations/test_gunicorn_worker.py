@@ -169,7 +169,7 @@ def test_a_worker_that_has_served_its_requests_closes_all_and_the_next_one_serve
         while len(served) < 4:
             served[server.get("/use")["pid"]] += 1
         for pid, requests in list(served.items())[:-1]:
-            assert 10 <= requests <= 15
+            assert 10 <= requests <= 15 + 1  # one may come before the last one's end is seen
             server.wait_for(f"Worker exiting .pid: {pid}")
             opened = server.find(rf"opened (pid={pid} .*)")
             closed = server.find(rf"closed (pid={pid} .*)")

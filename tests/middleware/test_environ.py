@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.middleware.wsgi import answer_ok, ignore_start, make_environ, running_loop, serve
-from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_from, scope_from
+from wsgi_async import (
+    AsyncioLoopManager,
+    AsyncLoopMiddleware,
+    LoopNotFound,
+    loop_from,
+    scope_from,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,7 +46,7 @@ def test_loop_from_tells_how_to_wrap_the_application() -> None:
     """Who forgot the middleware reads in the error what to write, and not as a quoted key."""
     with pytest.raises(LookupError) as caught:
         loop_from(make_environ())
-    assert type(caught.value) is LookupError
+    assert type(caught.value) is LoopNotFound
     for way in ("AsyncLoop(app)", "get_wsgi_application()", "AsyncLoopMiddleware(app)"):
         assert way in str(caught.value)
     assert caught.value.__suppress_context__

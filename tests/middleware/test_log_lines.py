@@ -194,7 +194,7 @@ def test_a_stream_that_fails_between_two_items(caplog: pytest.LogCaptureFixture)
             manager.get_event_loop().call_soon_threadsafe(when.set)
             if manager._life.resident:
                 manager.run(asyncio.sleep(QUICK))  # its loop stands still otherwise
-            wait_until(lambda: our_log(caplog), "it fails")
+            wait_until(lambda: bool(our_log(caplog)), "it fails")
             with pytest.raises(ExceptionGroup):
                 next(items)
 
@@ -234,7 +234,10 @@ def test_outside_of_a_request(caplog: pytest.LogCaptureFixture) -> None:
     [
         ({"REQUEST_METHOD": "GET", "PATH_INFO": "/"}, "GET /"),
         ({"REQUEST_METHOD": "GET", "PATH_INFO": "/gr\xc3\xbcn"}, "GET /gr%C3%BCn"),
-        ({"REQUEST_METHOD": "GET", "PATH_INFO": "/a\nERROR b\x1b[0m"}, "GET /a%0AERROR%20b%1B%5B0m"),
+        (
+            {"REQUEST_METHOD": "GET", "PATH_INFO": "/a\nERROR b\x1b[0m"},
+            "GET /a%0AERROR%20b%1B%5B0m",
+        ),
         ({"REQUEST_METHOD": "G\nET", "PATH_INFO": "/\u2028"}, "G%0AET /%3F"),
         ({"REQUEST_METHOD": "GET", "PATH_INFO": "/" + 300 * "x"}, "GET /" + 199 * "x" + "..."),
         ({}, " "),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import gc
 import inspect
 import threading
+import warnings
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -324,7 +326,11 @@ def test_a_task_that_nobody_waits_for_finds_the_requests_thread() -> None:
         await run_in_calling_thread(print)
 
     def view(environ: WSGIEnvironment) -> None:
-        tasks.append(asyncio.get_event_loop().create_task(ask()))
+        loop: Any = asyncio.get_event_loop()
+        tasks.append(loop.create_task(ask()))
+        if loop_from(environ)._life.resident:
+            loop_from(environ).run(asyncio.sleep(0))  # its loop stands still otherwise
+        wait_until(lambda: bool(loop._waiting._asked or ran), "it asks")
 
     request(view)
     assert ran == [threading.get_ident()]
@@ -349,3 +355,49 @@ def test_in_a_coroutine_of_another_loop() -> None:
         assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
 
     request(view)
+
+
+@on_worker
+def test_futures_that_asyncio_makes_for_sync_code() -> None:
+    """`ensure_future()`, `gather()` and `wrap_future()` work in sync code."""
+
+    def view(environ: WSGIEnvironment) -> None:
+        loop: Any = asyncio.get_event_loop()
+        task = loop.create_task(give(1))
+        assert task.get_loop() is loop
+        assert asyncio.ensure_future(task, loop=loop) is task
+        assert loop.run_until_complete(task) == 1
+        # It looks for the current loop by itself, and says that this is no way to begin.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            both = asyncio.gather(give(2), give(3), loop.create_task(give(4)))
+        assert loop.run_until_complete(both) == [2, 3, 4]
+        done: concurrent.futures.Future[int] = concurrent.futures.Future()
+        wrapped = asyncio.wrap_future(done, loop=loop)
+        done.set_result(5)
+        assert loop.run_until_complete(wrapped) == 5
+        with pytest.raises(LookupError, match="theirs"):
+            loop.run_until_complete(asyncio.gather(throw(LookupError("theirs"))))
+        endless = Endless()
+        with pytest.raises(TimeoutError):
+            loop.run_until_complete(asyncio.gather(endless.wait()))
+        wait_until(endless.cleaned.is_set, "it is canceled")
+
+    request(view, timeout=0.5)
+
+
+@on_worker
+def test_a_stop_ends_the_tasks_of_sync_code() -> None:
+    """In the request, too, whose code sees another loop than they have."""
+    endless = Endless()
+
+    def view(environ: WSGIEnvironment) -> None:
+        asyncio.get_event_loop().create_task(endless.wait())
+        manager = loop_from(environ)
+        if manager._life.resident:
+            manager.run(asyncio.sleep(0))  # its loop stands still otherwise
+        reached(endless.began)
+        manager.stop()
+        assert endless.cleaned.is_set()
+
+    request(view, id="stopped")

@@ -51,6 +51,28 @@ def test_a_flask_app_is_typed_through() -> None:
         del other
         return Response(body)
 
+    @app.get("/events/<text>")
+    @stream(mimetype="text/event-stream", prefetch=1)
+    async def events(text: str) -> AsyncIterator[str]:
+        async for piece in pieces(text):
+            yield piece
+
+    @stream(prefetch=1)
+    async def ahead(text: str) -> AsyncIterator[str]:
+        yield text
+
+    @app.get("/made/<text>")
+    def made(text: str) -> Response:
+        if not text:
+            assert_type(events(text), Response)
+            items: Iterator[str] = ahead(text)
+            events(1)  # type: ignore[arg-type]
+            ahead(1)  # type: ignore[arg-type]
+            del items
+        return stream(pieces(text), mimetype="text/plain")
+
     client = app.test_client()
+    assert client.get("/events/four").text == "four"
+    assert client.get("/made/four").text == "four"
     assert client.get("/").json == {"length": 4}
     assert client.get("/stream/four").text == "four"

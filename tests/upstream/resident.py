@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def on_resident_thread(fn: Callable[[], T]) -> T:
-    """Call a function in a thread that its manager's loop lives on; return or raise what it does."""
+    """Call a function in a thread that a loop lives on; return or raise what it does."""
     with LoopThreadPoolExecutor(1, "resident") as pool:
         return pool.submit(fn).result()
 

@@ -19,22 +19,23 @@ from asgiref import sync
 
 from wsgi_async.bridges.asgiref import replaced_by_ours
 from wsgi_async.core.managers.async_to_sync import call_async
+from wsgi_async.core.runners.run import look_for_bridges
 
 __all__ = ["install", "installed", "uninstall"]
 
 _kind: Any = sync.AsyncToSync
 _own = _kind.__call__
-replaced_by_ours(_own)
 _lock = threading.Lock()  # guards the method's replacement, and the writing of the list
 _present: list[_Replacement] = []  # the one that is installed, if one is
+replaced_by_ours(_own, lambda: bool(_present))
 
 
 class _Replacement:
     """Ours in the place of a method, from `install()` to `uninstall()`.
 
-    Somebody else may replace the method as well, an agent that traces calls for one. What was there
-    before us comes back in the end. What has come since stays, with ours below, which only hands on
-    while none of ours is installed.
+    Somebody else may replace the method as well, for example an agent that traces calls. What was
+    there before us comes back in the end. What has come since stays, with ours below, which only
+    hands on while none of ours is installed.
     """
 
     def __init__(self, original: Any) -> None:
@@ -55,6 +56,7 @@ def install() -> None:
     It replaces one method of asgiref's class, so objects that exist already are affected too. A
     second call does nothing. Any thread may call it.
     """
+    look_for_bridges()  # what it puts around asgiref's method is to be below ours
     with _lock:
         if not (_present and _kind.__call__ is _present[0].method):
             replacement = _Replacement(_kind.__call__)

@@ -15,10 +15,10 @@ views, class-based views, error handlers, before, after and teardown functions, 
         return await fetch(url)
 
     @app.get("/ticks")
-    @stream
+    @stream(mimetype="text/event-stream")
     async def ticks():
         while True:
-            yield await next_tick()
+            yield server_sent_event(await next_tick())
 
 You do not need asgiref. Outside a request, for example in a command, these functions run on the
 thread's own loop.
@@ -27,20 +27,21 @@ thread's own loop.
 from __future__ import annotations
 
 import functools
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
 
 from flask import Flask, current_app, got_request_exception, has_request_context, request
 from werkzeug.local import LocalProxy
 
-from wsgi_async.core import async_to_sync
+from wsgi_async.core import OutsideRequestError, async_to_sync
 from wsgi_async.middleware import AsyncLoopMiddleware, loop_from
 
-from .flask_contexts import KeptContexts
+from .flask_contexts import keep_contexts, remember_error, serve_keeping_contexts
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
-    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from flask import Response
 
     from wsgi_async.core import AsyncioLoopManager
     from wsgi_async.core.actors.stream import SyncIterator
@@ -57,8 +58,9 @@ class AsyncLoop:
     """The Flask extension. Lives as long as its applications; it can serve many.
 
     It wraps `app.wsgi_app` in `AsyncLoopMiddleware`, and replaces `app.async_to_sync`, which Flask
-    calls for every `async def` function. Create it before the first request, and before you add
-    middleware that should wrap it.
+    calls for every `async def` function. It also wraps `app.make_response`, so that a view that
+    lacks `@stream` gets an error that tells you. Create it before the first request, and before
+    you add middleware that should wrap it.
 
     Args:
         app: The application. Leave it out and call `init_app()` in an application factory.
@@ -89,8 +91,9 @@ class AsyncLoop:
             )
         app.extensions[_NAME] = self
         app.async_to_sync = async_to_sync  # type: ignore[method-assign, assignment]
-        got_request_exception.connect(_remember, app)
-        inner = functools.partial(_serve, app.wsgi_app)
+        app.make_response = functools.partial(_make_response, app.make_response)  # type: ignore[method-assign]
+        got_request_exception.connect(remember_error, app)
+        inner = functools.partial(serve_keeping_contexts, app.wsgi_app)
         app.wsgi_app = AsyncLoopMiddleware(inner, **self._options)  # type: ignore[method-assign]
 
 
@@ -103,14 +106,14 @@ def _no_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable
 
 def _find_loop() -> AsyncioLoopManager:
     if not has_request_context():
-        raise RuntimeError(
+        raise OutsideRequestError(
             "current_loop was used outside of a request. Use it in what Flask calls for a request; "
-            "elsewhere async_to_sync() runs a coroutine on the thread's own loop."
+            "elsewhere wsgi_async.run() runs a coroutine on the thread's own loop."
         )
     try:
         return loop_from(request.environ)
     except LookupError:
-        raise RuntimeError(
+        raise OutsideRequestError(
             "This request has no loop: its application has no AsyncLoop, its response is over, or "
             "it came from test_request_context(). Call AsyncLoop(app) once, and in tests "
             "app.test_client()."
@@ -127,12 +130,27 @@ teardown functions. Outside a request it raises `RuntimeError`.
 
 # -- streams ---------------------------------------------------------------------------------------
 
-_kept: ContextVar[KeptContexts | None] = ContextVar("wsgi_async_flask_contexts", default=None)
-"""What may become of the contexts of the request that Flask is answering."""
+
+class _Decorator(Protocol):
+    """What `stream(mimetype=...)` returns."""
+
+    def __call__(self, source: Callable[P, AsyncIterable[Any]], /) -> Callable[P, Response]: ...
+
+
+class _PlainDecorator(Protocol):
+    """What `stream(prefetch=...)` returns."""
+
+    def __call__(
+        self, source: Callable[P, AsyncIterable[T]], /
+    ) -> Callable[P, SyncIterator[T]]: ...
 
 
 @overload
 def stream(source: AsyncIterable[T], *, prefetch: int = 0) -> SyncIterator[T]: ...
+
+
+@overload
+def stream(source: AsyncIterable[Any], *, prefetch: int = 0, mimetype: str) -> Response: ...
 
 
 @overload
@@ -141,22 +159,38 @@ def stream(
 ) -> Callable[P, SyncIterator[T]]: ...
 
 
+@overload
 def stream(
-    source: AsyncIterable[T] | Callable[P, AsyncIterable[T]], *, prefetch: int = 0
-) -> SyncIterator[T] | Callable[P, SyncIterator[T]]:
-    """Make a response body from an async generator. Also a decorator, for example of a view.
+    source: Callable[P, AsyncIterable[Any]], *, prefetch: int = 0, mimetype: str
+) -> Callable[P, Response]: ...
+
+
+@overload
+def stream(*, prefetch: int = 0, mimetype: str) -> _Decorator: ...
+
+
+@overload
+def stream(*, prefetch: int) -> _PlainDecorator: ...
+
+
+def stream(source: Any = None, *, prefetch: int = 0, mimetype: str | None = None) -> Any:
+    """Make a response body from an async generator.
+
+    Also a decorator, for example of a view: `@stream`, or `@stream(mimetype="text/event-stream")`.
 
     `request`, `session`, `g` and `current_app` work in the generator, which runs in one task.
     Teardown functions run once, after the stream. If the client disconnects, the generator is
     closed and its `finally` blocks run. Call it in a request, in sync or async code.
 
     Args:
-        source: An async generator, another async iterable, or a function that returns one.
+        source: An async generator, another async iterable, or a function that returns one. Leave
+            it out to make a decorator with options.
         prefetch: How many items the generator may run ahead of the client.
+        mimetype: The content type. You get a response with it then.
 
     Returns:
-        An iterator, for `Response(...)` or as the return value of a view. For a function, a
-        function that returns such iterators.
+        An iterator, for `Response(...)` or as the return value of a view. With `mimetype`, the
+        response. For a function, a function that returns that.
 
     Raises:
         RuntimeError: No request is running, or the application has no `AsyncLoop`.
@@ -164,8 +198,11 @@ def stream(
             integer.
         ValueError: `prefetch` is negative.
     """
+    if source is None:
+        again: Any = stream
+        return functools.partial(again, prefetch=prefetch, mimetype=mimetype)
     if hasattr(source, "__aiter__"):
-        return _stream(cast("AsyncIterable[T]", source), prefetch)
+        return _stream(source, prefetch, mimetype)
     if not callable(source):
         raise TypeError(
             f"{source!r} is not an async iterable. Pass an async generator, or the function that "
@@ -173,13 +210,13 @@ def stream(
         )
 
     @functools.wraps(source)
-    def streamed(*args: P.args, **kwargs: P.kwargs) -> SyncIterator[T]:
-        return _stream(source(*args, **kwargs), prefetch)
+    def streamed(*args: Any, **kwargs: Any) -> Any:
+        return _stream(source(*args, **kwargs), prefetch, mimetype)
 
     return streamed
 
 
-def _stream(iterable: AsyncIterable[T], prefetch: int) -> SyncIterator[T]:
+def _stream(iterable: Any, prefetch: int, mimetype: str | None) -> Any:
     manager = _find_loop()
     if _NAME not in current_app.extensions:
         raise RuntimeError(
@@ -187,30 +224,23 @@ def _stream(iterable: AsyncIterable[T], prefetch: int) -> SyncIterator[T]:
             "AsyncLoop(app) once, where the application is made."
         )
     iterator = manager.iterate(iterable, prefetch=prefetch)
-    kept = _kept.get()
-    if kept is not None:  # None in a body that is being iterated: kept or gone already
-        kept.keep(request.environ)
-    return iterator
+    keep_contexts(request.environ)
+    if mimetype is None:
+        return iterator
+    return current_app.response_class(iterator, mimetype=mimetype)
 
 
-def _serve(
-    wsgi_app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
-) -> Iterable[bytes]:
-    """The layer between the middleware and Flask, for the contexts of streamed responses."""
-    kept = KeptContexts(environ)
-    token = _kept.set(kept)
+def _make_response(original: Callable[[Any], Response], value: Any) -> Response:
+    """As Flask's, but a view without `@stream` gets an error that names it."""
     try:
-        body = wsgi_app(environ, start_response)
-    except BaseException as error:
-        kept.end(error)
-        raise
-    finally:
-        _kept.reset(token)
-    return kept.hand_on(body)
-
-
-def _remember(_: Flask, *, exception: BaseException, **__: Any) -> None:
-    """Flask tells its teardown functions of it, so we do."""
-    kept = _kept.get()
-    if kept is not None:
-        kept.error = exception
+        return original(value)
+    except TypeError:
+        # With a status or headers it is a tuple.
+        body = value[0] if issubclass(type(value), tuple) and len(value) else value
+        if not hasattr(body, "__aiter__"):
+            raise
+        raise TypeError(
+            f"The view function for {request.endpoint!r} returned {body!r}, which Flask cannot "
+            "send. Decorate the function with @stream of wsgi_async.integrations.flask, or return "
+            "stream() of the async generator."
+        ) from None

@@ -1,26 +1,27 @@
 """Flask's contexts, kept until a streamed response is over.
 
 Flask pops the contexts of a request, and so calls its teardown functions, before any of a streamed
-body has been made. Just before that it offers the contexts to whoever has put a function into the
-environ, Werkzeug's debugger for one. Ours pushes each of them once more, so that Flask's pop is not
-the last; the last is ours. All of this happens in the WSGI call, and in the body that it returns,
-which the middleware runs in one and the same `contextvars.Context`: a context can be popped only
-where it was pushed, and a coroutine's Context is a copy.
+body has been made. Just before that it offers the contexts to a function in the environ, if one is
+there: Werkzeug's debugger has such a function. Ours pushes each of the contexts once more, so that
+Flask's pop is not the last; the last is ours. All of this happens in the WSGI call, and in the body
+that it returns, which the middleware runs in one and the same `contextvars.Context`: a context can
+be popped only where it was pushed, and a coroutine's Context is a copy.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Self
-    from wsgiref.types import WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from flask import Flask
 
-__all__ = ["KeptContexts"]
+__all__ = ["KeptContexts", "keep_contexts", "remember_error", "serve_keeping_contexts"]
 
 _OFFER = "werkzeug.debug.preserve_context"
 
@@ -129,3 +130,37 @@ def _copy(context: _Context) -> _Context:
     new = context.app.app_context()
     new.g = getattr(context, "g")  # noqa: B009 - the protocol knows no g
     return new
+
+
+_kept: ContextVar[KeptContexts | None] = ContextVar("wsgi_async_flask_contexts", default=None)
+"""What may become of the contexts of the request that Flask is answering."""
+
+
+def serve_keeping_contexts(
+    wsgi_app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
+) -> Iterable[bytes]:
+    """The layer between the middleware and Flask, for the contexts of streamed responses."""
+    kept = KeptContexts(environ)
+    token = _kept.set(kept)
+    try:
+        body = wsgi_app(environ, start_response)
+    except BaseException as error:
+        kept.end(error)
+        raise
+    finally:
+        _kept.reset(token)
+    return kept.hand_on(body)
+
+
+def keep_contexts(environ: WSGIEnvironment) -> None:
+    """Keep the contexts of the present request until its response is over."""
+    kept = _kept.get()
+    if kept is not None:  # None in a body that is being iterated: kept or gone already
+        kept.keep(environ)
+
+
+def remember_error(_: Flask, *, exception: BaseException, **__: Any) -> None:
+    """Flask tells its teardown functions of an error, so we do."""
+    kept = _kept.get()
+    if kept is not None:
+        kept.error = exception

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -20,10 +21,10 @@ from wsgi_async.core.jobs.job import current_caller
 from wsgi_async.core.managers.manager import lifecycle_of
 from wsgi_async.core.runners.run import run
 
-from .adopted import AdoptedFuture, AdoptedTask, WaitingThread
+from .adopted import Adopted, AdoptedFuture, AdoptedTask, WaitingThread, wait_elsewhere
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
     from contextvars import Context
 
     from wsgi_async.core import AsyncioLoopManager
@@ -57,7 +58,7 @@ class AdoptingContext:
         try:
             return self._context.run(fn, *args, **kwargs)
         finally:
-            self._waiting.leave()
+            self._waiting.leave(self._facade.post)
             _here.facade = outer
             asyncio.set_event_loop(outer)
 
@@ -85,17 +86,36 @@ class _Facade(asyncio.AbstractEventLoop):
             return object.__getattribute__(self, name)
         return getattr(object.__getattribute__(self, "_raw"), name)
 
+    @property
+    def is_seen_here(self) -> bool:
+        """Whether the current code is sync code of the request, which takes this for the loop."""
+        return self._waiting.is_current and running_loop() is None and self._manager.running
+
+    def defer(self, call: Callable[[], object]) -> None:
+        """Have something called on the loop when sync code waits for it the next time."""
+        self._waiting.defer(call)
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have something called on the loop, soon; nothing if that is closed."""
+        with suppress(RuntimeError):
+            self._raw.call_soon_threadsafe(call)
+
     def is_running(self) -> bool:
         """False in sync code: what its thread runs is not on the loop."""
         return running_loop() is self._raw
 
     def run_until_complete(self, future: Any) -> Any:
         """As the manager's `run()`."""
-        coro = future if asyncio.iscoroutine(future) else self._wait_for(future)
-        return self._manager.run(coro, task_type=self._manager.task_type)
+        try:
+            return self._manager.run(self._wait_for(future), task_type=self._manager.task_type)
+        finally:
+            close_unstarted(future)  # it was refused
 
-    def _wait_for(self, future: Awaitable[T]) -> Coroutine[Any, Any, T]:
-        named = future.get_coro() if isinstance(future, asyncio.Task) else future
+    def _wait_for(self, future: Any) -> Coroutine[Any, Any, Any]:
+        get_coro = getattr(future, "get_coro", None)  # of a task
+        named = future if get_coro is None else get_coro()
+        if asyncio.isfuture(future) and not issubclass(type(future), Adopted):
+            future = wait_elsewhere(future, self)
         return name_after(named, self._waiting.wait_for(future))
 
     def create_task(self, coro: Any, **options: Any) -> Any:
@@ -107,7 +127,9 @@ class _Facade(asyncio.AbstractEventLoop):
             return self._raw.create_task(coro, **options)
 
         async def make() -> asyncio.Task[Any]:
-            return AdoptedTask(coro, loop=self._raw, **options)
+            task = AdoptedTask(coro, loop=self._raw, **options)
+            task.facade = self
+            return task
 
         # An SDK's cleanup may come after the request's deadline.
         context = copy_context()
@@ -133,7 +155,9 @@ class _Facade(asyncio.AbstractEventLoop):
 
     def create_future(self) -> Any:
         """Make a future of the loop that any thread can fill."""
-        return AdoptedFuture(loop=self._raw)
+        future = AdoptedFuture(loop=self._raw)
+        future.facade = self
+        return future
 
     def call_soon(  # type: ignore[override] # typed there by a TypeVarTuple
         self, callback: Any, *args: Any, context: Context | None = None

@@ -9,6 +9,7 @@ from wsgi_async.core.runners.runner import runner_of
 from .calling_thread import AsCallingThread, calling_thread
 from .cancelling import cancel_with_caller
 from .locals import forget_critical, move_here, value_back, watch_critical
+from .one_off import watch_one_off_loops
 from .one_thread import submit_for, thread_inbox
 from .present import asgiref_sync, call_as_asgiref, calling_loop
 from .standing import watch_own_calls
@@ -31,6 +32,7 @@ class Plugin:
 
     def __init__(self) -> None:
         watch_critical()
+        watch_one_off_loops()
 
     def loop_opened(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have asgiref ask us for what runs on this loop."""

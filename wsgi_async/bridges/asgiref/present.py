@@ -17,6 +17,7 @@ __all__ = [
     "calling_loop",
     "forgetting_origin",
     "inner_tasks",
+    "ours_is_in_place",
     "ready",
     "replaced_by_ours",
 ]
@@ -67,19 +68,29 @@ def forgetting_origin(function: Callable[[], T]) -> T:
         local.main_event_loop, local.task_context = before
 
 
-# Written once, by who puts ours in its place, and before that.
-_replaced: list[Callable[..., Any]] = []
+# Written once, by the integration that puts ours in its place, and before it does.
+_replaced: list[tuple[Callable[..., Any], Callable[[], bool]]] = []
 
 
-def replaced_by_ours(method: Callable[..., Any]) -> None:
-    """This is asgiref's own `AsyncToSync.__call__`, and ours may be in its place from now on."""
-    _replaced.append(method)
+def replaced_by_ours(method: Callable[..., Any], in_place: Callable[[], bool]) -> None:
+    """Ours may be in the place of asgiref's own `AsyncToSync.__call__` from now on.
+
+    Args:
+        method: asgiref's own.
+        in_place: Whether ours is.
+    """
+    _replaced.append((method, in_place))
+
+
+def ours_is_in_place() -> bool:
+    """Whether calls of asgiref's `AsyncToSync` run on the loop of the request or the thread."""
+    return any(in_place() for _, in_place in _replaced)
 
 
 def call_as_asgiref(function: Callable[[], Awaitable[T]]) -> T:
     """Call an async function the way asgiref does it."""
     kind = asgiref_sync().AsyncToSync
-    call = _replaced[0] if _replaced else kind.__call__
+    call = _replaced[0][0] if _replaced else kind.__call__
 
     async def awaited() -> T:
         return await function()

@@ -95,7 +95,8 @@ class AskedFunction:
         otherwise: See `ask_caller()`.
     """
 
-    # No lock: written on the loop, before the thread sees the function.
+    # No lock: written on the loop, before the thread sees the function. None for a thread that runs
+    # it without a job of its own.
     home: Home | None = None
 
     def __init__(
@@ -197,8 +198,17 @@ class AskedFunction:
         try:
             if self.home is not None:
                 self.home.post_back(self._deliver, result, error)
+            else:
+                self._post(result, error)
         finally:
             del error  # its traceback holds this frame: no cycle
+
+    def _post(self, result: Any, error: BaseException | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._deliver, result, error)
+        except RuntimeError:
+            if not self._loop.is_closed():  # else its stop has ended the coroutine already
+                raise
 
     @contextmanager
     def waiting(self, cancel: Callable[[], object]) -> Generator[None, None, None]:

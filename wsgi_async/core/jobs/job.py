@@ -33,7 +33,8 @@ class ServedFunction(Protocol):
     """A function that a coroutine has a waiting thread run."""
 
     home: Home | None
-    """The loop that gets the outcome; written before the thread sees the function."""
+    """Where the outcome goes; written before the thread sees the function. None: by way of its
+    loop's `call_soon_threadsafe()`."""
 
     def run(self) -> None:
         """In the waiting thread: run it; raises nothing."""

@@ -91,6 +91,8 @@ class SyncFuture(concurrent.futures.Future[T]):
         return asyncio.wrap_future(self).__await__()
 
     # -- asking --------------------------------------------------------------------------------
+    # An exception's traceback holds the frame of result(). Where the loop runs on this thread, the
+    # coroutine's frames lead to all of those below which it ran: none of them may lead back.
 
     def running(self) -> bool:
         """Whether the task has begun and is not done."""
@@ -114,15 +116,18 @@ class SyncFuture(concurrent.futures.Future[T]):
             self._wait_or_raise(timeout)
             return super().result(0)
         finally:
-            del self  # the exception's traceback holds this frame: no cycle
+            del self
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Wait for the outcome and return the exception, `None` if there is a result.
 
         Arguments and errors are those of `result()`.
         """
-        self._wait_or_raise(timeout)
-        return super().exception(0)
+        try:
+            self._wait_or_raise(timeout)
+            return super().exception(0)
+        finally:
+            del self
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until there is an outcome; `False` after `timeout` seconds, or at the deadline.
@@ -131,7 +136,10 @@ class SyncFuture(concurrent.futures.Future[T]):
             RuntimeError: The process was forked, or this thread is running an event loop.
         """
         self._refuse_in_child()
-        return self.done() or self._wait(self._limit(timeout))
+        try:
+            return self.done() or self._wait(self._limit(timeout))
+        finally:
+            del self
 
     def _get_snapshot(self) -> Any:
         # From Python 3.15 on asyncio.wrap_future() asks so, past exception().
@@ -148,6 +156,7 @@ class SyncFuture(concurrent.futures.Future[T]):
                     "The task continues: wait again, or cancel() it."
                 )
         self._unretrieved = None
+        del self
 
     def _limit(self, timeout: float | None) -> float | None:
         return bounded(check_timeout(timeout))
@@ -162,9 +171,12 @@ class SyncFuture(concurrent.futures.Future[T]):
             self.add_done_callback(_wake_blocked)
             self._told = True
         blocked.append(wakeup)
+        outcome = _Outcome(self)
+        del self
         try:
-            return wait_for(_Outcome(self), wakeup, None if timeout is None else Deadline(timeout))
+            return wait_for(outcome, wakeup, None if timeout is None else Deadline(timeout))
         finally:
+            outcome.forget()
             blocked.remove(wakeup)
             if runner is None:
                 give_back_here(primitives, wakeup)
@@ -233,11 +245,15 @@ class _Outcome:
     inbox: Inbox | None = None
 
     def __init__(self, future: concurrent.futures.Future[Any]) -> None:
-        self._future = future
+        self._future: concurrent.futures.Future[Any] | None = future
 
     @property
     def done(self) -> bool:
-        return self._future.done()
+        return self._future is None or self._future.done()
+
+    def forget(self) -> None:
+        """The wait is over."""
+        self._future = None
 
 
 def _wake_blocked(future: concurrent.futures.Future[Any]) -> None:

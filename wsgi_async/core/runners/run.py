@@ -67,7 +67,8 @@ def run(
     except BaseException:
         coro.close()
         raise
-    job.foreign_context = context is not None
+    if context is not None:
+        job.foreign_context = True
     try:
         if isinstance(outer, AskedFunction):
             _complete_for(outer, runner, job, seconds)

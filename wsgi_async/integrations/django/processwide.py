@@ -13,6 +13,8 @@ from django.urls import URLResolver
 from wsgi_async.core.managers.async_to_sync import async_to_sync
 from wsgi_async.integrations import asgiref
 
+from .test_client import serve_test_client
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -32,8 +34,10 @@ def install() -> None:
     """Let Django call async code on a loop that stays open, in the whole process.
 
     It replaces asgiref's `async_to_sync`, and lets `handler404`, `handler500` and the other error
-    handlers be async. `get_wsgi_application()` and the app in `INSTALLED_APPS` call it. A second
-    call does nothing. Any thread may call it.
+    handlers be async. Requests of Django's test client find the loop of the test's thread.
+    `get_wsgi_application()` and the app in `INSTALLED_APPS` call it. A second call does nothing.
+    Any thread may call it.
     """
     asgiref.install()
+    serve_test_client()
     URLResolver.resolve_error_handler = _resolve_error_handler

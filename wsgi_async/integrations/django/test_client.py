@@ -1,0 +1,108 @@
+"""Django's test client, whose requests pass by no middleware of ours.
+
+Their async code runs on the loop of the thread that runs the test. Django tells of each request by
+its signals, so nothing of the client is replaced. The loop is made when something asks for it.
+"""
+# Django has no types, and strict mode would complain of each use of it.
+# pyright: standard
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextvars import Context, ContextVar
+from typing import TYPE_CHECKING, Any
+
+from django.core.signals import request_finished, request_started
+
+from wsgi_async.core import current_manager
+from wsgi_async.core.base.checks import running_loop
+from wsgi_async.scopes import RequestScope
+from wsgi_async.wsgi.bodies import KEY, SCOPE_KEY
+from wsgi_async.wsgi.look_up import find_elsewhere, loop_from
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from wsgi_async.core import AsyncioLoopManager
+
+__all__ = ["loop_of_test", "serve_test_client"]
+
+
+def serve_test_client() -> None:
+    """Have the requests of Django's test client find a loop and a scope from now on."""
+    find_elsewhere(_find)
+    request_started.connect(_began, dispatch_uid="wsgi_async")
+    request_finished.connect(_ended, dispatch_uid="wsgi_async")
+
+
+def loop_of_test() -> AsyncioLoopManager | None:
+    """The manager of the test client's present request; None outside of one."""
+    present = _present.get()
+    return None if present is None else loop_from(present.environ)
+
+
+class _Present:
+    """One request of a test client. Lives until Django says that it is over."""
+
+    def __init__(self, environ: dict[str, Any], sender: object, outer: _Present | None) -> None:
+        self.environ = environ
+        self.sender = sender
+        self.outer = outer
+        self._scope: _TestScope | None = None
+
+    @property
+    def scope(self) -> _TestScope:
+        if self._scope is None:
+            self._scope = _TestScope(loop_from(self.environ))
+        return self._scope
+
+    def end(self) -> None:
+        if self._scope is not None:
+            self._scope.end()
+
+
+_present: ContextVar[_Present | None] = ContextVar("wsgi_async test request", default=None)
+
+
+class _TestScope(RequestScope):
+    """The scope of such a request, which runs in the test's own context. Lives as long as it."""
+
+    __slots__ = ("_thread",)
+
+    def __init__(self, manager: AsyncioLoopManager) -> None:
+        super().__init__(manager, Context())
+        self._thread = threading.get_ident()
+
+    def _is_current(self) -> bool:
+        return threading.get_ident() == self._thread and running_loop() is None
+
+
+def _of_test_client(environ: Mapping[str, Any]) -> bool:
+    """Whether Django's test client or request factory has made it: their input is of this class."""
+    module: Any = sys.modules.get("django.test.client")
+    return module is not None and isinstance(environ.get("wsgi.input"), module.FakePayload)
+
+
+def _find(environ: Any, key: str) -> Any:
+    if not _of_test_client(environ):
+        return None
+    if key == KEY:
+        return environ.setdefault(KEY, current_manager())
+    present = _present.get()
+    if key == SCOPE_KEY and present is not None and present.environ is environ:
+        return present.scope
+    return None  # a request factory says nothing of a request's end
+
+
+def _began(sender: object, environ: dict[str, Any] | None = None, **_: Any) -> None:
+    if environ is not None and _of_test_client(environ):
+        _present.set(_Present(environ, sender, _present.get()))
+
+
+def _ended(sender: object, **_: Any) -> None:
+    present = _present.get()
+    # The test client's responses know no handler; those of a handler within are not its own.
+    if present is not None and sender in (None, present.sender):
+        _present.set(present.outer)
+        present.end()
