@@ -400,7 +400,10 @@ class LiveLoop:
         where the answer came too late for the caller. Where sync code of another coroutine waits
         for it, that one may have canceled it already, by the same deadline.
         """
-        if job.task is not None and (job.released or not job.done):
+        if job.task is None:
+            if not job.done:  # its thread was interrupted in request_cancel()
+                self.cancel_unstarted(job)
+        elif job.released or not job.done:
             job.cut_off = True
             if not (job.quiet and job.task.cancelling()):
                 job.task.cancel()
