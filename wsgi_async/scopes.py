@@ -199,7 +199,7 @@ class _Limit:
     def __enter__(self) -> None:
         if self._ended:
             raise RuntimeError(
-                "This deadline has ended with its `with` block. Call timeout() anew each time."
+                "This deadline has ended with its `with` block. Call timeout() again for the next."
             )
 
     def __exit__(

@@ -196,7 +196,7 @@ class LiveLoop:
         if job.released:
             report(
                 logging.WARNING,
-                "%s: %s did not end within %s s after it was canceled, and goes on without its "
+                "%s: %s did not end within %s s after it was canceled, and continues without its "
                 "caller",
                 self.label,
                 job.label,

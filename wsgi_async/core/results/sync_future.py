@@ -43,7 +43,7 @@ class SyncFuture(concurrent.futures.Future[T]):
 
     - `cancel()` asks for the cancellation of the task. `cancelled()` is true once the task has
       ended that way, after its cleanup.
-    - No wait goes on after the request's deadline, or when the manager is stopped.
+    - No wait continues after the request's deadline, or when the manager is stopped.
     - An exception that nobody retrieves is logged.
     """
 

@@ -97,7 +97,7 @@ class WrappedFuture(SyncFuture[T]):
     def copy_late(self, source: asyncio.Future[T]) -> None:
         """As `copy()`, for a future that its waiters have seen pending.
 
-        If a `stop()` of our manager has canceled it, they get the error that says so.
+        If a `stop()` of our manager has canceled it, they get that error.
         """
         runner = runner_of(source.get_loop())
         if source.cancelled() and runner is not None and runner.live.closing:

@@ -165,7 +165,7 @@ def _outcome(job: Job, timeout: float | None, seconds: float | None) -> Any:
         if job.expired and not job.stopped and _is_ordinary(error):
             raise WaitTimeoutError(
                 f"{job.name} did not end {within(timeout, seconds)} and was canceled. "
-                "Give it more time, or submit_task() what may continue in the background."
+                "Give it more time, or use submit_task() for work in the background."
             ) from (None if job.cancelled else error)
         if error is None:
             return job.result
