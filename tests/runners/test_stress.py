@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.driver.parts import child
 
 from tests.core.conftest import needs_uvloop
-from tests.driver.parts import child
 
 MAIN = "from tests.driver.stress import main; main()"
 
