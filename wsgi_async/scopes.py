@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .core.base.checks import check_timeout
 from .core.base.deadlines import Deadline, request_deadline
-from .core.base.errors import OutsideRequestError
 from .core.managers.manager import lifecycle_of, submit_to_group
+from .core.messages.errors import OutsideRequestError
 from .core.results.groups import JobGroup
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Protocol
 
@@ -10,6 +11,7 @@ import pytest
 from tests.async_to_sync.parts import MODES, make, worker_for
 from tests.core.conftest import needs_uvloop, running
 from tests.core.support import LIMIT, wait_until
+from wsgi_async import ManagerNotFound, get_or_create_loop_manager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +24,13 @@ class Start(Protocol):
     """Starts the manager that `async_to_sync` uses in the worker thread."""
 
     def __call__(self, *, grace: float = 5.0) -> AsyncioLoopManager: ...
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nothing_to_inherit() -> None:
+    """Other tests may have left a manager in the main thread, which its threads would use."""
+    with contextlib.suppress(ManagerNotFound):
+        get_or_create_loop_manager(strictly_get=True).stop()
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ import inspect
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -134,7 +135,7 @@ def child_soft_limit_by_timer(how: str) -> None:
     hit = 0
     for turn in range(300):
         task = Endless()
-        coro, future = task.wait(), None
+        coro = task.wait()
         try:
             armed = True
             # Again and again, for the alarm that CPython does not see (as above).
@@ -142,18 +143,19 @@ def child_soft_limit_by_timer(how: str) -> None:
             if how == "run":
                 manager.run(coro)
             else:
-                future = manager.submit_task(coro)
-                reached(NEVER)
+                manager.submit_task(coro)
+                compute()
         except SoftTimeLimit:
             armed = False
         signal.setitimer(signal.ITIMER_REAL, 0)
-        if future is None and inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
-            coro.close()  # the alarm was quicker than the call
-        else:
-            hit += 1
         begun = time.monotonic()
         assert manager.run(give(turn)) == turn
         assert time.monotonic() - begun < 4, "the loop had not been told"
+        # What was handed in before has begun by now.
+        if inspect.getcoroutinestate(coro) == inspect.CORO_CREATED:
+            coro.close()  # the alarm was quicker than the call
+        else:
+            hit += 1
         if how == "run":
             assert task.cleaned.is_set() or not task.began.is_set(), turn
         assert not innocent.cleaned.is_set()
@@ -162,9 +164,17 @@ def child_soft_limit_by_timer(how: str) -> None:
     print(log)
 
 
-NEVER = threading.Event()
+def compute() -> None:
+    """Compute until the alarm comes: a wait that it interrupts would not always recover."""
+    over = time.monotonic() + LIMIT
+    while time.monotonic() < over:
+        pass
 
 
+@pytest.mark.skipif(
+    sys.version_info[:2] == (3, 14),
+    reason="Python 3.14 keeps a lock for ever where a signal handler raises as `with` takes it",
+)
 @pytest.mark.parametrize("how", ["run", "submit_task"])
 def test_a_soft_time_limit_at_any_moment(how: str) -> None:
     """An alarm at whatever moment of a call loses no task and leaves the manager in order."""

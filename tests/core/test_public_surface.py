@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import inspect
 import pkgutil
@@ -103,6 +104,22 @@ def test_everything_public_is_documented(name: str) -> None:
     for attribute, value in vars(thing).items() if inspect.isclass(thing) else []:
         if not attribute.startswith("_") and not inspect.ismemberdescriptor(value):
             assert inspect.getdoc(value), f"{name}.{attribute}"
+
+
+def test_errors_have_a_common_base() -> None:
+    """The library's own errors can be caught as one, and each as the nearest builtin."""
+    errors = {name: getattr(wsgi_async, name) for name in CORE if name[0].isupper()}
+    errors = {name: each for name, each in errors.items() if issubclass(each, BaseException)}
+    assert len(errors) >= 9
+    for name, each in errors.items():
+        assert issubclass(each, wsgi_async.WsgiAsyncError), name
+        assert issubclass(each, Exception), name
+    assert issubclass(wsgi_async.TaskCancelledError, asyncio.CancelledError)
+    assert issubclass(wsgi_async.ManagerStateError, RuntimeError)
+    assert issubclass(wsgi_async.RunningLoopError, RuntimeError)
+    assert issubclass(wsgi_async.WaitTimeoutError, TimeoutError)
+    assert issubclass(wsgi_async.ManagerNotFound, LookupError)
+    assert issubclass(wsgi_async.UnknownAsyncTaskError, ValueError)
 
 
 @pytest.mark.parametrize(

@@ -240,7 +240,7 @@ def test_many_at_once(make_manager: MakeManager) -> None:
 
 def raised(future: SyncFuture[None]) -> weakref.ref[BaseException]:
     try:
-        return weakref.ref(future.result())  # type: ignore[func-returns-value]
+        return weakref.ref(future.result())  # type: ignore[arg-type]
     except LookupError as error:
         return weakref.ref(error)
     finally:

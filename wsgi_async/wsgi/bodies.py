@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from wsgi_async.core.base.errors import TaskCancelledError
+from wsgi_async.core.messages.errors import TaskCancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sized

@@ -14,11 +14,12 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wsgi_async.core.base.errors import Closing, ManagerStateError
-from wsgi_async.core.base.foreign_loops import explain
+from wsgi_async.core.base.checks import running_loop
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import ActorCall, current_caller
+from wsgi_async.core.messages.errors import Closing, ManagerStateError
+from wsgi_async.core.messages.foreign_loops import explain
 
 from .selector import LOOK
 
@@ -137,7 +138,13 @@ class LiveLoop:
             # What several threads hand in between two turns costs one wake-up. Whoever comes
             # after start_queued() has cleared the flag, under the mutex, wakes the loop again.
             due, self._due = self._due, True
-        if not due:
+        if due:
+            return
+        if self.owner == self.primitives.current() and running_loop() is None:
+            # Between two runs of a resident's loop it need not be woken. In a run it must: a
+            # destructor may come after the loop has looked, and before it sleeps.
+            self.raw.call_soon(self._start_queued, context=self._context)
+        else:
             self.post(self._start_queued)
 
     def post(self, callback: Callable[..., object], *args: object) -> None:
@@ -335,6 +342,9 @@ class LiveLoop:
             TypeError: The factory has returned something else.
             BaseException: What the factory raised.
         """
+        if self.raw.get_task_factory() is None:
+            # As create_task() does, which names each task by a number first.
+            return asyncio.Task(coro, loop=self.raw, name=name, context=context)
         task: Any = self._create_task(coro, context=context)
         try:
             task.set_name(name)
@@ -390,7 +400,10 @@ class LiveLoop:
         where the answer came too late for the caller. Where sync code of another coroutine waits
         for it, that one may have canceled it already, by the same deadline.
         """
-        if job.task is not None and (job.released or not job.done):
+        if job.task is None:
+            if not job.done:  # its thread was interrupted in request_cancel()
+                self.cancel_unstarted(job)
+        elif job.released or not job.done:
             job.cut_off = True
             if not (job.quiet and job.task.cancelling()):
                 job.task.cancel()

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.checks import running_loop
-from wsgi_async.core.base.errors import ManagerStateError
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
+from wsgi_async.core.messages.errors import ManagerStateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from wsgi_async.core.base.checks import refuse_in_event_loop
 from wsgi_async.core.base.coroutines import close_unstarted, name_after
-from wsgi_async.core.base.errors import Closing, ManagerStateError
 from wsgi_async.core.jobs import bridge
+from wsgi_async.core.messages.errors import Closing, ManagerStateError
 from wsgi_async.core.runners.run import look_for_bridges, run
 from wsgi_async.core.runners.runner import runner_of
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base import threads
-from wsgi_async.core.base.errors import ManagerNotFound
 from wsgi_async.core.base.forks import notice_fork
+from wsgi_async.core.messages.errors import ManagerNotFound
 
 from .manager import AsyncioLoopManager, lifecycle_of
 

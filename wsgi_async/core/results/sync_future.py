@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wsgi_async.core.base.checks import check_timeout, inherited_error, refuse_in_event_loop
 from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, bounded, within
-from wsgi_async.core.base.errors import WaitTimeoutError
 from wsgi_async.core.base.log import report
 from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.jobs.wait import wait_for
+from wsgi_async.core.messages.errors import WaitTimeoutError
 from wsgi_async.core.runners.resident import borrow_here, give_back_here
 
 from .waiters import Waiters

@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async.core.base.checks import running_loop
-from wsgi_async.core.base.errors import ManagerStateError
-from wsgi_async.core.base.foreign_loops import explain
+from wsgi_async.core.messages.errors import ManagerStateError
+from wsgi_async.core.messages.foreign_loops import explain
 from wsgi_async.core.runners.runner import runner_of
 
 from .sync_future import SyncFuture

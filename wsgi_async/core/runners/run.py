@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wsgi_async.core.base.checks import check_timeout
 from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, request_deadline, time_left, within
-from wsgi_async.core.base.errors import Closing, TaskCancelledError, WaitTimeoutError
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.calling_thread import AskedFunction
 from wsgi_async.core.jobs.contexts import copy_changes
 from wsgi_async.core.jobs.job import Job, current_caller
 from wsgi_async.core.jobs.wait import finish_inbox, wait_for
+from wsgi_async.core.messages.errors import Closing, TaskCancelledError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -67,7 +67,8 @@ def run(
     except BaseException:
         coro.close()
         raise
-    job.foreign_context = context is not None
+    if context is not None:
+        job.foreign_context = True
     try:
         if isinstance(outer, AskedFunction):
             _complete_for(outer, runner, job, seconds)

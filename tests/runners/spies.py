@@ -1,4 +1,4 @@
-"""Seams that watch the driver, and that let a test step in where threads meet."""
+"""Primitives that watch a loop's threads, and that let a test step in where these meet."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsgi_async.core.seam import Seam, Signal
-
 import wsgi_async.core
+from wsgi_async.core.base.primitives import Primitives, ThreadWakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+
+__all__ = ["AtLine", "SpyPrimitives"]
 
 _CORE = str(Path(wsgi_async.core.__file__).parent)
 
@@ -22,34 +23,25 @@ def _nothing() -> None:
     pass
 
 
-class SpySeam(Seam):
-    """The real seam, which notes who holds the mutex and who is inside the loop.
+class SpyPrimitives(Primitives):
+    """The real ones, which note who holds the mutex and who is inside the loop.
 
     The hooks are called in the thread that comes by, never while it is in a hook already:
-    `entering` before the mutex is taken, `inside` once it is held, `left` when it is free again,
-    `visited` after each visit of the loop, `blocking` before a thread blocks on a wake-up call or
-    on the mutex, `on_timeout` when a wake-up call has not come in time.
+    `inside` once the mutex is held, `blocking` before a thread blocks on a wake-up or the mutex.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.visits: list[int] = []  # the threads that entered the loop, in order
-        self.running: list[int] = []  # the threads that are inside it now
+        self.threads: set[int] = set()  # those that have entered the loop
+        self.running: list[int] = []  # those that are inside it now
         self.overlaps = 0
-        self.escaped: list[BaseException] = []  # what came out of a visit
-        self.entering: Callable[[], None] = _nothing
+        self.escaped: list[BaseException] = []  # what came out of the loop
         self.inside: Callable[[], None] = _nothing
-        self.visited: Callable[[], None] = _nothing
-        self.left: Callable[[], None] = _nothing
         self.blocking: Callable[[], None] = _nothing
-        self.on_timeout: Callable[[], None] = _nothing
-        self.timed_out = False  # somebody's wait for a wake-up call ended without one
-        self.opens: Callable[[], object] = _nothing  # what a test has to do in the end
-        self.watching = threading.Event()  # the keeper watches the loop's descriptor
         self._here = threading.local()
 
     def held(self) -> bool:
-        """Whether the current thread holds a mutex of this seam."""
+        """Whether the current thread holds a mutex of these."""
         return bool(getattr(self._here, "depth", 0))
 
     def hook(self, hook: Callable[[], None]) -> None:
@@ -62,25 +54,18 @@ class SpySeam(Seam):
         finally:
             self._here.hooked = False
 
-    def mutex(self) -> SpyMutex:
-        return SpyMutex(self)
+    def mutex(self) -> _SpyMutex:
+        return _SpyMutex(self)
 
-    def signal(self) -> Signal:
-        return SpySignal(self)
-
-    def watch(self, fileno: int, timeout: float | None) -> None:
-        self.watching.set()
-        try:
-            super().watch(fileno, timeout)
-        finally:
-            self.watching.clear()
+    def wakeup(self) -> _SpyWakeup:
+        return _SpyWakeup(self)
 
     def entry(self, run_forever: Callable[[], None]) -> Callable[[], None]:
         def enter() -> None:
             me = self.current()
             self.overlaps += bool(self.running)
             self.running.append(me)
-            self.visits.append(me)
+            self.threads.add(me)
             try:
                 run_forever()
             except BaseException as error:
@@ -88,62 +73,47 @@ class SpySeam(Seam):
                 raise
             finally:
                 self.running.remove(me)
-                self.hook(self.visited)
 
         return enter
 
 
-class SpyMutex:
+class _SpyMutex:
     """A mutex that knows whether its thread holds it."""
 
-    def __init__(self, seam: SpySeam) -> None:
-        self._seam = seam
+    def __init__(self, spy: SpyPrimitives) -> None:
+        self._spy = spy
         self._lock = threading.RLock()
 
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """As a lock's own."""
-        seam = self._seam
-        seam.hook(seam.entering)
+    def __enter__(self) -> bool:
+        spy = self._spy
         if not self._lock.acquire(blocking=False):
-            seam.hook(seam.blocking)
+            spy.hook(spy.blocking)
             self._lock.acquire()
-        seam._here.depth = getattr(seam._here, "depth", 0) + 1
-        seam.hook(seam.inside)
+        spy._here.depth = getattr(spy._here, "depth", 0) + 1
+        spy.hook(spy.inside)
         return True
 
-    def release(self) -> None:
-        """As a lock's own."""
-        self._seam._here.depth -= 1
-        self._lock.release()
-        self._seam.hook(self._seam.left)
-
-    def __enter__(self) -> bool:
-        return self.acquire()
-
     def __exit__(self, *failure: object) -> None:
-        self.release()
+        self._spy._here.depth -= 1
+        self._lock.release()
 
 
-class SpySignal(Signal):
-    """A wake-up call that tells when somebody is about to block on it."""
+class _SpyWakeup(ThreadWakeup):
+    """A wake-up that tells when somebody is about to block on it."""
 
-    __slots__ = ("_seam",)
+    __slots__ = ("_spy",)
 
-    def __init__(self, seam: SpySeam) -> None:
+    def __init__(self, spy: SpyPrimitives) -> None:
         super().__init__()
-        self._seam = seam
+        self._spy = spy
 
     def wait(self, timeout: float | None = None) -> bool:
         if super().wait(0):
             return True
         if timeout is not None and timeout <= 0:
             return False
-        self._seam.hook(self._seam.blocking)
-        woken = super().wait(timeout)
-        if not woken:
-            self._seam.timed_out = True
-            self._seam.hook(self._seam.on_timeout)
-        return woken
+        self._spy.hook(self._spy.blocking)
+        return super().wait(timeout)
 
 
 class AtLine:

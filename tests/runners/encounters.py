@@ -11,16 +11,16 @@ from __future__ import annotations
 import itertools
 import threading
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
-from unittest.mock import patch
 
-from tests.driver.parts import FAR, LIMIT, Worker, keeper_of, make, value
-from tests.driver.seams import AtLine, SpySeam
-from wsgi_async.core import futures, timer
+from tests.runners.parts import LIMIT, Worker, make, thread_of, value
+from tests.runners.spies import AtLine, SpyPrimitives
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
     from concurrent.futures import Future
+
+__all__ = ["Encounter", "at_every_line"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,11 +30,11 @@ _FEWEST = 5
 
 
 class Encounter:
-    """What happens at one line. Lives as long as its manager, whose linger no test lives to see.
+    """What happens at one line. Lives as long as its manager.
 
     Args:
         line: Which line that the interrupted thread comes by, from 1.
-        own: The manager's own thread.
+        own: The manager's own thread. The loop lives there, if it can.
         other: Another thread.
         in_keeper: The keeper is interrupted, not the thread in `call()`.
         options: The manager's.
@@ -44,36 +44,32 @@ class Encounter:
         self, line: int, own: Worker, other: Worker, *, in_keeper: bool, options: dict[str, Any]
     ) -> None:
         self.own, self.other = own, other
-        self.seam = _KeeperSeam(self) if in_keeper else SpySeam()
+        self.spy = _KeeperSpy(self) if in_keeper else SpyPrimitives()
         self.at = AtLine(line, self._interrupt)
         self.interrupt: Callable[[], object] = lambda: None  # what is done at that line
         self.met: Future[Any] | None = None  # what `meet` has brought
         self._in_keeper = in_keeper
-        self._ready = threading.Event()
         self._gate = threading.Lock()  # held while interrupting
-        self.manager = own.call(make, self.seam, linger=FAR, **options)
+        self.at.armed = False  # until it is started
+        self.manager = own.call(make, self.spy, **options)
+        self.loop_thread = thread_of(self.manager)
 
     def _interrupt(self) -> None:
-        self._ready.wait(LIMIT)
         with self._gate:
             if self.at.armed:
                 self.interrupt()
 
-    def meet(self, worker: Worker, fn: Callable[[], Any], *, or_keeper: bool = False) -> None:
-        """At the line: have another thread call something, until that is done or blocks.
-
-        With `or_keeper` it is enough that the keeper, which is to do something for it, blocks.
-        """
+    def meet(self, worker: Worker, fn: Callable[[], Any]) -> None:
+        """At the line: have another thread call something, until that is done or blocks."""
         paused = threading.Event()
-        threads = {worker.ident, keeper_of(self.manager)} if or_keeper else {worker.ident}
 
         def blocking() -> None:
-            if threading.get_ident() in threads:
+            if threading.get_ident() == worker.thread.ident:
                 paused.set()
 
         def interrupt() -> None:
-            self.seam.blocking = blocking
-            self.met = worker.submit(fn)
+            self.spy.blocking = blocking
+            self.met = worker.begin(fn)
             self.met.add_done_callback(lambda _: paused.set())
             # Who waits in the loop itself cannot be seen to; then this is a pause, no more.
             paused.wait(0.1)
@@ -82,38 +78,33 @@ class Encounter:
 
     def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call something on the manager's own thread, which is interrupted unless the keeper is."""
-        return self.submit(fn, *args, **kwargs).result(LIMIT)
-
-    def submit(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """As `call()`, without waiting."""
-        self._ready.set()
+        self.at.armed = True
         if self._in_keeper:
-            return self.own.submit(fn, *args, **kwargs)
-        return self.own.submit(self.at.during, lambda: fn(*args, **kwargs))
+            return self.own.call(fn, *args, **kwargs)
+        result: T = self.own.call(self.at.during, lambda: fn(*args, **kwargs))
+        return result
 
     def settle(self) -> None:
         """Interrupt nobody any more; what was met is over after this."""
-        self._ready.set()
         with self._gate:
             self.at.armed = False
         if self.met is not None:
             self.met.exception(LIMIT)
 
     def check(self) -> None:
-        """The manager is in order: nobody has lost the baton, nothing is left in flight."""
+        """The manager is in order: its loop goes on, and nothing is left in flight."""
         assert self.own.call(self.manager.run, value("after")) == "after"
-        assert self.seam.overlaps == 0
+        assert self.spy.overlaps == 0
+        assert self.spy.threads == {self.loop_thread}
         assert "in_flight=0" in self.own.call(repr, self.manager)
 
     def close(self) -> None:
         """Stop the manager."""
         self.settle()
         self.manager.stop(LIMIT / 2)
-        if self.manager.state == "stopped":
-            timer._shared.pop(self.seam, None)  # thousands of them would slow every collection down
 
 
-class _KeeperSeam(SpySeam):
+class _KeeperSpy(SpyPrimitives):
     """Starts the keeper so that it is interrupted."""
 
     def __init__(self, encounter: Encounter) -> None:
@@ -128,26 +119,23 @@ class _KeeperSeam(SpySeam):
 
 def at_every_line(
     body: Callable[[Encounter], None],
+    place: str,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None,
-    *,
-    in_keeper: bool = False,
-    **options: Any,
 ) -> None:
     """Have one encounter after another, until the interrupted thread comes by no further line.
 
     Args:
         body: Says who does what, and checks what comes of it.
+        place: Who is interrupted: the "caller" of a keeper, that "keeper", or a "resident" thread,
+            which is both in one.
         loop_factory: The managers'.
-        in_keeper: The keeper is interrupted, not the thread in `Encounter.call()`.
-        options: The managers'.
     """
-    options["loop_factory"] = loop_factory
-    own, other = Worker("own"), Worker("other")
+    options = {"loop_factory": loop_factory}
+    own, other = Worker("own", resident=place == "resident"), Worker("other")
     for line in itertools.count(1):
-        encounter = Encounter(line, own, other, in_keeper=in_keeper, options=options)
+        encounter = Encounter(line, own, other, in_keeper=place == "keeper", options=options)
         try:
-            with patch.object(futures, "_seam", encounter.seam):  # so that waiters are seen too
-                body(encounter)
+            body(encounter)
             encounter.settle()
             if encounter.manager.running:
                 encounter.check()

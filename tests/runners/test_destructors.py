@@ -1,9 +1,10 @@
-"""Destructors and user code that come by where the driver holds its mutex, or anywhere else."""
+"""Destructors and user code that come by where a mutex is held, or anywhere else."""
 
 from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import gc
 import logging
 import threading
 from collections.abc import Coroutine
@@ -11,20 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.conftest import needs_uvloop
-from tests.driver.encounters import Encounter, at_every_line
-from tests.driver.parts import FAR, LIMIT, Door, Worker, child, started, steps, value
+from tests.core.support import in_process, say
+from tests.runners.encounters import Encounter, at_every_line
+from tests.runners.parts import LIMIT, Door, Worker, started, steps, value
+from wsgi_async import AsyncioLoopManager
+from wsgi_async.core.managers.manager import lifecycle_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator
 
-    from tests.driver.conftest import Start
-    from tests.driver.seams import SpySeam
+    from tests.runners.conftest import Start
+    from tests.runners.spies import SpyPrimitives
 
     Factory = Callable[[], asyncio.AbstractEventLoop] | None
 
-DRIVES = pytest.mark.parametrize("drive", ["auto", "keeper", "caller"])
 BOTH = pytest.mark.parametrize("loop_factory", ["ours", "uvloop"], indirect=True)
+PLACES = pytest.mark.parametrize("place", ["caller", "keeper", "resident"])
 
 
 class Garbage:
@@ -43,28 +46,22 @@ def collect(call: Callable[[], object]) -> None:
 
 
 def calls(encounter: Encounter) -> None:
-    """What is interrupted: a call, a waiter that drives, and one that does not."""
+    """What is interrupted: a call, and a thread that waits for a task."""
     manager = encounter.manager
     assert manager.run(value("run")) == "run"
-    future = manager.submit_task(value("sync future"), return_sync_future=True)
-    assert future.result(LIMIT) == "sync future"
-    assert manager.submit_task(value("future")).result(LIMIT) == "future"
+    assert manager.submit_task(value("submitted")).result(LIMIT) == "submitted"
 
 
 @BOTH
-@DRIVES
-@pytest.mark.parametrize("in_keeper", [False, True])
-@pytest.mark.parametrize("sync_future", [False, True])
-def test_a_destructor_may_submit_work_anywhere(
-    loop_factory: Factory, drive: str, in_keeper: bool, sync_future: bool
-) -> None:
+@PLACES
+def test_a_destructor_may_submit_work_anywhere(loop_factory: Factory, place: str) -> None:
     """Wherever the collector interrupts us, what a __del__ submits is done and nobody hangs."""
 
     def body(encounter: Encounter) -> None:
-        submitted: list[Any] = []
+        submitted: list[concurrent.futures.Future[list[int]]] = []
 
         def submit() -> None:
-            submitted.append(encounter.manager.submit_task(steps(), sync_future))
+            submitted.append(encounter.manager.submit_task(steps()))
 
         encounter.interrupt = lambda: collect(submit)
         encounter.call(calls, encounter)
@@ -72,15 +69,12 @@ def test_a_destructor_may_submit_work_anywhere(
         for future in submitted:
             assert len(future.result(LIMIT)) == 5
 
-    at_every_line(body, loop_factory, in_keeper=in_keeper, drive=drive)
+    at_every_line(body, place, loop_factory)
 
 
 @BOTH
-@DRIVES
-@pytest.mark.parametrize("in_keeper", [False, True])
-def test_an_async_generator_may_be_collected_anywhere(
-    loop_factory: Factory, drive: str, in_keeper: bool
-) -> None:
+@PLACES
+def test_an_async_generator_may_be_collected_anywhere(loop_factory: Factory, place: str) -> None:
     """Wherever an async generator is dropped, its finally block runs soon, on the loop."""
 
     def body(encounter: Encounter) -> None:
@@ -109,16 +103,17 @@ def test_an_async_generator_may_be_collected_anywhere(
         generators.clear()
         assert not begun or ended.result(LIMIT)
 
-    at_every_line(body, loop_factory, in_keeper=in_keeper, drive=drive)
+    at_every_line(body, place, loop_factory)
 
 
 @BOTH
-@DRIVES
-def test_an_owner_that_ends_anywhere_stops_its_manager(loop_factory: Factory, drive: str) -> None:
+@PLACES
+def test_an_owner_that_ends_anywhere_stops_its_manager(loop_factory: Factory, place: str) -> None:
     """The guard that notices a thread's end only signals, so it may come by at any line."""
 
     def body(encounter: Encounter) -> None:
-        encounter.interrupt = lambda: collect(encounter.manager.life.owner_ended)
+        life = lifecycle_of(encounter.manager)
+        encounter.interrupt = lambda: collect(life.owner_ended)
 
         def until_refused() -> None:
             try:
@@ -130,111 +125,104 @@ def test_an_owner_that_ends_anywhere_stops_its_manager(loop_factory: Factory, dr
         encounter.call(until_refused)
         assert all("stopped" in text for text in refused)
 
-    at_every_line(body, loop_factory, drive=drive)
+    at_every_line(body, place, loop_factory)
 
 
-@DRIVES
 def test_a_destructor_may_submit_work_while_its_thread_holds_the_mutex(
-    start: Start, own: Worker, seam: SpySeam, drive: str
+    start: Start, own: Worker, spy: SpyPrimitives
 ) -> None:
     """Each time that anybody takes the mutex a __del__ submits something, and all of it is done."""
-    manager = start(seam, linger=FAR, drive=drive)
+    manager = start(spy)
     submitted: list[concurrent.futures.Future[int]] = []
 
     def inside() -> None:
-        assert seam.held()
+        assert spy.held()
         if len(submitted) < 200:
             collect(lambda: submitted.append(manager.submit_task(value(1))))
 
-    seam.inside = inside
+    spy.inside = inside
     for number in range(30):
         assert own.call(manager.run, value(number)) == number
-        future = own.call(manager.submit_task, value(number), return_sync_future=True)
+        future = own.call(manager.submit_task, value(number))
         assert own.call(future.result, LIMIT) == number
-    seam.inside = lambda: None
+    spy.inside = lambda: None
     assert submitted
     done, _ = concurrent.futures.wait(submitted, LIMIT)
     assert done == set(submitted)
 
 
-COLLECTING = """
-import asyncio, gc, importlib, sys, threading
-from wsgi_async import AsyncioLoopManager
+class InCycle:
+    """Only the collector gets rid of it; then it submits work."""
 
-class Garbage:
-    def __init__(self, manager):
-        self.me, self.manager = self, manager  # only the collector gets rid of it
+    made = 0
 
-    def __del__(self):
-        made.append(1)
-        futures.append(self.manager.submit_task(nothing()))
+    def __init__(
+        self, manager: AsyncioLoopManager, futures: list[concurrent.futures.Future[None]]
+    ) -> None:
+        self.me, self.manager, self.futures = self, manager, futures
 
-async def nothing():
+    def __del__(self) -> None:
+        InCycle.made += 1
+        self.futures.append(self.manager.submit_task(nothing()))
+
+
+async def nothing() -> None:
     pass
 
-async def numbers():
-    try:
-        yield 1
-        yield 2
-    finally:
-        ended.append(1)
 
-async def drop_a_generator(manager):
-    generator = numbers()
-    await anext(generator)
-    cycle = [generator]
-    cycle.append(cycle)
-    begun.append(1)
+def child_that_collects(loop: str, runner: str) -> None:
+    with Worker("view", resident=runner == "resident") as worker:
+        worker.call(collect_all_the_time, loop)
 
-def calls(manager):
-    for number in range(300):
-        Garbage(manager)
-        manager.run(drop_a_generator(manager))
-        assert manager.submit_task(asyncio.sleep(0, number), True).result(20) == number
-        if number % 10 == 0:
-            assert manager.submit_task(asyncio.sleep(0, number)).result(20) == number
 
-made, futures, begun, ended = [], [], [], []
-factory, drive = sys.argv[1], sys.argv[2]
-def main():
-    made_by = importlib.import_module("uvloop").new_event_loop if factory == "uvloop" else None
-    manager = AsyncioLoopManager(loop_factory=made_by, drive=drive)
-    manager.start()
-    gc.set_threshold(1)
-    calls(manager)
-    gc.set_threshold(700)
-    gc.collect()
-    for future in list(futures):
-        future.result(20)
-    manager.stop()
-    assert len(made) == len(futures) == 300, (len(made), len(futures))
-    assert len(begun) == len(ended) == 300, (len(begun), len(ended))
-    print("done")
+def collect_all_the_time(loop: str) -> None:
+    import uvloop
 
-thread = threading.Thread(target=main)
-thread.start()
-thread.join()
-"""
+    begun: list[int] = []
+    ended: list[int] = []
+    futures: list[concurrent.futures.Future[None]] = []
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            ended.append(1)
+
+    async def drop_a_generator() -> None:
+        generator = numbers()
+        await anext(generator)
+        cycle: list[object] = [generator]
+        cycle.append(cycle)
+        begun.append(1)
+
+    factory = uvloop.new_event_loop if loop == "uvloop" else None
+    with AsyncioLoopManager(loop_factory=factory) as manager:
+        gc.set_threshold(1)
+        for number in range(300):
+            InCycle(manager, futures)
+            manager.run(drop_a_generator())
+            assert manager.submit_task(asyncio.sleep(0, number)).result(LIMIT) == number
+        gc.set_threshold(700)
+        gc.collect()
+        for future in futures:
+            future.result(LIMIT)
+    say(f"{InCycle.made} {len(futures)} {len(begun)} {len(ended)}")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("drive", ["auto", "keeper", "caller"])
-@pytest.mark.parametrize("loop", ["ours", pytest.param("uvloop", marks=needs_uvloop)])
-def test_a_collector_that_runs_all_the_time_hangs_nobody(loop: str, drive: str) -> None:
+@pytest.mark.parametrize("loop", ["ours", "uvloop"])
+def test_a_collector_that_runs_all_the_time_hangs_nobody(loop: str, runner: str) -> None:
     """With a collection at every chance, calls, destructors and generators come to their ends."""
-    assert child(COLLECTING, loop, drive) == "done\n"
+    assert in_process(child_that_collects, loop, runner, limit=60) == "300 300 300 300\n"
 
 
 class Counted(Coroutine[Any, Any, str]):
     """A coroutine of a user's own class, whose methods are user code."""
 
-    def __init__(self, seam: SpySeam, held: list[str]) -> None:
-        self.seam, self.held = seam, held
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self.note = note
         self.inner = value("counted")
-
-    def note(self, where: str) -> None:
-        if self.seam.held():
-            self.held.append(where)
 
     def send(self, value: Any) -> Any:
         self.note("send")
@@ -264,17 +252,17 @@ class Handler(logging.Handler):
         self.note("log")
 
 
-@DRIVES
 def test_user_code_never_runs_under_the_mutex(
-    own: Worker, loop_factory: Factory, seam: SpySeam, drive: str
+    own: Worker, loop_factory: Factory, spy: SpyPrimitives
 ) -> None:
     """Task factories, coroutines, done callbacks and log handlers may block or call us back."""
     held: list[str] = []
     seen: set[str] = set()
+    failing: list[Exception] = []
 
     def note(where: str) -> None:
         seen.add(where)
-        if seam.held():
+        if spy.held():
             held.append(where)
 
     def factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
@@ -283,31 +271,26 @@ def test_user_code_never_runs_under_the_mutex(
             raise failing.pop()
         return asyncio.Task(coro, loop=loop, **options)
 
-    def use(sync_future: bool) -> None:
-        future: Any = manager.submit_task(Counted(seam, held), sync_future)
+    def submit() -> Any:
+        future: Any = manager.submit_task(Counted(note))
         future.add_done_callback(lambda _: note("callback"))
-        assert future.result(LIMIT) == "counted"
-        failing.append(ValueError("factory"))
-        future = manager.submit_task(Counted(seam, held), sync_future)
-        future.add_done_callback(lambda _: note("callback"))
-        assert isinstance(future.exception(LIMIT), ValueError)
-        future = manager.submit_task(Counted(seam, held), sync_future)
-        future.add_done_callback(lambda _: note("callback"))
-        future.cancel()
+        return future
 
-    failing: list[Exception] = []
+    def use() -> None:
+        assert submit().result(LIMIT) == "counted"
+        failing.append(ValueError("factory"))
+        assert isinstance(submit().exception(LIMIT), ValueError)
+        submit().cancel()
+
     handler = Handler(note)
     logger = logging.getLogger("wsgi_async")
     logger.addHandler(handler)
     try:
-        with started(
-            own, seam, loop_factory=loop_factory, linger=FAR, grace=0.01, drive=drive
-        ) as manager:
+        with started(own, spy, loop_factory=loop_factory, grace=0.01) as manager:
             loop = manager.get_event_loop()
             loop.set_task_factory(factory)
-            assert own.call(manager.run, Counted(seam, held)) == "counted"
-            for sync_future in (False, True):
-                own.call(use, sync_future)
+            assert own.call(manager.run, Counted(note)) == "counted"
+            own.call(use)
             released, door = threading.Event(), Door()
 
             async def stubborn() -> None:
@@ -322,10 +305,10 @@ def test_user_code_never_runs_under_the_mutex(
             released.set()
             future = own.call(manager.submit_task, door.walk())
             future.add_done_callback(lambda _: note("callback of a stop"))
-            own.call(manager.submit_task, Counted(seam, held), return_sync_future=True)
+            own.call(manager.submit_task, Counted(note))
             door.await_reached()
         with pytest.raises(RuntimeError):
-            own.call(manager.run, Counted(seam, held))
+            own.call(manager.run, Counted(note))
     finally:
         logger.removeHandler(handler)
     assert held == []

@@ -1,21 +1,21 @@
 """In a process of its own: an exception hits the waiting main thread at every line of the core.
 
 As a signal handler's does: KeyboardInterrupt, a soft time limit. The process prints how many
-lines it has tried. It takes the kind of loop and the way of waiting.
+lines it has tried.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import itertools
 import linecache
-import sys
+import logging
 from typing import TYPE_CHECKING, Any
 
-from tests.driver.parts import LIMIT, make, until, value
-from tests.driver.seams import AtLine
+from tests.core.support import say, wait_until
+from tests.runners.parts import LIMIT, Plug, make, value
+from tests.runners.spies import AtLine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,21 @@ def run_out_of_time(manager: AsyncioLoopManager, job: Job) -> None:
 
 
 def result(manager: AsyncioLoopManager, job: Job) -> None:
-    assert manager.submit_task(job.coro, return_sync_future=True).result() == "done"
+    assert manager.submit_task(job.coro).result() == "done"
+
+
+def run_out_of_time_unbegun(manager: AsyncioLoopManager, job: Job) -> None:
+    """The loop is held up, so the coroutine is still in the queue when its time is over.
+
+    Where the cancellation itself is interrupted the thread waits for the loop, in vain.
+    """
+    plug = Plug()
+    manager.get_event_loop().call_soon_threadsafe(plug)
+    try:
+        with contextlib.suppress(TimeoutError):
+            manager.run(job.coro, timeout=0)
+    finally:
+        plug.pull()
 
 
 def interrupt_at(line: int, manager: AsyncioLoopManager, wait: Callable[..., None]) -> bool:
@@ -86,7 +100,7 @@ def interrupt_at(line: int, manager: AsyncioLoopManager, wait: Callable[..., Non
     def interrupt() -> None:
         raise Interrupt
 
-    job = Job(endless=wait is run_out_of_time)
+    job = Job(endless=wait in (run_out_of_time, run_out_of_time_unbegun))
     at = AtSafeLine(line, interrupt)
     try:
         at.during(lambda: wait(manager, job))
@@ -97,7 +111,7 @@ def interrupt_at(line: int, manager: AsyncioLoopManager, wait: Callable[..., Non
     try:
         # The task was waited for where its caller was the only one to ask for it.
         assert manager.run(value("next"), timeout=LIMIT) == "next"
-        until(lambda: "in_flight=0" in repr(manager))
+        wait_until(lambda: "in_flight=0" in repr(manager), repr(manager))
         assert job.open == 0
     except BaseException as error:
         error.add_note(f"interrupted at {at.where}")
@@ -106,15 +120,28 @@ def interrupt_at(line: int, manager: AsyncioLoopManager, wait: Callable[..., Non
     return at.where is not None
 
 
-def main() -> None:
-    loop, way = sys.argv[1:]
-    wait = {"run": run, "result": result, "timeout": run_out_of_time}[way]
-    factory = importlib.import_module("uvloop").new_event_loop if loop == "uvloop" else None
-    manager = make(None, loop_factory=factory)
+WAYS = {
+    "run": run,
+    "result": result,
+    "timeout": run_out_of_time,
+    "unbegun": run_out_of_time_unbegun,
+}
+
+
+def child(loop: str, way: str) -> None:
+    """The main function of the process.
+
+    Args:
+        loop: The kind of loop.
+        way: What the main thread waits in.
+    """
+    import uvloop
+
+    wait = WAYS[way]
+    factory = uvloop.new_event_loop if loop == "uvloop" else None
+    if way == "unbegun":
+        logging.getLogger("wsgi_async").setLevel(logging.ERROR)
+    manager = make(None, loop_factory=factory, grace=0.01 if way == "unbegun" else LIMIT)
     lines = next(n for n in itertools.count(1) if not interrupt_at(n, manager, wait))
     manager.stop(LIMIT)
-    print(lines)
-
-
-if __name__ == "__main__":
-    main()
+    say(f"{lines}")

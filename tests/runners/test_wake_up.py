@@ -1,4 +1,4 @@
-"""What comes from outside: prompt in every state of the keeper; timers and sockets (mechanic 4)."""
+"""What comes from outside is begun at once, whatever the thread of the loop is doing."""
 
 from __future__ import annotations
 
@@ -9,83 +9,71 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.driver.parts import FAR, LIMIT, Door, Worker, keeper_of, make, started, steps, value
+from tests.runners.parts import LIMIT, Door, Worker, make, steps, thread_of, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
-    from tests.driver.conftest import Start
-    from tests.driver.seams import SpySeam
+    from tests.runners.conftest import Start
     from wsgi_async import AsyncioLoopManager
 
-    State = Callable[[AsyncioLoopManager, SpySeam, Worker], Future[list[int]] | None]
+    State = Callable[[AsyncioLoopManager, Worker], Callable[[], object]]
 
 
-def fresh(manager: AsyncioLoopManager, seam: SpySeam, own: Worker) -> None:
+def fresh(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
     """Nothing has happened yet."""
+    return lambda: None
 
 
-def at_rest(manager: AsyncioLoopManager, seam: SpySeam, own: Worker) -> None:
-    """The keeper has driven, and rests."""
-    assert own.call(manager.submit_task, value(1)).result(LIMIT) == 1
+def at_rest(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
+    """Work from another thread has been done."""
+    assert manager.submit_task(value(1)).result(LIMIT) == 1
+    return lambda: None
 
 
-def after_calls(manager: AsyncioLoopManager, seam: SpySeam, own: Worker) -> None:
-    """A caller has driven, and the linger is far from over."""
+def after_calls(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
+    """The owner has called."""
     for _ in range(3):
         own.call(manager.run, value(1))
+    return lambda: None
 
 
-def parked(manager: AsyncioLoopManager, seam: SpySeam, own: Worker) -> None:
-    """The keeper has seen a caller drive, and sleeps until it is woken."""
-    keeper = keeper_of(manager)
-    asleep = threading.Event()
-
-    def blocking() -> None:
-        if threading.get_ident() == keeper:
-            asleep.set()
-
-    async def show_yourself() -> None:
-        # Something comes onto the loop while we drive. The keeper wakes up for it, sees us, and
-        # parks; the loop is held up until then.
-        asyncio.get_running_loop().call_soon_threadsafe(lambda: None)
-        manager.life._keeper.wake()  # type: ignore[union-attr]
-        assert asleep.wait(LIMIT)
-
-    seam.blocking = blocking
-    own.call(manager.run, show_yourself())
-
-
-def busy(manager: AsyncioLoopManager, seam: SpySeam, own: Worker) -> Future[list[int]]:
-    """The keeper drives for tracked work."""
+def busy(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
+    """A task waits for something."""
     door = Door()
     future = own.call(manager.submit_task, door.walk())
     door.await_reached()
-    seam.opens = door.open
-    return future
+    return lambda: (door.open(), future.result(LIMIT))
 
 
-def driven(manager: AsyncioLoopManager, seam: SpySeam, own: Worker) -> Future[list[int]]:
-    """A caller drives."""
+def in_call(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
+    """The owner waits for a coroutine."""
     door = Door()
-    future = own.submit(manager.run, door.walk())
+    call = own.begin(manager.run, door.walk())
     door.await_reached()
-    seam.opens = door.open
-    return future
+    return lambda: (door.open(), call.result(LIMIT))
 
 
-STATES = pytest.mark.parametrize("state", [fresh, at_rest, after_calls, parked, busy, driven])
+def in_wait(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
+    """The owner waits for a task's future."""
+    door = Door()
+    future = own.call(manager.submit_task, door.walk())
+    call = own.begin(future.result, LIMIT)
+    door.await_reached()
+    return lambda: (door.open(), call.result(LIMIT))
+
+
+STATES = pytest.mark.parametrize("state", [fresh, at_rest, after_calls, busy, in_call, in_wait])
 
 
 @STATES
-@pytest.mark.parametrize("drive", ["auto", "caller"])
 def test_run_coroutine_threadsafe_is_prompt_in_every_state(
-    start: Start, own: Worker, other: Worker, seam: SpySeam, state: State, drive: str
+    start: Start, own: Worker, other: Worker, state: State
 ) -> None:
-    """Coroutines from outside need no call and no linger, whatever keeper and callers do."""
-    manager = start(seam, linger=FAR, drive=drive)
-    going_on = state(manager, seam, own)
+    """Coroutines from outside need no call of the owner's."""
+    manager = start()
+    end = state(manager, own)
     loop = manager.get_event_loop()
 
     async def with_a_pause() -> int:
@@ -95,43 +83,36 @@ def test_run_coroutine_threadsafe_is_prompt_in_every_state(
     for _ in range(3):
         future = other.call(lambda: asyncio.run_coroutine_threadsafe(with_a_pause(), loop))
         assert future.result(LIMIT) == 5
-    if going_on is not None:
-        seam.opens()
-        assert len(going_on.result(LIMIT)) == 2
+    end()
 
 
 @STATES
 def test_submitted_work_is_prompt_in_every_state(
-    start: Start, own: Worker, other: Worker, seam: SpySeam, state: State
+    start: Start, own: Worker, other: Worker, state: State
 ) -> None:
-    """The keeper never sleeps over work that is queued."""
-    manager = start(seam, linger=FAR)
-    going_on = state(manager, seam, own)
+    """The loop never sleeps over work that is queued."""
+    manager = start()
+    end = state(manager, own)
     for _ in range(3):
         assert len(other.call(manager.submit_task, steps()).result(LIMIT)) == 5
-    if going_on is not None:
-        seam.opens()
-        assert len(going_on.result(LIMIT)) == 2
+    end()
 
 
 @STATES
-def test_a_waiter_that_may_not_drive_is_served_in_every_state(
-    start: Start, own: Worker, other: Worker, seam: SpySeam, state: State
+def test_a_call_from_another_thread_is_prompt_in_every_state(
+    start: Start, own: Worker, other: Worker, state: State
 ) -> None:
-    """Work left to a waiter starts when one comes, though that one leaves it to the keeper."""
-    manager = start(seam, linger=FAR)
-    going_on = state(manager, seam, own)
-    submit = own.call if state is not driven else lambda fn, *args: fn(*args)
-    future = submit(manager.submit_task, steps(), True)
-    assert len(other.call(future.result, LIMIT)) == 5
-    if going_on is not None:
-        seam.opens()
-        assert len(going_on.result(LIMIT)) == 2
+    """Any thread may call, at any time."""
+    manager = start()
+    end = state(manager, own)
+    for _ in range(3):
+        assert len(other.call(manager.run, steps())) == 5
+    end()
 
 
 def test_run_coroutine_threadsafe_is_prompt_beside_short_calls(start: Start, own: Worker) -> None:
-    """A coroutine from outside is brought to its end, though the call that drove it ends first."""
-    manager = start(linger=FAR)
+    """A coroutine from outside is brought to its end, though the call beside it ends first."""
+    manager = start()
     loop = manager.get_event_loop()
     futures: list[Future[list[int]]] = []
 
@@ -143,20 +124,18 @@ def test_run_coroutine_threadsafe_is_prompt_beside_short_calls(start: Start, own
         assert len(futures.pop().result(LIMIT)) == 3
 
 
-def test_a_sync_future_that_nobody_waits_for_starts_after_the_linger(
-    start: Start, own: Worker
-) -> None:
-    """Work left to a waiter who never comes starts all the same."""
-    manager = start(linger=0.01)
+def test_a_task_that_nobody_waits_for_is_done(start: Start, own: Worker) -> None:
+    """A background task starts at once, and goes on with no call coming."""
+    manager = start()
     door = Door()
-    future = own.call(manager.submit_task, door.walk(), return_sync_future=True)
+    future = own.call(manager.submit_task, door.walk())
     door.await_reached()
     door.open()
-    assert future.result(LIMIT) == [keeper_of(manager)] * 2
+    assert future.result(LIMIT) == "through"
 
 
 def test_a_timer_set_in_a_call_fires_with_no_call_coming(start: Start, own: Worker) -> None:
-    """What a coroutine leaves to the loop's clock happens while nobody drives."""
+    """What a coroutine leaves to the loop's clock happens between calls."""
     manager = start()
     for delay in (0, 0.001, 0.05):
         fired = threading.Event()
@@ -168,13 +147,13 @@ def test_a_timer_set_in_a_call_fires_with_no_call_coming(start: Start, own: Work
         assert fired.wait(LIMIT)
 
 
-def test_a_timer_beyond_the_keepers_next_look_fires(start: Start, own: Worker) -> None:
-    """The keeper that rests knows when the next timer is due, and of one that comes before it."""
-    manager = start(linger=FAR)
+def test_a_nearer_timer_is_noticed(start: Start, own: Worker) -> None:
+    """A loop that sleeps until a timer learns of one that comes before it."""
+    manager = start()
     loop = manager.get_event_loop()
     late, soon = threading.Event(), threading.Event()
     loop.call_soon_threadsafe(loop.call_later, 3600, late.set)
-    at_rest(manager, None, own)  # type: ignore[arg-type]
+    assert own.call(manager.submit_task, value(1)).result(LIMIT) == 1
     loop.call_soon_threadsafe(loop.call_later, 0.05, soon.set)
     assert soon.wait(LIMIT)
     assert not late.is_set()
@@ -244,26 +223,12 @@ def test_an_idle_socket_is_served_between_calls(
     own.call(forget)
 
 
-def test_an_idle_socket_is_watched_from_outside(
-    own: Worker, seam: SpySeam, pair: tuple[socket.socket, socket.socket]
-) -> None:
-    """With our own loop the keeper sees at once that a socket is ready, while nobody drives."""
-    near, far = pair
-    received = threading.Event()
-    with started(own, seam, linger=FAR) as manager:
-        assert seam.watching.wait(LIMIT)
-        forget = own.call(listen, manager, near, received)
-        far.send(b"x")
-        assert received.wait(LIMIT)
-        own.call(forget)
-
-
 @pytest.mark.parametrize("of", ["socket", "timer"])
 def test_nothing_starves_while_calls_come_back_to_back(
     start: Start, own: Worker, pair: tuple[socket.socket, socket.socket], of: str
 ) -> None:
-    """However densely calls follow each other, they take the loop's own business along."""
-    manager = start(linger=FAR)
+    """However densely calls follow each other, the loop's own business goes on beside them."""
+    manager = start()
     near, far = pair
     happened = threading.Event()
     forget = own.call(listen, manager, near, happened)
@@ -285,16 +250,15 @@ def test_nothing_starves_while_calls_come_back_to_back(
         watchdog.cancel()
         watchdog.join()
 
-    own.submit(call_until_it_happens).result(LIMIT * 2)
+    own.begin(call_until_it_happens).result(LIMIT * 2)
     assert happened.is_set()
     own.call(forget)
 
 
-def test_an_executor_wakes_a_loop_that_nobody_drives(start: Start, own: Worker) -> None:
+def test_an_executor_wakes_an_idle_loop(start: Start, own: Worker) -> None:
     """A task left behind that waits for a thread goes on as soon as the thread is done."""
-    manager = start(linger=FAR)
-    release, finished = threading.Event(), threading.Event()
-    waits = threading.Event()
+    manager = start()
+    release, finished, waits = (threading.Event() for _ in range(3))
     tasks: set[asyncio.Task[None]] = set()
 
     def in_thread() -> None:
@@ -317,12 +281,12 @@ def test_an_executor_wakes_a_loop_that_nobody_drives(start: Start, own: Worker) 
 
 
 def test_a_manager_of_the_main_thread_is_prompt_too() -> None:
-    """Where only the keeper drives, work from outside and from the owner starts at once."""
-    manager = make(None, linger=FAR)
+    """Its loop lives on a thread of its own, so work from outside and from the owner starts."""
+    manager = make()
     try:
         future = asyncio.run_coroutine_threadsafe(steps(), manager.get_event_loop())
-        assert future.result(LIMIT) == [keeper_of(manager)] * 5
-        sync_future = manager.submit_task(steps(), return_sync_future=True)
-        assert sync_future.result(LIMIT) == [keeper_of(manager)] * 5
+        assert future.result(LIMIT) == [thread_of(manager)] * 5
+        assert manager.submit_task(steps()).result(LIMIT) == [thread_of(manager)] * 5
+        assert thread_of(manager) != threading.get_ident()
     finally:
         manager.stop(LIMIT / 2)

@@ -1,4 +1,4 @@
-"""Errors that meet the driver: mechanics 6 and 7, and the baton that no error can lose."""
+"""Errors that meet what runs a loop: whom they reach, and that everything else goes on."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.driver.parts import FAR, LIMIT, Door, Worker, keeper_of, steps, value
+from tests.runners.parts import LIMIT, Door, Worker, steps, value
+from wsgi_async import run_in_calling_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.driver.conftest import Start
-    from tests.driver.seams import SpySeam
+    from tests.runners.conftest import Start
+    from tests.runners.spies import SpyPrimitives
     from wsgi_async import AsyncioLoopManager
 
 
@@ -25,25 +26,22 @@ class Abort(BaseException):
 
 
 FATAL = pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), Abort("mine")])
-DRIVES = pytest.mark.parametrize("drive", ["auto", "keeper"])
 
 
-def still_works(manager: AsyncioLoopManager, own: Worker, *, drive: str = "auto") -> None:
-    """The baton is free, the keeper lives, and nothing is left in flight."""
-    future = own.call(manager.submit_task, steps())
-    assert future.result(LIMIT) == [keeper_of(manager)] * 5
-    driver = own.ident if drive == "auto" else keeper_of(manager)
-    assert own.call(manager.run, steps()) == [driver] * 5
+def still_works(manager: AsyncioLoopManager, own: Worker) -> None:
+    """The loop goes on, on its one thread, and nothing is left in flight."""
+    threads = {*own.call(manager.submit_task, steps()).result(LIMIT)}
+    threads |= {*own.call(manager.run, steps())}
+    assert len(threads) == 1
     assert "in_flight=0" in own.call(repr, manager)
 
 
 @FATAL
-@DRIVES
 def test_what_a_tracked_coroutine_raises_goes_to_its_waiter(
-    start: Start, own: Worker, seam: SpySeam, drive: str, error: BaseException
+    start: Start, own: Worker, spy: SpyPrimitives, error: BaseException
 ) -> None:
-    """SystemExit and its like end neither the loop nor the keeper, and are nobody else's."""
-    manager = start(seam, linger=FAR, drive=drive)
+    """SystemExit and its like end neither the loop nor its thread, and are nobody else's."""
+    manager = start(spy)
 
     async def fail() -> None:
         await asyncio.sleep(0)
@@ -57,22 +55,20 @@ def test_what_a_tracked_coroutine_raises_goes_to_its_waiter(
     beside.await_reached()
     assert own.call(manager.submit_task, fail()).exception(LIMIT) is error
     beside.open()
-    assert innocent.result(LIMIT) == [keeper_of(manager)] * 2
-    assert seam.escaped == []
-    still_works(manager, own, drive=drive)
+    assert innocent.result(LIMIT) == "through"
+    assert spy.escaped == []
+    still_works(manager, own)
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
-@DRIVES
 def test_what_a_strangers_callback_raises_ends_no_call(
     start: Start,
     own: Worker,
-    drive: str,
     error: BaseException,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """SystemExit out of somebody else's callback is logged, and whoever drives goes on."""
-    manager = start(linger=FAR, drive=drive)
+    """SystemExit out of somebody else's callback is logged, and the call goes on."""
+    manager = start()
 
     def fail() -> None:
         raise error
@@ -85,7 +81,7 @@ def test_what_a_strangers_callback_raises_ends_no_call(
         assert len(set(own.call(manager.run, beside()))) == 1
     logged = [record for record in caplog.records if record.name == "wsgi_async"]
     assert [record.exc_info[1] for record in logged if record.exc_info] == [error]
-    still_works(manager, own, drive=drive)
+    still_works(manager, own)
 
 
 class Factory:
@@ -115,93 +111,81 @@ ERRORS = pytest.mark.parametrize("error", [ValueError("of the factory"), SystemE
 
 
 @ERRORS
-@DRIVES
 def test_an_error_of_the_task_factory_goes_to_the_caller(
-    start: Start, own: Worker, factory: Factory, drive: str, error: BaseException
+    start: Start, own: Worker, factory: Factory, error: BaseException
 ) -> None:
     """run() raises what the task factory raised; its coroutine is closed, the manager works."""
-    manager = start(linger=FAR, drive=drive)
+    manager = start()
     manager.get_event_loop().set_task_factory(factory)
     factory.error = error
     with pytest.raises(type(error)) as caught:
         own.call(manager.run, value(1))
     assert caught.value is error
-    still_works(manager, own, drive=drive)
+    still_works(manager, own)
 
 
 @ERRORS
-@pytest.mark.parametrize("sync_future", [True, False])
-@DRIVES
 def test_an_error_of_the_task_factory_goes_to_the_future(
-    start: Start,
-    own: Worker,
-    factory: Factory,
-    drive: str,
-    sync_future: bool,
-    error: BaseException,
+    start: Start, own: Worker, factory: Factory, error: BaseException
 ) -> None:
-    """Who submitted the coroutine learns of it, and the keeper outlives it."""
-    manager = start(linger=FAR, drive=drive)
+    """Who submitted the coroutine learns of it, and the loop goes on."""
+    manager = start()
     manager.get_event_loop().set_task_factory(factory)
 
     def submit_and_wait() -> BaseException | None:
         factory.error = error
-        return manager.submit_task(value(1), sync_future).exception(LIMIT)
+        return manager.submit_task(value(1)).exception(LIMIT)
 
     assert own.call(submit_and_wait) is error
-    still_works(manager, own, drive=drive)
+    still_works(manager, own)
 
 
 @ERRORS
-def test_an_error_of_the_task_factory_spares_the_thread_that_drives(
+def test_an_error_of_the_task_factory_spares_other_calls(
     start: Start, own: Worker, other: Worker, factory: Factory, error: BaseException
 ) -> None:
-    """If another thread's task cannot be made, its own waiter learns of it, not the driver."""
-    manager = start(linger=FAR)
+    """If another thread's task cannot be made, its own waiter learns of it, and nobody else."""
+    manager = start()
     manager.get_event_loop().set_task_factory(factory)
     door = Door()
-    driving = own.submit(manager.run, door.walk())
+    call = own.begin(manager.run, door.walk())
     door.await_reached()
     factory.error = error
     assert other.call(manager.submit_task, value(1)).exception(LIMIT) is error
     door.open()
-    assert driving.result(LIMIT) == [own.ident] * 2
+    assert call.result(LIMIT) == "through"
 
 
 @ERRORS
 def test_an_error_of_the_task_factory_spares_the_caller_who_finds_it_queued(
-    start: Start, own: Worker, factory: Factory, error: BaseException
+    start: Start, own: Worker, error: BaseException
 ) -> None:
-    """A caller that starts what a destructor queued meanwhile is not hit by its failure."""
-    manager = start(linger=FAR, drive="caller")
-    loop = manager.get_event_loop()
-    made: list[asyncio.Task[Any]] = []
+    """A caller beside whom queued work is begun is not hit by its failure."""
+    manager = start()
+    failing = [error]
 
-    def fail_for_the_second(
+    def fail_for_the_first(
         loop: asyncio.AbstractEventLoop, coro: Any, **options: Any
     ) -> asyncio.Task[Any]:
-        if len(made) == 1:
-            made.append(made[0])
-            raise error
-        made.append(asyncio.Task(coro, loop=loop, **options))
-        return made[-1]
+        if coro.cr_code is not Door.walk.__code__ and failing:
+            raise failing.pop()
+        return asyncio.Task(coro, loop=loop, **options)
 
-    loop.set_task_factory(fail_for_the_second)
+    manager.get_event_loop().set_task_factory(fail_for_the_first)
 
     def submit_and_run() -> BaseException | None:
-        future = manager.submit_task(value(1), return_sync_future=True)
+        future = manager.submit_task(value(1))
+        failed = future.exception(LIMIT)
         assert manager.run(value("mine")) == "mine"
-        return future.exception(LIMIT)
+        return failed
 
     assert own.call(submit_and_run) is error
+    still_works(manager, own)
 
 
-@DRIVES
-def test_a_task_factory_may_keep_its_tasks(
-    start: Start, own: Worker, factory: Factory, drive: str
-) -> None:
+def test_a_task_factory_may_keep_its_tasks(start: Start, own: Worker, factory: Factory) -> None:
     """Tasks that somebody holds on to change nothing, and each of them is done."""
-    manager = start(linger=FAR, drive=drive)
+    manager = start()
     manager.get_event_loop().set_task_factory(factory)
     for number in range(10):
         assert own.call(manager.run, value(number)) == number
@@ -224,7 +208,7 @@ def test_a_manager_whose_task_factory_fails_for_good_still_stops(start: Start, o
         finally:
             cleaned_up.append(True)
 
-    manager, door = start(linger=FAR), Door()
+    manager, door = start(), Door()
     loop = manager.get_event_loop()
     future = own.call(manager.submit_task, in_flight())
     door.await_reached()
@@ -252,18 +236,16 @@ def fits(factory: Any, loop: asyncio.AbstractEventLoop) -> bool:
 
 
 @pytest.mark.skipif(not hasattr(asyncio, "eager_task_factory"), reason="since Python 3.12")
-@pytest.mark.parametrize("drive", ["auto", "keeper", "caller"])
 def test_an_eager_task_factory_changes_nothing(
     start: Start,
     own: Worker,
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None,
-    drive: str,
 ) -> None:
     """Coroutines that run when their task is made have their outcome, thread and tracking."""
     factory: Any = getattr(asyncio, "eager_task_factory", None)
     if not fits(factory, (loop_factory or asyncio.new_event_loop)()):
         pytest.skip("the loop does not take asyncio's eager task factory")
-    manager = start(linger=FAR, drive=drive)
+    manager = start()
     manager.get_event_loop().set_task_factory(factory)
 
     async def fail() -> None:
@@ -275,9 +257,8 @@ def test_an_eager_task_factory_changes_nothing(
         return await asyncio.gather(*waits, return_exceptions=True)
 
     one, failed, threads = own.call(manager.run, outer())
-    driver = keeper_of(manager) if drive == "keeper" else own.ident
     assert (one, repr(failed)) == (1, "LookupError('at once')")
-    assert threads == [driver] * 5
+    assert set(threads) == set(own.call(manager.run, steps()))
     with pytest.raises(LookupError):
         own.call(manager.submit_task, fail()).result(LIMIT)
     door = Door()
@@ -287,12 +268,9 @@ def test_an_eager_task_factory_changes_nothing(
     assert "in_flight=0" in own.call(repr, manager) or own.call(manager.run, value(True))
 
 
-@DRIVES
-def test_a_context_that_is_entered_already_is_refused(
-    start: Start, own: Worker, drive: str
-) -> None:
+def test_a_context_that_is_entered_already_is_refused(start: Start, own: Worker) -> None:
     """A context= that somebody is inside of raises at once, rather than never to step the task."""
-    manager = start(linger=FAR, drive=drive)
+    manager = start()
     context = contextvars.copy_context()
 
     def inside() -> None:
@@ -300,42 +278,20 @@ def test_a_context_that_is_entered_already_is_refused(
             manager.run(value(1), context=context)
 
     own.call(context.run, inside)
-    still_works(manager, own, drive=drive)
-
-
-def test_an_error_between_taking_and_driving_does_not_lose_the_baton(
-    start: Start, own: Worker, seam: SpySeam, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """When the loop cannot be entered the call fails, and the next one drives again."""
-    manager = start(seam, linger=FAR)
-    driver = manager.life.driver
-    assert driver is not None
-    failing = [MemoryError()]
-
-    def fail(enter: Callable[[], None] = driver.visits._enter) -> None:
-        if failing:
-            raise failing.pop()
-        enter()
-
-    monkeypatch.setattr(driver.visits, "_enter", fail)
-    with pytest.raises(MemoryError):
-        own.call(manager.run, value(1))
     still_works(manager, own)
 
 
-def test_an_error_of_the_clock_does_not_lose_the_baton(
-    start: Start, own: Worker, seam: SpySeam, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("seconds", [1e9, 1e18, 1e300])
+def test_a_timeout_may_be_longer_than_a_clock_can_count(
+    start: Start, own: Worker, seconds: float
 ) -> None:
-    """When the timer of a timeout cannot be set the call fails, and the next one drives again."""
-    manager = start(seam, linger=FAR)
-    driver = manager.life.driver
-    assert driver is not None
+    """Whatever number of seconds a call may take, it does what it does without a limit."""
+    manager = start()
 
-    def fail(*args: object) -> None:
-        raise OverflowError("too far away")
+    async def ask() -> int:
+        return await run_in_calling_thread(int)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(driver.loop, "call_later", fail)
-        with pytest.raises(OverflowError):
-            own.call(manager.run, value(1), timeout=5)
+    assert own.call(manager.run, ask(), timeout=seconds) == 0
+    future = own.call(manager.submit_task, steps())
+    assert len(own.call(future.result, seconds)) == 5
     still_works(manager, own)
