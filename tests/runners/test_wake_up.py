@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     State = Callable[[AsyncioLoopManager, Worker], Callable[[], object]]
 
 
+def _open_and_wait(door: Door, future: Future[Any]) -> object:
+    door.open()
+    return future.result(LIMIT)
+
+
 def fresh(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
     """Nothing has happened yet."""
     return lambda: None
@@ -44,7 +49,7 @@ def busy(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
     door = Door()
     future = own.call(manager.submit_task, door.walk())
     door.await_reached()
-    return lambda: (door.open(), future.result(LIMIT))
+    return lambda: _open_and_wait(door, future)
 
 
 def in_call(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
@@ -52,7 +57,7 @@ def in_call(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
     door = Door()
     call = own.begin(manager.run, door.walk())
     door.await_reached()
-    return lambda: (door.open(), call.result(LIMIT))
+    return lambda: _open_and_wait(door, call)
 
 
 def in_wait(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
@@ -61,7 +66,7 @@ def in_wait(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
     future = own.call(manager.submit_task, door.walk())
     call = own.begin(future.result, LIMIT)
     door.await_reached()
-    return lambda: (door.open(), call.result(LIMIT))
+    return lambda: _open_and_wait(door, call)
 
 
 STATES = pytest.mark.parametrize("state", [fresh, at_rest, after_calls, busy, in_call, in_wait])
