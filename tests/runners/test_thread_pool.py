@@ -187,7 +187,7 @@ def test_a_thread_whose_loop_breaks(caplog: pytest.LogCaptureFixture) -> None:
         select = selector.select
 
         def fail(timeout: float | None = None) -> Any:
-            if pool._workers:  # until it takes no work any more
+            if pool._workers:  # type: ignore[attr-defined] # until it takes no work any more
                 raise OSError("of the selector")
             return select(timeout)
 
@@ -213,7 +213,12 @@ def test_a_shutdown_does_what_is_queued() -> None:
     blocked = plugs(pool, 2)
     futures = [pool.submit(done.append, number) for number in range(20)]
     threads, managers = pool.threads(), [pool.submit(current_manager) for _ in range(2)]
-    begun = threading.Timer(0.05, lambda: [plug.pull() for plug in blocked])
+
+    def pull_all() -> None:
+        for plug in blocked:
+            plug.pull()
+
+    begun = threading.Timer(0.05, pull_all)
     begun.start()
     pool.shutdown()
     assert sorted(done) == list(range(20))
