@@ -3,16 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.driver.parts import child
 
-<<<<<<< HEAD
-from tests.core.conftest import needs_uvloop
-
-MAIN = "from tests.driver.stress import main; main()"
-=======
 from tests.core.support import in_process
 from tests.runners.stress import child
->>>>>>> races
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from wsgi_async import AsyncioLoopManager
 
     State = Callable[[AsyncioLoopManager, Worker], Callable[[], object]]
+
+
+def _open_and_wait(door: Door, future: Future[Any]) -> object:
+    door.open()
+    return future.result(LIMIT)
 
 
 def fresh(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
@@ -44,7 +49,7 @@ def busy(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
     door = Door()
     future = own.call(manager.submit_task, door.walk())
     door.await_reached()
-    return lambda: (door.open(), future.result(LIMIT))
+    return lambda: _open_and_wait(door, future)
 
 
 def in_call(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
@@ -52,7 +57,7 @@ def in_call(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
     door = Door()
     call = own.begin(manager.run, door.walk())
     door.await_reached()
-    return lambda: (door.open(), call.result(LIMIT))
+    return lambda: _open_and_wait(door, call)
 
 
 def in_wait(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
@@ -61,7 +66,7 @@ def in_wait(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
     future = own.call(manager.submit_task, door.walk())
     call = own.begin(future.result, LIMIT)
     door.await_reached()
-    return lambda: (door.open(), call.result(LIMIT))
+    return lambda: _open_and_wait(door, call)
 
 
 STATES = pytest.mark.parametrize("state", [fresh, at_rest, after_calls, busy, in_call, in_wait])

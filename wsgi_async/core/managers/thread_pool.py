@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 _numbers = itertools.count()
 
+_TOO_OFTEN = 3
+
 
 class LoopThreadPoolExecutor(Executor):
     """A `concurrent.futures.Executor` whose threads each own an event loop.
@@ -269,7 +271,7 @@ class _Worker:
         self.thread: threading.Thread | None = None  # set before anybody else gets to see us
         # One thread, its own:
         self._seat: Seat | None = None
-        self._disturbed = False  # the last thing that it did was to raise
+        self._disturbed = 0  # how often it was, in a row
 
     def join(self, timeout: float | None) -> None:
         """Wait for the thread's end, at most `timeout` seconds."""
@@ -304,10 +306,10 @@ class _Worker:
             going_on = self._do_next()
         except BaseException as error:
             # Somebody has raised it in this thread from outside, most likely to end a function
-            # that had just ended. If it comes back at once, it comes from the loop itself.
-            if self._disturbed:
+            # that had just ended. If it comes again and again, it comes from the loop itself.
+            self._disturbed += 1
+            if self._disturbed > _TOO_OFTEN:
                 raise
-            self._disturbed = True
             report(
                 logging.ERROR,
                 "an exception was raised in the thread %s of a pool, outside of a function; the "
@@ -316,7 +318,7 @@ class _Worker:
                 error=error,
             )
             return True
-        self._disturbed = False
+        self._disturbed = 0
         return going_on
 
     def _do_next(self) -> bool:
