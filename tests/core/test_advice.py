@@ -125,6 +125,7 @@ class Case:
 
     @staticmethod
     async def test_view() -> None:
+        """What somebody's async test does."""
         sdk_call()
 
 
