@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import importlib
 import random
 import threading
 from typing import TYPE_CHECKING, Any

@@ -205,7 +205,7 @@ def collect_all_the_time(loop: str) -> None:
             assert manager.submit_task(asyncio.sleep(0, number)).result(LIMIT) == number
         gc.set_threshold(700)
         gc.collect()
-        for future in list(futures):
+        for future in futures:
             future.result(LIMIT)
     say(f"{InCycle.made} {len(futures)} {len(begun)} {len(ended)}")
 

@@ -183,9 +183,7 @@ def test_an_error_of_the_task_factory_spares_the_caller_who_finds_it_queued(
     still_works(manager, own)
 
 
-def test_a_task_factory_may_keep_its_tasks(
-    start: Start, own: Worker, factory: Factory
-) -> None:
+def test_a_task_factory_may_keep_its_tasks(start: Start, own: Worker, factory: Factory) -> None:
     """Tasks that somebody holds on to change nothing, and each of them is done."""
     manager = start()
     manager.get_event_loop().set_task_factory(factory)
@@ -270,9 +268,7 @@ def test_an_eager_task_factory_changes_nothing(
     assert "in_flight=0" in own.call(repr, manager) or own.call(manager.run, value(True))
 
 
-def test_a_context_that_is_entered_already_is_refused(
-    start: Start, own: Worker
-) -> None:
+def test_a_context_that_is_entered_already_is_refused(start: Start, own: Worker) -> None:
     """A context= that somebody is inside of raises at once, rather than never to step the task."""
     manager = start()
     context = contextvars.copy_context()

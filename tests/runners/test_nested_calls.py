@@ -91,9 +91,7 @@ def test_one_thread_runs_the_loop(
 
 
 @pytest.mark.parametrize("depth", [1, 3])
-def test_nested_sync_and_async_calls_do_not_deadlock(
-    start: Start, own: Worker, depth: int
-) -> None:
+def test_nested_sync_and_async_calls_do_not_deadlock(start: Start, own: Worker, depth: int) -> None:
     """A coroutine may wait for a thread that waits for a coroutine that waits for a thread."""
     manager = start()
 

@@ -7,6 +7,7 @@ import ctypes
 import logging
 import threading
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
@@ -68,7 +69,7 @@ def test_background_tasks_go_on_beside_work_without_end(
     plug.pull()
     for piece in pieces:
         piece.result(LIMIT)
-    assert all(later > earlier for earlier, later in zip(seen, seen[1:], strict=False))
+    assert all(later > earlier for earlier, later in pairwise(seen))
 
 
 def test_a_socket_is_served_beside_work_without_end(
@@ -295,4 +296,3 @@ def test_an_exception_that_hits_a_thread_that_waits_for_a_future(
         waits.result(LIMIT)
     door.open()
     assert owner.call(future.result, LIMIT) == "through"
-
