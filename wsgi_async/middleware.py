@@ -117,7 +117,7 @@ class AsyncLoopMiddleware:
 
     Raises:
         TypeError: `app` or `loop_factory` cannot be called, `id` cannot be hashed, or two options
-            exclude each other.
+            cannot be combined.
         ValueError: An option has none of its values, or a number is out of range.
         RuntimeError: gevent or eventlet has patched `threading`. If that happens later, the
             request raises it. uWSGI runs without Python threads. A request also raises it when

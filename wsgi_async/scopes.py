@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .core.base.checks import check_timeout
 from .core.base.deadlines import Deadline, request_deadline
-from .core.base.errors import OutsideRequestError
 from .core.managers.manager import lifecycle_of, submit_to_group
+from .core.messages.errors import OutsideRequestError
 from .core.results.groups import JobGroup
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class _Limit:
     def __enter__(self) -> None:
         if self._ended:
             raise RuntimeError(
-                "This deadline has ended with its `with` block. Call timeout() anew each time."
+                "This deadline has ended with its `with` block. Call timeout() again for the next."
             )
 
     def __exit__(

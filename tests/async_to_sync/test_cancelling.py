@@ -374,7 +374,7 @@ def test_timeout_when_the_loop_is_blocked_after_a_sync_function(
             worker.call(lambda: manager.run(block(), timeout=0.1))
     finally:
         over.set()
-    assert [line for line in our_log(caplog) if "goes on without its caller" in line]
+    assert [line for line in our_log(caplog) if "continues without its caller" in line]
 
 
 def test_cleanup_while_the_caller_gives_up(
@@ -398,7 +398,7 @@ def test_cleanup_while_the_caller_gives_up(
     with pytest.raises(TimeoutError):
         worker.call(lambda: manager.run(call(), timeout=2 * SHORT))
     assert cleaned
-    assert not [line for line in our_log(caplog) if "goes on without its caller" in line]
+    assert not [line for line in our_log(caplog) if "continues without its caller" in line]
 
 
 def test_deadline(worker: Worker, start: Start, mode: str) -> None:

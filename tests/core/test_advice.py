@@ -198,7 +198,9 @@ def test_waiting_in_a_cell_of_a_notebook(top_level_await: bool) -> None:
     )
     code = compile(cell, "<cell>", "exec", flags)
     namespace = {"give": give, "__name__": "__main__"}
-    with pytest.raises(RunningLoopError, match="In a notebook, write `await`"):
+    with pytest.raises(
+        RunningLoopError, match="In a notebook, await the coroutine itself, at the top"
+    ):
         asyncio.run(shell.run_code(code, namespace))
 
 

@@ -161,7 +161,7 @@ def is_ours(value: object) -> bool:
     return isinstance(value, type) and issubclass(value, WsgiAsyncError)
 
 
-@pytest.mark.parametrize("kind", {kind for _, kind, _ in RAISED})
+@pytest.mark.parametrize("kind", list(dict.fromkeys(kind for _, kind, _ in RAISED)))
 def test_they_can_be_sent_to_another_process(kind: type[Exception]) -> None:
     """A queue's worker or a process pool hands them on, message and all."""
     needs_two = kind is UnknownAsyncTaskError

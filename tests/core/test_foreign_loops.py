@@ -11,7 +11,7 @@ import pytest
 
 from tests.core.support import Worker, in_thread, on_worker
 from wsgi_async import AsyncioLoopManager, async_to_sync, async_to_sync_future, loop_resource, run
-from wsgi_async.core.base.foreign_loops import NOTE
+from wsgi_async.core.messages.foreign_loops import NOTE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         ({"reuse": "always"}, ValueError, "reuse is 'always'"),
         ({"reuse": 1}, ValueError, "reuse is 1"),
         ({"reuse": True, "force_create": False}, TypeError, "reuse and force_create=False"),
-        ({"per": "process", "reuse": True}, TypeError, "excludes reuse"),
+        ({"per": "process", "reuse": True}, TypeError, "cannot be combined with reuse"),
         ({"per": "process", "force_create": False}, TypeError, "and force_create=False"),
     ],
 )

@@ -113,7 +113,7 @@ def test_cleanup_that_takes_too_long(caplog: pytest.LogCaptureFixture) -> None:
     request(view)
     for each in (stubborn, scoped, streaming, inside):
         each.release()
-    (line,) = lines(caplog, "goes on without its caller")[:1]
+    (line,) = lines(caplog, "continues without its caller")[:1]
     assert f"Stubborn.wait {WHERE} did not end" in line
     (line,) = lines(caplog, "after its request, and continues")
     assert f"Stubborn.wait {WHERE} did not end" in line

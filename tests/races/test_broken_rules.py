@@ -16,8 +16,8 @@ from tests.races.explorer import BadOrder
 from tests.races.world import World, orders
 from wsgi_async.core.base.checks import inherited_error, running_loop
 from wsgi_async.core.base.deadlines import Deadline
-from wsgi_async.core.base.errors import Closing
 from wsgi_async.core.managers.thread_pool import _Work
+from wsgi_async.core.messages.errors import Closing
 from wsgi_async.core.results import sync_future
 from wsgi_async.core.runners import resident
 

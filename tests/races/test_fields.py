@@ -1,4 +1,4 @@
-"""What the package says of its shared fields: it says it of each, and is held to it."""
+"""What the package says of its shared fields: of each, and that it is true."""
 
 from __future__ import annotations
 

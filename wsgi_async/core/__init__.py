@@ -4,7 +4,16 @@ Importing it wraps `threading.Thread.start` and registers a fork hook and an exi
 all it does by itself.
 """
 
-from .base.errors import (
+from .base.threads import get_parent_thread, wrap_thread_start
+from .jobs.calling_thread import run_in_calling_thread
+from .managers.async_to_sync import async_to_sync
+from .managers.current import current_manager, run
+from .managers.manager import AsyncioLoopManager
+from .managers.process import install_hooks
+from .managers.registry import get_or_create_loop_manager
+from .managers.resources import LoopResource, loop_resource
+from .managers.thread_pool import LoopThreadPoolExecutor
+from .messages.errors import (
     CallerNotFound,
     LoopNotFound,
     ManagerNotFound,
@@ -16,15 +25,6 @@ from .base.errors import (
     WaitTimeoutError,
     WsgiAsyncError,
 )
-from .base.threads import get_parent_thread, wrap_thread_start
-from .jobs.calling_thread import run_in_calling_thread
-from .managers.async_to_sync import async_to_sync
-from .managers.current import current_manager, run
-from .managers.manager import AsyncioLoopManager
-from .managers.process import install_hooks
-from .managers.registry import get_or_create_loop_manager
-from .managers.resources import LoopResource, loop_resource
-from .managers.thread_pool import LoopThreadPoolExecutor
 from .results.sync_future import SyncFuture
 from .results.wrapped import async_to_sync_future
 

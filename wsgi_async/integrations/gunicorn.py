@@ -53,7 +53,7 @@ class LoopThreadWorker(ThreadWorker):
 
     @property
     def alive(self) -> bool:
-        """Whether the worker goes on; gunicorn sets it in all ways to end one in order."""
+        """Whether the worker continues; gunicorn sets it in all ways to end one in order."""
         return self._alive
 
     @alive.setter
@@ -112,7 +112,7 @@ def _stop_managers_after_hook(cfg: Any) -> None:
 def _wait_for_data(
     wait_for_data: Callable[[float], bool], sock: socket.socket, timeout: float
 ) -> bool:
-    """Wait for a connection's first bytes; the thread's loop goes on, if it has one.
+    """Wait for a connection's first bytes; the thread's loop continues, if it has one.
 
     Args:
         wait_for_data: What gunicorn waits with. The loop stands still meanwhile.
@@ -171,7 +171,7 @@ def _chain_sigterm(worker: Any) -> None:
 
 
 class _Told:
-    """The application, where requests tell whether the worker goes on. Lives as long as that."""
+    """The application, where requests tell whether the worker continues. Lives as long as that."""
 
     def __init__(self, worker: Any) -> None:
         self._worker = worker

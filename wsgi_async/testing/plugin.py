@@ -194,7 +194,7 @@ def no_async_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have `no_async_leaks` checked where a marker says so; nothing happens to other tests."""
+    """Have `no_async_leaks` checked where a marker asks for it; nothing happens to other tests."""
     for item in items:
         if item.get_closest_marker("no_async_leaks"):
             _switch_on(item)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from wsgi_async.core.base.checks import refuse_in_event_loop, running_loop
 from wsgi_async.core.base.coroutines import close_unstarted, name_after
 from wsgi_async.core.base.deadlines import request_deadline
-from wsgi_async.core.base.errors import Closing
 from wsgi_async.core.jobs.job import current_caller
 from wsgi_async.core.managers.manager import lifecycle_of
+from wsgi_async.core.messages.errors import Closing
 from wsgi_async.core.runners.run import run
 
 from .adopted import Adopted, AdoptedFuture, AdoptedTask, WaitingThread, wait_elsewhere

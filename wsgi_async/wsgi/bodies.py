@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from wsgi_async.core.base.errors import TaskCancelledError
+from wsgi_async.core.messages.errors import TaskCancelledError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sized
@@ -98,7 +98,7 @@ class _SizedBody(_Body):
 
 
 def raise_answerable(error: asyncio.CancelledError) -> NoReturn:
-    """Raise the same for a server, which ends its thread or its process on what is no Exception."""
+    """Raise the same for a server, which would end its thread on what is not an Exception."""
     if isinstance(error, Exception):
         raise error
     raise TaskCancelledError(*error.args) from error

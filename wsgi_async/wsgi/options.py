@@ -21,7 +21,7 @@ class Options:
     """One middleware's options; they never change. `AsyncLoopMiddleware` says what each means.
 
     Raises:
-        TypeError, ValueError: One of them cannot be used, or two of them exclude each other.
+        TypeError, ValueError: One of them cannot be used, or two of them cannot be combined.
     """
 
     id: Hashable = None
@@ -48,13 +48,13 @@ class Options:
             raise ValueError(f'reuse is {self.reuse!r}. It is True, False or "auto".')
         if self.reuse is True and not self.force_create:
             raise TypeError(
-                "reuse and force_create=False exclude each other. Set one of them: the first gives "
+                "reuse and force_create=False cannot be combined. Set one of them: the first gives "
                 "each thread a manager of its own, the second lets threads share one."
             )
         if self.per == "process" and (self.reuse is True or not self.force_create):
             raise TypeError(
-                'per="process" excludes reuse and force_create=False. Leave them out: all threads '
-                "of the process share one manager."
+                'per="process" cannot be combined with reuse and force_create=False. Leave them '
+                "out: all threads of the process share one manager."
             )
 
     @property

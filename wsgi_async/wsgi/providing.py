@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core import AsyncioLoopManager, get_or_create_loop_manager
 from wsgi_async.core.base import threads
-from wsgi_async.core.base.errors import ManagerStateError
 from wsgi_async.core.base.forks import notice_fork
 from wsgi_async.core.managers.current import start_once
 from wsgi_async.core.managers.manager import lifecycle_of
 from wsgi_async.core.managers.pool import ManagerPool
+from wsgi_async.core.messages.errors import ManagerStateError
 
 from .servers import starts_thread_per_request, what_ran_out
 

@@ -13,11 +13,11 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop, running_loop
-from wsgi_async.core.base.errors import Closing, TaskCancelledError, WaitTimeoutError
-from wsgi_async.core.base.foreign_loops import explain
 from wsgi_async.core.base.log import origin, report
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import ActorCall, current_caller
+from wsgi_async.core.messages.errors import Closing, TaskCancelledError, WaitTimeoutError
+from wsgi_async.core.messages.foreign_loops import explain
 from wsgi_async.core.runners.run import complete, look_for_bridges
 
 if TYPE_CHECKING:

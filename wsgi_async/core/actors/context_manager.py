@@ -38,16 +38,16 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class SyncContextManager(Generic[T_co]):
-    """A sync context manager around an async one; for one `with` statement.
+    """A sync context manager around an async one, for one `with` statement.
 
-    The async one's enter and exit run in one task and one context, so an
-    anyio task group or `asyncio.timeout` may be open for any number of `run()` calls in between.
-    An exception in the `with` body reaches `__aexit__`, and can be suppressed there. If the task
-    is cancelled in the meantime (a task group does so when a child fails), `__aexit__` runs at
-    once, and what it raises comes out at the end of the `with` body.
+    Both `__aenter__` and `__aexit__` run in one task and one context. So an anyio task group or an
+    `asyncio.timeout` can stay open for any number of `run()` calls in between. An exception in the
+    `with` body reaches `__aexit__`, which can suppress it. If the task is canceled meanwhile, for
+    example by a task group with a failed child, `__aexit__` runs at once, and what it raises leaves
+    the `with` body at its end.
 
-    From any thread that runs no event loop. One that is collected while it is open is closed in
-    the background, with a `ResourceWarning`.
+    Use it from a thread that is not running an event loop. If the garbage collector finds it open,
+    it is closed in the background, with a `ResourceWarning`.
     """
 
     __slots__ = ("__weakref__", "_actor")
@@ -56,13 +56,13 @@ class SyncContextManager(Generic[T_co]):
         self._actor = actor
 
     def __enter__(self) -> T_co:
-        """Enter, and return what `__aenter__` does.
+        """Enter, and return what `__aenter__` returns.
 
         Raises:
             BaseException: What `__aenter__` raised.
-            TimeoutError: The request's deadline is over.
+            WaitTimeoutError: The request's deadline has passed.
             RuntimeError: It was entered before, the manager was stopped, the process was forked,
-                or this thread runs an event loop.
+                or this thread is running an event loop.
         """
         actor = self._actor
         if actor.begun:
@@ -88,12 +88,12 @@ class SyncContextManager(Generic[T_co]):
     ) -> bool:
         """Exit; True if `__aexit__` suppresses the exception.
 
-        Bound by the request's deadline as any other wait: a task group is not waited for past it.
-        What comes after the deadline, or with an exception, has at least the manager's grace.
+        The request's deadline applies, also to a task group that waits for its tasks. After the
+        deadline, or with an exception, `__aexit__` has at least the manager's grace.
 
         Raises:
             BaseException: What `__aexit__` raised.
-            TimeoutError: The time was over, and it was cancelled.
+            WaitTimeoutError: The time has passed, and `__aexit__` was canceled.
             RuntimeError: It is not entered, or was exited before; else as for `__enter__`.
         """
         try:
@@ -154,7 +154,7 @@ class ContextManagerActor(Actor):
         self._source: Any = source  # until the task has it
         self._details: Details = (None, None, None)  # written before the call that reads it
         self._left_with: BaseException | None = None  # raised with nobody to tell
-        self._left_well = False  # exited when the task was cancelled, which was suppressed
+        self._left_well = False  # exited when the task was canceled, which was suppressed
 
     def leave(self, details: Details) -> bool:
         """Exit with these details of an exception; whether it is suppressed."""

@@ -39,15 +39,16 @@ CLOSE_INSTEAD = "await aclose() of the iterable itself"
 class SyncIterator(Generic[T_co]):
     """A sync iterator over an async iterable, from `AsyncioLoopManager.iterate()`.
 
-    All of the iterable runs in one task and one context, a copy of the one in which `iterate()`
-    was called. Close it if it is not iterated to its end, as a `with` statement and a WSGI server
-    do: the generator's `finally` blocks run then, and are waited for. One that is collected
-    unclosed is closed in the background, with a `ResourceWarning`.
+    The whole iterable runs in one task and one context, a copy of the context in which you called
+    `iterate()`. If you stop iterating early, close the iterator, as a `with` statement and a WSGI
+    server do. `close()` runs the generator's `finally` blocks and waits for them. If the garbage
+    collector finds an open iterator, it is closed in the background, with a `ResourceWarning`.
 
-    A timeout or a task group of the generator's own works between two items as it does while one is
-    waited for: what the generator makes of being cancelled there is what the next item brings.
+    A timeout or a task group in the generator also works between two items. If it cancels the
+    generator there, the next item raises what the generator makes of that.
 
-    From any thread that runs no event loop, one at a time. Lives as long as somebody holds it.
+    Use it from one thread at a time, which is not running an event loop. Lives as long as somebody
+    holds it.
     """
 
     __slots__ = ("__weakref__", "_stream")
@@ -63,10 +64,10 @@ class SyncIterator(Generic[T_co]):
 
         Raises:
             BaseException: What the iterable raised.
-            asyncio.CancelledError: Its task was cancelled.
-            TimeoutError: The request's deadline is over.
-            RuntimeError: The manager was stopped, the process was forked, or this thread runs an
-                event loop.
+            TaskCancelledError: Its task was canceled.
+            WaitTimeoutError: The request's deadline has passed.
+            RuntimeError: The manager was stopped, the process was forked, or this thread is
+                running an event loop.
         """
         stream = self._stream
         if stream is None:
@@ -88,13 +89,13 @@ class SyncIterator(Generic[T_co]):
     def close(self) -> None:
         """End the iterable's task, and wait until its `finally` blocks have run.
 
-        They have as long as the manager's grace; then they are cancelled, and what does not end
-        in the same time again is left behind. Either is logged by name. Does nothing the second
-        time. In the middle of another thread's `next()`, it cancels that.
+        They have as long as the manager's grace. Then they are canceled, and left behind if they
+        take as long again; the log names the iterable in both cases. A second call does nothing.
+        If another thread is waiting in `next()`, that call is canceled.
 
         Raises:
             BaseException: What the iterable raised while it was being closed.
-            RuntimeError: This thread runs an event loop.
+            RunningLoopError: This thread is running an event loop.
         """
         stream = self._stream
         if stream is None:
@@ -276,8 +277,8 @@ class StreamActor(Actor):
     def throws(self, iterator: AsyncIterator[Any], error: BaseException) -> Any:
         """The next step of an iterable that was canceled while it waited for the next call.
 
-        A timeout or a task group of its own does that. It ends, or goes on, as where it was
-        waiting for anything else. None if the host is to end, or it is no generator.
+        A timeout or a task group of its own does that. It ends or continues, as it would while it
+        waits for anything else. None if the host is to end, or it is not a generator.
         """
         athrow = getattr(iterator, "athrow", None)
         if athrow is None or self.leaving or self.live.closing:

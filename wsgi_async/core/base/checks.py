@@ -6,8 +6,8 @@ import asyncio
 import math
 from numbers import Real
 
-from .advice import instead_of_waiting
-from .errors import ManagerStateError, RunningLoopError
+from wsgi_async.core.messages.advice import instead_of_waiting
+from wsgi_async.core.messages.errors import ManagerStateError, RunningLoopError
 
 __all__ = [
     "check_count",

@@ -63,7 +63,7 @@ def need_stack() -> None:
     if _is_deep(sys.getrecursionlimit() - _ROOM):
         raise RecursionError(
             "There is too little room left on the stack for an async call, so nothing was started. "
-            "Call it from less deep in the recursion."
+            "Call it higher up in the recursion."
         )
 
 

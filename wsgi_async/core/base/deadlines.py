@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-from .errors import WaitTimeoutError
+from wsgi_async.core.messages.errors import WaitTimeoutError
+
 from .primitives import Primitives
 
 __all__ = ["Deadline", "bounded", "request_deadline", "time_left", "within"]

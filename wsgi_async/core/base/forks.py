@@ -62,7 +62,7 @@ def warn_of_silent_forks(label: Callable[[], str]) -> None:
     """Say once what to set where a fork that Python is not told of is still to come.
 
     Called when a manager has been started. Its threads are gone in the child, and what one of them
-    held in that moment is held for ever, CPython's own locks too: nothing of ours runs there then
+    held in that moment is held forever, CPython's own locks too: nothing of ours runs there then
     that could say so.
     """
     if _state.warned or not _forks_silently(sys.modules.get("uwsgi")):

@@ -66,7 +66,7 @@ class ThreadNode:
         """This node and its ancestors up to the root. The caller holds `lock`.
 
         Ended nodes without managers are dropped on the way, or a thread that starts the next
-        one and ends, for ever, would make an endless chain.
+        one and ends, forever, would make an endless chain.
         """
         node: ThreadNode | None = self
         while node is not None:
@@ -157,7 +157,7 @@ def get_parent_thread(thread: threading.Thread | None = None) -> threading.Threa
         Its parent, ended or not; None for a root, and for a parent that is gone from memory.
 
     Raises:
-        TypeError: It is no thread.
+        TypeError: It is not a thread.
     """
     node = current_node() if thread is None else node_of(checked_thread(thread))
     return None if node.started_by is None else node.started_by()

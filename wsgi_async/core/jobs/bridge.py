@@ -73,7 +73,7 @@ class Bridge(Protocol):
         ...
 
     def cancel_with_caller(self, coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-        """The coroutine, which is cancelled with the one whose sync code waits for it."""
+        """The coroutine, which is canceled with the one whose sync code waits for it."""
         ...
 
 

@@ -8,7 +8,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from wsgi_async.core.base.errors import CallerNotFound
+from wsgi_async.core.messages.errors import CallerNotFound
 
 from .job import current_caller
 

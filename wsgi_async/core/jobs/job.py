@@ -108,7 +108,7 @@ class Job:
     cancelled = False
     stopped = False  # it ended because the manager was stopped
     released = False  # its thread has gone on without the outcome
-    expired = False  # to be cancelled, once, since its deadline has passed
+    expired = False  # to be canceled, once, since its deadline has passed
     inbox: Inbox | None = None  # functions that this thread is to run meanwhile
     # No lock: written before `done`; the thread that waited takes them out, to keep nothing alive.
     result: Any = None
@@ -119,7 +119,7 @@ class Job:
     home: Home | None = None  # where it has begun
     task: asyncio.Task[Any] | None = None
     timer: asyncio.TimerHandle | None = None  # of the deadline, while the thread runs a function
-    cut_off = False  # cancelled before it was done
+    cut_off = False  # canceled before it was done
 
     def __init__(
         self,

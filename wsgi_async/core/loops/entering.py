@@ -44,7 +44,7 @@ class LoopEntry:
         except (SystemExit, KeyboardInterrupt) as error:
             report(
                 logging.ERROR,
-                "%s: %s escaped from a task that nobody waits for; the loop goes on",
+                "%s: %s escaped from a task that nobody waits for; the loop continues",
                 self.live.label,
                 type(error).__name__,
                 error=error,

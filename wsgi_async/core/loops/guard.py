@@ -7,10 +7,10 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
-from wsgi_async.core.base.advice import instead_of_waiting
 from wsgi_async.core.base.checks import running_loop
-from wsgi_async.core.base.errors import RunningLoopError
 from wsgi_async.core.base.log import report
+from wsgi_async.core.messages.advice import instead_of_waiting
+from wsgi_async.core.messages.errors import RunningLoopError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

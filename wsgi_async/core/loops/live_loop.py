@@ -15,11 +15,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wsgi_async.core.base.checks import running_loop
-from wsgi_async.core.base.errors import Closing, ManagerStateError
-from wsgi_async.core.base.foreign_loops import explain
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import ActorCall, current_caller
+from wsgi_async.core.messages.errors import Closing, ManagerStateError
+from wsgi_async.core.messages.foreign_loops import explain
 
 from .selector import LOOK
 
@@ -196,7 +196,7 @@ class LiveLoop:
         if job.released:
             report(
                 logging.WARNING,
-                "%s: %s did not end within %s s after it was canceled, and goes on without its "
+                "%s: %s did not end within %s s after it was canceled, and continues without its "
                 "caller",
                 self.label,
                 job.label,

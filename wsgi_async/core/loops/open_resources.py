@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.checks import running_loop
-from wsgi_async.core.base.errors import ManagerStateError
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
+from wsgi_async.core.messages.errors import ManagerStateError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Hashable
@@ -83,7 +83,7 @@ class OpenResources:
             BaseException: What the opening raised.
         """
         while key not in self.instances:
-            # Again if the owner was cancelled while it opened: that was not meant for us.
+            # Again if the owner was canceled while it opened: that was not meant for us.
             with self._waiting_for(key, name):
                 await self._opening(key, name, make).opened()
         return self.instances[key]
@@ -192,7 +192,7 @@ class ResourceTask:
         return self.state in (OPENING, CLOSING)
 
     async def opened(self) -> None:
-        """Wait for the end of the opening, whichever; being cancelled does not concern the owner.
+        """Wait for the end of the opening, whichever; being canceled does not concern the owner.
 
         Raises:
             BaseException: What the opening raised.
@@ -206,7 +206,7 @@ class ResourceTask:
             del waiter  # its exception's traceback holds this frame: no cycle
 
     def end(self) -> None:
-        """Have the instance closed, or its opening cancelled; on the loop only."""
+        """Have the instance closed, or its opening canceled; on the loop only."""
         if self.state is OPENING:
             self.task.cancel()
         elif not self._told.done():
@@ -278,7 +278,7 @@ class ResourceTask:
             await self._let_others_end()
             self.resources.withdraw(self)
             while self.task.cancelling():
-                self.task.uncancel()  # the closing itself is not cancelled
+                self.task.uncancel()  # the closing itself is not canceled
         self.state = CLOSING
 
     async def _let_others_end(self) -> None:
@@ -287,7 +287,7 @@ class ResourceTask:
             if leaving:
                 await asyncio.wait(leaving)
         except asyncio.CancelledError:
-            pass  # cancelled once more: somebody is in a hurry
+            pass  # canceled once more: somebody is in a hurry
 
 
 async def _enter(make: Make) -> tuple[AbstractAsyncContextManager[Any], Any]:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from wsgi_async.core.base.checks import refuse_in_event_loop
 from wsgi_async.core.base.coroutines import close_unstarted, name_after
-from wsgi_async.core.base.errors import Closing, ManagerStateError
 from wsgi_async.core.jobs import bridge
+from wsgi_async.core.messages.errors import Closing, ManagerStateError
 from wsgi_async.core.runners.run import look_for_bridges, run
 from wsgi_async.core.runners.runner import runner_of
 
@@ -42,7 +42,7 @@ _UNBOUND = object()
 class AsyncToSync(Generic[P, T]):
     """A sync function around an async one, from `async_to_sync()`.
 
-    Lives as long as somebody holds it. May be called from any thread that runs no event loop.
+    Lives as long as somebody holds it. Call it from any thread that is not running an event loop.
     """
 
     def __init__(self, awaitable: Callable[P, Awaitable[T]], force_new_loop: bool = False) -> None:
@@ -59,7 +59,7 @@ class AsyncToSync(Generic[P, T]):
         """Call the function, and return what it returns or raise what it raises.
 
         Raises:
-            RuntimeError: This thread runs an event loop.
+            RunningLoopError: This thread is running an event loop.
         """
         return call_async(self.awaitable, args, kwargs, force_new_loop=self.force_new_loop)
 
@@ -82,22 +82,22 @@ def async_to_sync(
 def async_to_sync(
     awaitable: Callable[P, Awaitable[T]] | None = None, *, force_new_loop: bool = False
 ) -> AsyncToSync[P, T] | Callable[[Callable[P, Awaitable[T]]], AsyncToSync[P, T]]:
-    """Make a sync function of an async one; a drop-in for asgiref's. A decorator too.
+    """Make a sync function of an async one, in place of asgiref's `async_to_sync`.
 
-    A call blocks and returns the function's result, as `AsyncioLoopManager.run()` does. It runs
-    on the loop of the current request, or else on the thread's own, which is made at the first
-    call and lives as long as the thread, so connections and background tasks do too. Sync code
-    that a coroutine has called by asgiref's `sync_to_async` goes back to that coroutine's loop.
-    What `sync_to_async` is asked for inside of the call runs on the calling thread. Context
-    variables are seen in both directions.
+    You can also use it as a decorator. A call blocks and returns the function's result, as
+    `AsyncioLoopManager.run()` does. It uses the loop of the current request, or else the thread's
+    own. That loop is made at the first call and lives as long as the thread, so connections and
+    background tasks stay usable. Sync code that asgiref's `sync_to_async` has called uses the loop
+    of the coroutine that called it. Functions in `sync_to_async` inside the call run on the calling
+    thread. Context variables are copied in both directions.
 
     Args:
         awaitable: An async function or method, a `partial` of one, an object with an async
             `__call__`, or anything else that returns an awaitable.
-        force_new_loop: Each call has a loop of its own, which ends with it.
+        force_new_loop: Each call has a loop of its own, which is closed after it.
 
     Returns:
-        The sync function, which may be called from any thread that runs no event loop.
+        The sync function. Call it from any thread that is not running an event loop.
     """
     if awaitable is None:
         again: Any = async_to_sync  # a warning then has the same frames above it

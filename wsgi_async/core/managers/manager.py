@@ -19,7 +19,6 @@ from wsgi_async.core.actors.context_manager import (
 from wsgi_async.core.actors.prefetch import PrefetchingActor
 from wsgi_async.core.actors.stream import StreamActor, SyncIterator
 from wsgi_async.core.base import threads
-from wsgi_async.core.base.advice import not_a_coroutine
 from wsgi_async.core.base.checks import (
     check_count,
     check_timeout,
@@ -28,12 +27,13 @@ from wsgi_async.core.base.checks import (
 )
 from wsgi_async.core.base.coroutines import is_coroutine, need_stack
 from wsgi_async.core.base.deadlines import request_deadline
-from wsgi_async.core.base.errors import Closing, ManagerStateError, UnknownAsyncTaskError
 from wsgi_async.core.base.forks import notice_fork
 from wsgi_async.core.base.settings import LoopFactory, Settings
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import Job, current_caller
 from wsgi_async.core.life.lifecycle import Lifecycle
+from wsgi_async.core.messages.advice import not_a_coroutine
+from wsgi_async.core.messages.errors import Closing, ManagerStateError, UnknownAsyncTaskError
 from wsgi_async.core.results.groups import Ended
 from wsgi_async.core.results.sync_future import SyncFuture
 from wsgi_async.core.runners.resident import has_free_seat

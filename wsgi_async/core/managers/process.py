@@ -20,7 +20,7 @@ from . import manager, thread_pool
 __all__ = ["install_hooks", "stop_all", "stop_with_process"]
 
 _inherited: list[Any] = []
-"""The parent process's runners and loops, kept for ever: see `Lifecycle.inherit`."""
+"""The parent process's runners and loops, kept forever: see `Lifecycle.inherit`."""
 
 _hooked: set[int] = set()
 """The process whose exit `multiprocessing` tells us of, if it is one of its children."""
@@ -66,7 +66,7 @@ def stop_all() -> None:
 
 
 def _forget_parent() -> None:
-    # Other threads' locks may be held for ever here: none is taken, all are replaced.
+    # Other threads' locks may be held forever here: none is taken, all are replaced.
     _inherited.extend(life.inherit() for life in manager.forget_all())
     threads.reset()
     forget_seat()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base import threads
-from wsgi_async.core.base.errors import ManagerNotFound
 from wsgi_async.core.base.forks import notice_fork
+from wsgi_async.core.messages.errors import ManagerNotFound
 
 from .manager import AsyncioLoopManager, lifecycle_of
 
@@ -43,7 +43,7 @@ def get_or_create_loop_manager(
         TypeError: Both flags are set, or the id is not hashable.
     """
     if force_create and strictly_get:
-        raise TypeError("force_create and strictly_get exclude each other. Set one of them.")
+        raise TypeError("force_create and strictly_get cannot be combined. Set one of them.")
     hash(id)
     notice_fork()
     found = None if force_create else find_manager(id)

@@ -1,7 +1,7 @@
-"""Loop resources: a client, pool or session that each loop opens once, and closes itself.
+"""Loop resources: a client, pool or session that each loop opens once and closes itself.
 
-Most of what is made for asyncio works on the loop only that it was opened on. A loop resource gives
-each loop its own.
+Most asyncio objects work only on the loop that opened them. A loop resource gives each loop its
+own.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ _MISSING = object()
 
 
 class LoopResource(Generic[T]):
-    """Something that each loop opens once, at its first use. Lives as long as it is referred to.
+    """Something that each loop opens once, at its first use. Made by `loop_resource`.
 
-    `await resource()` in a coroutine, or `resource.get()` in sync code, gives the loop's own
-    instance. It is opened, kept and closed by a task of its own on that loop, in an empty
-    `contextvars.Context`: it outlives the request that used it first and keeps nothing of it, so
-    it sees no context variable of any request either.
+    `await resource()` in a coroutine and `resource.get()` in sync code give you the loop's own
+    instance. A task on that loop opens it, keeps it open and closes it. The task runs in an empty
+    `contextvars.Context`, so the instance sees no context variables of any request.
 
-    A manager closes its loop's instances when it is stopped, once its tasks have ended: the one
-    opened last first, and each within a fair part of the time. One that fails or does not end in
-    time is logged by name, and the next is closed all the same. What an instance itself has
-    started, tasks for instance, is left to it until it is closed. On a loop that is not a
-    manager's, `asyncio.run()` does the same as it ends: it cancels all tasks, and the instances
-    are closed then. A loop that is closed without that gives no sign, and leaves its instances
-    open. If somebody cancels the task that keeps an instance, the instance is closed; the next
-    use opens another.
+    When a manager is stopped, it first ends its tasks. Then it closes the instances, the one that
+    was opened last first. The time that is left is divided evenly among them. If one fails or takes
+    too long, the log names it, and the others are closed all the same. Tasks that an instance has
+    started itself run until it is closed.
 
-    Made by `loop_resource`. From any thread.
+    On an event loop that wsgi_async did not create, `asyncio.run()` closes the instances at its
+    end, because it cancels all tasks. If such a loop is closed in another way, they stay open. If
+    somebody cancels the task of an instance, the instance is closed, and the next use opens
+    another.
+
+    Lives as long as it is referred to. Use it from any thread.
 
     Args:
         factory: As `loop_resource` takes it.
@@ -64,7 +64,7 @@ class LoopResource(Generic[T]):
         made_by: object = factory
         if not callable(made_by) or _makes_something_else(made_by):
             raise TypeError(
-                f"{factory!r} makes no loop resource. Give an async generator function that "
+                f"{factory!r} cannot make a loop resource. Give an async generator function that "
                 "yields once, or a callable that returns an async context manager."
             )
         functools.update_wrapper(self, factory, updated=())  # not what a class has in its __dict__
@@ -84,15 +84,14 @@ class LoopResource(Generic[T]):
     async def __call__(self) -> T:
         """The running loop's own instance, opened if this is its first use.
 
-        Concurrent first uses open it once. One that is cancelled meanwhile does not cancel the
-        opening. On the loop only, that is in a coroutine.
+        Await it in a coroutine. Concurrent first uses open the instance once. If one of them is
+        canceled, the opening continues.
 
         Raises:
-            RuntimeError: The loop is being closed, or the instance waits for its own opening: a
-                resource that uses another while it opens must not be used by that one. What it
-                starts while it opens, tasks too, counts as a part of it.
-            BaseException: What the opening raised, in all who wait for it. The next use tries
-                again.
+            RuntimeError: The loop is being closed, or resources wait for each other: a resource
+                uses another one while it opens, and that one uses the first.
+            BaseException: What the opening raised, in every coroutine that waits for it. The next
+                use tries again.
         """
         try:
             # The attribute's name spelt out and no method called: half of the time would go there.
@@ -110,14 +109,15 @@ class LoopResource(Generic[T]):
     def get(self, manager: AsyncioLoopManager | None = None) -> T:
         """The instance of a manager's loop, for sync code; opened if this is its first use.
 
-        If it is open, the loop is not run. From any thread that runs no event loop.
+        Call it from a thread that is not running an event loop.
 
         Args:
-            manager: With None, the current one: the request's, or else the thread's.
+            manager: The manager; the current one with None, that is the request's or the thread's.
 
         Raises:
-            RuntimeError: This thread runs an event loop, or the manager is not started, or is
+            RuntimeError: This thread is running an event loop, or the manager is not started or is
                 being stopped.
+            TypeError: `manager` is something else.
             BaseException: What the opening raised.
         """
         refuse_in_event_loop(f"await {self.name}()")
@@ -138,13 +138,13 @@ class LoopResource(Generic[T]):
         return manager.run(self(), task_type=manager.task_type, copy_back=False)
 
     def override(self, value: F) -> AbstractContextManager[F]:
-        """For tests: have every use give `value` instead, on all loops and in all threads.
+        """Replace the instance in tests, on all loops and in all threads.
 
-        From entering the returned context manager to leaving it. Overrides nest: the one entered
-        last counts. Instances that are open stay so, unused. From any thread.
+        The replacement lasts as long as the returned context manager is entered. If you nest
+        several, the innermost one applies. Open instances stay open. From any thread.
 
         Args:
-            value: What uses give; anything. It is neither opened nor closed.
+            value: What every use gets; anything. It is neither opened nor closed.
         """
         return _Override(value, self._add, self._remove)
 
@@ -182,12 +182,12 @@ def loop_resource(factory: Callable[[], AsyncIterator[T]], /) -> LoopResource[T]
 
 
 def loop_resource(factory: Factory[T], /) -> LoopResource[T]:
-    """Make a `LoopResource`: what each loop opens once, and closes itself. A decorator.
+    """Make a `LoopResource`, which each loop opens once and closes itself. A decorator.
 
     Args:
-        factory: Called without arguments on each loop, at the first use there. An async generator
-            function that opens something, yields it once, and closes it after that, or a factory
-            of async context managers: a client's class, or an `@asynccontextmanager` function.
+        factory: Called without arguments on each loop, at the first use there. Either an async
+            generator function that opens something, yields it once and closes it, or a factory of
+            async context managers: a client's class, or an `@asynccontextmanager` function.
 
     Raises:
         TypeError: `factory` is neither.

@@ -44,10 +44,10 @@ _TOO_OFTEN = 3
 class LoopThreadPoolExecutor(Executor):
     """A `concurrent.futures.Executor` whose threads each own an event loop.
 
-    A loop lives on its thread: a function that the pool runs calls `run()` without handing the
-    coroutine to another thread, and a thread with nothing to do waits inside its loop, where
-    background tasks go on. While a function computes, its thread's loop stands still; when there
-    is always something to do, the loop gets a turn between two functions.
+    Each loop lives on its thread. A function that the pool runs calls `run()`, and the coroutine
+    runs on the same thread. A thread with nothing to do waits inside its loop, where background
+    tasks continue. While a function computes, the loop of its thread stands still. If the pool
+    always has work, each loop gets a turn between two functions.
 
     Threads start when they are needed, and live until `shutdown()` or the end of the process.
     Callable from any thread.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from wsgi_async.core.base.checks import running_loop
 from wsgi_async.core.base.deadlines import Deadline
-from wsgi_async.core.base.errors import Closing, OutsideRequestError
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs.wait import wait_for
+from wsgi_async.core.messages.errors import Closing, OutsideRequestError
 
 if TYPE_CHECKING:
     from wsgi_async.core.base.primitives import Wakeup

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wsgi_async.core.base.checks import check_timeout, inherited_error, refuse_in_event_loop
 from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, bounded, within
-from wsgi_async.core.base.errors import WaitTimeoutError
 from wsgi_async.core.base.log import report
 from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.jobs.wait import wait_for
+from wsgi_async.core.messages.errors import WaitTimeoutError
 from wsgi_async.core.runners.resident import borrow_here, give_back_here
 
 from .waiters import Waiters
@@ -43,7 +43,7 @@ class SyncFuture(concurrent.futures.Future[T]):
 
     - `cancel()` asks for the cancellation of the task. `cancelled()` is true once the task has
       ended that way, after its cleanup.
-    - No wait goes on after the request's deadline, or when the manager is stopped.
+    - No wait continues after the request's deadline, or when the manager is stopped.
     - An exception that nobody retrieves is logged.
     """
 

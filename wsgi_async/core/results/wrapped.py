@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async.core.base.checks import running_loop
-from wsgi_async.core.base.errors import ManagerStateError
-from wsgi_async.core.base.foreign_loops import explain
+from wsgi_async.core.messages.errors import ManagerStateError
+from wsgi_async.core.messages.foreign_loops import explain
 from wsgi_async.core.runners.runner import runner_of
 
 from .sync_future import SyncFuture
@@ -97,7 +97,7 @@ class WrappedFuture(SyncFuture[T]):
     def copy_late(self, source: asyncio.Future[T]) -> None:
         """As `copy()`, for a future that its waiters have seen pending.
 
-        If a `stop()` of our manager has canceled it, they get the error that says so.
+        If a `stop()` of our manager has canceled it, they get that error.
         """
         runner = runner_of(source.get_loop())
         if source.cancelled() and runner is not None and runner.live.closing:

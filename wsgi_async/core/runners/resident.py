@@ -11,8 +11,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from wsgi_async.core.base.checks import inherited_error
-from wsgi_async.core.base.errors import ManagerStateError
 from wsgi_async.core.loops.entering import LoopEntry
+from wsgi_async.core.messages.errors import ManagerStateError
 
 from .runner import register
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wsgi_async.core.base.checks import check_timeout
 from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, request_deadline, time_left, within
-from wsgi_async.core.base.errors import Closing, TaskCancelledError, WaitTimeoutError
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.calling_thread import AskedFunction
 from wsgi_async.core.jobs.contexts import copy_changes
 from wsgi_async.core.jobs.job import Job, current_caller
 from wsgi_async.core.jobs.wait import finish_inbox, wait_for
+from wsgi_async.core.messages.errors import Closing, TaskCancelledError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -165,7 +165,7 @@ def _outcome(job: Job, timeout: float | None, seconds: float | None) -> Any:
         if job.expired and not job.stopped and _is_ordinary(error):
             raise WaitTimeoutError(
                 f"{job.name} did not end {within(timeout, seconds)} and was canceled. "
-                "Give it more time, or submit_task() what may continue in the background."
+                "Give it more time, or use submit_task() for work in the background."
             ) from (None if job.cancelled else error)
         if error is None:
             return job.result

@@ -39,7 +39,7 @@ def instead_of_waiting(instead: str) -> str:
     caller = _find_caller()
     if caller is not None and _in_notebook(caller):
         return (
-            "In a notebook, write `await` at the top level of a cell. Call a sync function that "
+            f"In a notebook, {instead}, at the top level of a cell. Call a sync function that "
             "waits with `await asyncio.to_thread(function)`."
         )
     if caller is None or caller.calls is None:
