@@ -182,12 +182,12 @@ def test_a_further_thread_that_cannot_be_started(
 def test_a_thread_whose_loop_breaks(caplog: pytest.LogCaptureFixture) -> None:
     """It ends, as nothing can go on there, and the next piece of work starts a new one."""
 
-    def break_loop() -> None:
+    def break_loop(pool: LoopThreadPoolExecutor) -> None:
         selector: Any = current_manager().get_event_loop()._selector  # type: ignore[attr-defined]
         select = selector.select
 
         def fail(timeout: float | None = None) -> Any:
-            if pool._workers:  # type: ignore[attr-defined] # until it takes no work any more
+            if pool._workers:  # until it takes no work any more
                 raise OSError("of the selector")
             return select(timeout)
 
@@ -196,7 +196,7 @@ def test_a_thread_whose_loop_breaks(caplog: pytest.LogCaptureFixture) -> None:
     with LoopThreadPoolExecutor(1, "broken") as pool:
         with caplog.at_level(logging.ERROR, "wsgi_async"):
             (thread,) = pool.submit(pool.threads).result(LIMIT)
-            pool.submit(break_loop).result(LIMIT)
+            pool.submit(break_loop, pool).result(LIMIT)
             thread.join(LIMIT)
         assert not thread.is_alive()
         assert "the thread broken_0 of a pool has failed" in our_log(caplog)
@@ -213,19 +213,16 @@ def test_a_shutdown_does_what_is_queued() -> None:
     blocked = plugs(pool, 2)
     futures = [pool.submit(done.append, number) for number in range(20)]
     threads, managers = pool.threads(), [pool.submit(current_manager) for _ in range(2)]
-
-    def pull_all() -> None:
-        for plug in blocked:
-            plug.pull()
-
-    begun = threading.Timer(0.05, pull_all)
-    begun.start()
+    pulls = [threading.Timer(0.05, plug.pull) for plug in blocked]
+    for pull in pulls:
+        pull.start()
     pool.shutdown()
     assert sorted(done) == list(range(20))
     assert all(future.done() for future in futures)
     assert not any(thread.is_alive() for thread in threads)
     assert {future.result(0).state for future in managers} == {"stopped"}
-    begun.join()
+    for pull in pulls:
+        pull.join()
 
 
 def test_a_shutdown_can_drop_what_is_queued() -> None:

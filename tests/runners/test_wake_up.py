@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     State = Callable[[AsyncioLoopManager, Worker], Callable[[], object]]
 
 
-def _open_and_wait(door: Door, future: Future[Any]) -> object:
+def through(door: Door, future: Future[str]) -> None:
+    """Let a coroutine through that waits at a door."""
     door.open()
-    return future.result(LIMIT)
+    assert future.result(LIMIT) == "through"
 
 
 def fresh(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
@@ -49,7 +50,7 @@ def busy(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
     door = Door()
     future = own.call(manager.submit_task, door.walk())
     door.await_reached()
-    return lambda: _open_and_wait(door, future)
+    return lambda: through(door, future)
 
 
 def in_call(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
@@ -57,7 +58,7 @@ def in_call(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
     door = Door()
     call = own.begin(manager.run, door.walk())
     door.await_reached()
-    return lambda: _open_and_wait(door, call)
+    return lambda: through(door, call)
 
 
 def in_wait(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
@@ -66,7 +67,7 @@ def in_wait(manager: AsyncioLoopManager, own: Worker) -> Callable[[], object]:
     future = own.call(manager.submit_task, door.walk())
     call = own.begin(future.result, LIMIT)
     door.await_reached()
-    return lambda: _open_and_wait(door, call)
+    return lambda: through(door, call)
 
 
 STATES = pytest.mark.parametrize("state", [fresh, at_rest, after_calls, busy, in_call, in_wait])

@@ -52,10 +52,13 @@ def stop_with_process() -> None:
 def stop_all() -> None:
     """Stop every manager at once, within one common budget."""
     notice_fork()  # a child that ends before its first request
-    thread_pool.shut_down_pools(Deadline(STOP_TIMEOUT))
+    deadline = Deadline(STOP_TIMEOUT)
+    thread_pool.shut_down_pools(deadline)
+    # A function that does not end holds its thread's loop too, and must not be waited for twice.
+    left = max(deadline.left() or 0.0, STOP_TIMEOUT / 10)
     managers = manager.AsyncioLoopManager.all_instances()
     lives = [manager.lifecycle_of(one) for one in managers]
-    for wait in [life.ask_to_stop() for life in lives if not life.given_up]:
+    for wait in [life.ask_to_stop(left) for life in lives if not life.given_up]:
         try:
             wait()
         except RuntimeError:
