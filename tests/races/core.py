@@ -6,6 +6,7 @@ is only listed which classes they are, and where the core makes its objects of t
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import concurrent.futures._base
 import gc
@@ -28,6 +29,7 @@ from wsgi_async.core.results import groups, sync_future
 from wsgi_async.core.runners import keeper, resident, run
 
 from .fields import GUARDED, Rule
+from .loops import ControlledTask
 from .parts import ControlledCondition, ControlledEvent, ControlledMutex
 from .shared import UNWATCHED, Guard, share
 
@@ -207,6 +209,8 @@ def controlled() -> Iterator[pytest.MonkeyPatch]:
             patch.setattr(module, name, shared)
         for module in (lifecycle, inbox, thread_pool):
             patch.setattr(module, "threading", threads)
+        tasks = SimpleNamespace(Task=ControlledTask)
+        patch.setattr(live_loop, "asyncio", _Real(asyncio, tasks))
         patch.setattr(primitives, "threading", _Real(threading, _WakeupsThreading()))
         patch.setattr(concurrent.futures._base, "threading", threads)
         patch.setattr(deadlines, "Primitives", _Clock())

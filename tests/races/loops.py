@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .scheduler import Scheduler
     from .steps import Fibre
 
-__all__ = ["ControlledLoop", "make_loop"]
+__all__ = ["ControlledLoop", "ControlledTask", "make_loop"]
 
 
 class _ForeignSelector(selectors.DefaultSelector):
@@ -44,12 +44,13 @@ class _Selector(WatchedSelector, _ForeignSelector):
     """The library's own selector; the blocking one under it is the scheduler's."""
 
 
-class _Task(asyncio.Task[Any]):
+class ControlledTask(asyncio.Task[Any]):
     """A task; a set of them is in the same order each time."""
 
-    def __init__(self, *args: Any, number: int, **options: Any) -> None:
-        self._number = number
-        super().__init__(*args, **options)
+    def __init__(self, coro: Any, *, loop: ControlledLoop, **options: Any) -> None:
+        loop.tasks += 1
+        self._number = loop.tasks
+        super().__init__(coro, loop=loop, **options)
 
     def __hash__(self) -> int:
         return self._number
@@ -60,7 +61,7 @@ class ControlledLoop(asyncio.SelectorEventLoop):
 
     def __init__(self, scheduler: Scheduler, name: str, selector: _ForeignSelector) -> None:
         self.name = name
-        self._tasks = 0
+        self.tasks = 0  # so many have been made
         self.home: Fibre | None = None  # the first thread that was seen on it
         self._scheduler = scheduler
         selector.scheduler, selector.io = scheduler, f"io of {name}"
@@ -80,9 +81,8 @@ class ControlledLoop(asyncio.SelectorEventLoop):
         self._scheduler.point(WRITE, self._io)
         super()._write_to_self()  # type: ignore[misc]
 
-    def create_task(self, coro: Any, **options: Any) -> _Task:
-        self._tasks += 1
-        return _Task(coro, loop=self, number=self._tasks, **options)
+    def create_task(self, coro: Any, **options: Any) -> ControlledTask:
+        return ControlledTask(coro, loop=self, **options)
 
     def stop(self) -> None:
         self._scheduler.touch(WRITE, f"stop of {self.name}")

@@ -283,6 +283,34 @@ def stop_at_endless_work(world: World) -> None:
     _stop(world, function)
 
 
+def stop_beside_submitter(world: World) -> None:
+    """The same as the thread waits for what another one submits."""
+    passed_on = SharedFuture()
+
+    async def endless() -> None:
+        await asyncio.Event().wait()
+
+    def function() -> object:
+        future = passed_on.result()
+        try:
+            if future is not None:
+                future.result()
+        except RuntimeError as error:
+            world.expect("stopp" in str(error), True)
+        return "2"
+
+    def submitter() -> None:
+        future = None
+        try:
+            future = world.manager.submit_task(world.coroutine(endless()))
+        except RuntimeError as error:
+            world.expect("stopp" in str(error), True)
+        passed_on.set_result(future)
+
+    _stop(world, function)
+    world.thread("submitter", submitter)
+
+
 def _stop(world: World, function: Callable[[], object], before: Callable[[], object] = int) -> None:
     world.start_pool(1)
     world.stopped = True

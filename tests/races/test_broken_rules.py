@@ -439,7 +439,7 @@ def keeps_its_seat_in_a_child(patch: pytest.MonkeyPatch) -> None:
         (wakes_before_it_is_in_the_inbox, serving.serve, 1, 0),
         (stops_the_loop_before_the_flag, pools.wait_for_stranger, 1, 0),
         (unsets_the_flag_before_it_waits, pools.submit_twice, 1, 0),
-        (does_not_wind_up_what_is_queued, pools.stop_at_endless_work, 1, 0),
+        (does_not_wind_up_what_is_queued, pools.stop_beside_submitter, 2, 0),
         (cancels_again_what_is_wound_up, pools.stop_idle_beside_background, 1, 0),
         (looks_for_a_stop_before_the_turn, pools.stop_idle, 1, 0),
         (goes_on_the_idle_list_after_the_look, pools.submit_twice_without_loops, 1, 0),

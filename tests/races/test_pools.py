@@ -74,6 +74,7 @@ def test_the_end_of_a_pool(scenario: Scenario, preemptions: int, at_least: int) 
         (pools.stop_idle_beside_background, 2, 200),
         (pools.stop_at_work, 2, 250),
         (pools.stop_at_endless_work, 2, 250),
+        (pools.stop_beside_submitter, 1, 300),
         (pools.stop_by_itself, 1, 60),
         (pools.fork_from_pool, 1, 80),
     ],
