@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
 import threading
 import time
 from contextlib import asynccontextmanager
@@ -19,13 +18,10 @@ from tests.core.support import (
     in_process,
     in_thread,
     our_log,
-    outcome,
     reached,
     say,
-    throw,
-    wait_until,
 )
-from tests.edges.parts import PLACES, await_stopped, calling_from, start
+from tests.edges.parts import await_stopped, start
 from wsgi_async import AsyncLoopMiddleware, loop_from, loop_resource
 from wsgi_async.testing import LeakCheck
 
@@ -422,91 +418,3 @@ def test_a_library_that_asks_whether_it_runs_is_served(
     assert run() == "run"
     assert worker.call(manager.run, give("run")) == "run"
     assert worker.call(run) == "run"
-
-
-# -- their price for each other --------------------------------------------------------------------
-
-IDLE, CALLS, ROUNDS = 5000, 30, 9
-
-
-async def wait_for(gate: asyncio.Event, began: Callable[[], None]) -> None:
-    began()
-    await gate.wait()
-
-
-def fill(manager: AsyncioLoopManager) -> Callable[[], None]:
-    """Have thousands of tasks wait; returns what lets them go."""
-    begun = threading.Semaphore(0)
-
-    async def make_gate() -> asyncio.Event:
-        return asyncio.Event()
-
-    gate = manager.run(make_gate())
-    futures = [manager.submit_task(wait_for(gate, begun.release)) for _ in range(IDLE)]
-    for _ in range(IDLE):
-        assert begun.acquire(timeout=LIMIT)
-
-    def release() -> None:
-        manager.get_event_loop().call_soon_threadsafe(gate.set)
-        wait_until(lambda: all(one.done() for one in futures), "the idle tasks end")
-
-    return release
-
-
-def fails(manager: AsyncioLoopManager) -> None:
-    try:
-        manager.run(throw(LookupError()))
-    except LookupError:
-        pass
-
-
-def time_of(use: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    for _ in range(CALLS):
-        use()
-    return time.perf_counter() - began
-
-
-@pytest.mark.parametrize("place", PLACES)
-def test_a_failure_costs_no_more_beside_many_idle_tasks(place: str) -> None:
-    """A `run()` that raises takes about as long as one that returns, however many tasks wait."""
-    with calling_from(place, debug=False) as call:
-        manager = call.manager
-
-        def ratio() -> float:
-            returns, raises = [], []
-            for _ in range(ROUNDS):
-                returns.append(time_of(lambda: manager.run(give(1))))
-                raises.append(time_of(lambda: fails(manager)))
-            return statistics.median(raises) / statistics.median(returns)
-
-        release = fill(manager)
-        found = call(ratio)
-        release()
-        # The benchmark asks for 1.5; a busy machine may show more, and a scan of all shows 10.
-        assert found < 3
-
-
-def test_a_cancellation_costs_no_more_either(make_manager: MakeManager, worker: Worker) -> None:
-    """Nor does one that is cancelled, or times out."""
-    manager = worker.call(make_manager, debug=False)
-    release = fill(manager)
-
-    def cancel() -> None:
-        future = manager.submit_task(asyncio.sleep(60))
-        future.cancel()
-
-    def finish() -> None:
-        manager.submit_task(asyncio.sleep(0)).result(LIMIT)
-
-    def ratio() -> float:
-        cancels, finishes = [], []
-        for _ in range(ROUNDS):
-            finishes.append(time_of(finish))
-            cancels.append(time_of(cancel))
-            manager.run(give(1))
-        return statistics.median(cancels) / statistics.median(finishes)
-
-    found = outcome(worker.begin(ratio))
-    release()
-    assert found < 3
