@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from tests.core import forking
 from tests.core.support import LIMIT, in_process, run_process, say
 from wsgi_async import (
     AsyncioLoopManager,
@@ -88,7 +89,7 @@ def child_that_forks(how: str) -> None:
         inherited = current_manager()
         inherited.submit_task(tick())
         inherited.run(asyncio.sleep(0))
-        pid = os.fork()
+        pid = forking.fork()
         if pid:
             return os.waitpid(pid, 0)[1]
         try:
