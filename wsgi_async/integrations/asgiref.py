@@ -18,8 +18,8 @@ from typing import Any
 from asgiref import sync
 
 from wsgi_async.bridges.asgiref import replaced_by_ours
+from wsgi_async.core.jobs import bridge
 from wsgi_async.core.managers.async_to_sync import call_async
-from wsgi_async.core.runners.run import look_for_bridges
 
 __all__ = ["install", "installed", "uninstall"]
 
@@ -56,7 +56,7 @@ def install() -> None:
     It replaces one method of asgiref's class, so objects that exist already are affected too. A
     second call does nothing. Any thread may call it.
     """
-    look_for_bridges()  # what it puts around asgiref's method is to be below ours
+    bridge.look()  # what it puts around asgiref's method is to be below ours
     with _lock:
         if not (_present and _kind.__call__ is _present[0].method):
             replacement = _Replacement(_kind.__call__)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 from typing import Any
 
 from wsgi_async.core.base.checks import running_loop
@@ -16,23 +15,16 @@ from wsgi_async.core.base.coroutines import name_of
 from wsgi_async.core.base.log import report, with_origin
 from wsgi_async.core.managers.current import request_manager
 
-from .present import asgiref_sync, calling_loop, ours_is_in_place
+from .present import calling_loop, ours_is_in_place, wrap_calls
 
 __all__ = ["watch_one_off_loops"]
 
-_lock = threading.Lock()
-_watched: list[type] = []  # asgiref's class, once. The lock guards the writing
 _told: list[bool] = []
 
 
 def watch_one_off_loops() -> None:
     """From now on say so, once, when a request's async code runs on such a loop."""
-    kind: Any = asgiref_sync().AsyncToSync
-    with _lock:
-        if kind in _watched:
-            return
-        _watched.append(kind)
-        kind.__call__ = _watched_call(kind.__call__)
+    wrap_calls(_watched_call)
 
 
 def _watched_call(original: Any) -> Any:

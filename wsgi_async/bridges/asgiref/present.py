@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ __all__ = [
     "ours_is_in_place",
     "ready",
     "replaced_by_ours",
+    "wrap_calls",
 ]
 
 T = TypeVar("T")
@@ -37,6 +39,25 @@ def ready() -> bool:
 def asgiref_sync() -> Any:
     """The module `asgiref.sync`, which has been imported."""
     return sys.modules["asgiref.sync"]
+
+
+_lock = threading.Lock()
+_wrapped: list[Callable[[Any], Any]] = []  # what is done already; the lock guards the writing
+
+
+def wrap_calls(wrap: Callable[[Any], Any]) -> None:
+    """Put a function around asgiref's `AsyncToSync.__call__`, for good.
+
+    From any thread; does nothing the second time.
+
+    Args:
+        wrap: Makes the function of the one that is there.
+    """
+    kind = asgiref_sync().AsyncToSync
+    with _lock:
+        if wrap not in _wrapped:
+            _wrapped.append(wrap)
+            kind.__call__ = wrap(kind.__call__)
 
 
 def calling_loop() -> asyncio.AbstractEventLoop | None:

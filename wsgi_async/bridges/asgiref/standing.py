@@ -8,7 +8,6 @@ So such calls are made our way, which runs the loop.
 from __future__ import annotations
 
 import functools
-import threading
 from typing import Any
 
 from wsgi_async.core.base.checks import running_loop
@@ -16,22 +15,14 @@ from wsgi_async.core.managers.async_to_sync import call_async
 from wsgi_async.core.runners.resident import Resident
 from wsgi_async.core.runners.runner import runner_of
 
-from .present import asgiref_sync, calling_loop
+from .present import calling_loop, wrap_calls
 
 __all__ = ["watch_own_calls"]
-
-_lock = threading.Lock()
-_watched: list[type] = []  # asgiref's class, once. The lock guards the writing
 
 
 def watch_own_calls() -> None:
     """From now on make such calls our way. From any thread; does nothing the second time."""
-    kind: Any = asgiref_sync().AsyncToSync
-    with _lock:
-        if kind in _watched:
-            return
-        _watched.append(kind)
-        kind.__call__ = _watched_call(kind.__call__)
+    wrap_calls(_watched_call)
 
 
 def _watched_call(original: Any) -> Any:

@@ -18,7 +18,7 @@ from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import ActorCall, current_caller
 from wsgi_async.core.messages.errors import Closing, TaskCancelledError, WaitTimeoutError
 from wsgi_async.core.messages.foreign_loops import explain
-from wsgi_async.core.runners.run import complete, look_for_bridges
+from wsgi_async.core.runners.run import complete
 
 if TYPE_CHECKING:
     from wsgi_async.core.jobs.job import Asked, ServedFunction
@@ -85,7 +85,7 @@ class Actor:
             refuse_in_event_loop(instead)
         if self.live.inherited:
             raise inherited_error(self.live.label)
-        look_for_bridges()
+        bridge.look()
         if not self.begun:
             self._first_call()
         try:
@@ -143,7 +143,7 @@ class Actor:
         if self.ahead and not self.ended and loop is self.live.raw:
             self._asked.append(function)
             return True
-        # Between two calls no thread waits, and who comes next may wait for this very function
+        # Between two calls no thread waits, and the next one may wait for this very function
         # by way of a task that the actor has left.
         return False
 

@@ -88,10 +88,9 @@ _lock = threading.Lock()
 
 def look() -> None:
     """Load the plug-in of a library that has been imported by now. Cheap where there is none."""
-    for library, plugin in plugins.items():
+    for library, plugin in list(plugins.items()):  # another thread may take one out meanwhile
         if library in sys.modules:
             _load(library, plugin)
-            return  # the table has changed
 
 
 def _load(library: str, plugin: str) -> None:

@@ -271,7 +271,7 @@ class Lifecycle:
 
     def _finish(self) -> None:
         with self._lock:
-            # The state first: who looks without the lock finds no manager that runs without a loop.
+            # The state first: a look without the lock finds no manager that runs without a loop.
             self._state = "stopped"
             self.task_type = None
             runner, self.runner = self.runner, None

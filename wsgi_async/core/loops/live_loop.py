@@ -140,11 +140,10 @@ class LiveLoop:
             due, self._due = self._due, True
         if due:
             return
-        if self.owner == self.primitives.current() and running_loop() is None:
-            # Between two runs of a resident's loop it need not be woken. In a run it must: a
-            # destructor may come after the loop has looked, and before it sleeps.
-            self.raw.call_soon(self._start_queued, context=self._context)
+        if running_loop() is None:
+            self.post_back(self._start_queued)
         else:
+            # A destructor may come after the loop has looked, and before it sleeps.
             self.post(self._start_queued)
 
     def post(self, callback: Callable[..., object], *args: object) -> None:
@@ -156,9 +155,9 @@ class LiveLoop:
                 raise
 
     def post_back(self, callback: Callable[..., object], *args: object) -> None:
-        """As `post()`, from a thread that has waited for this loop until now.
+        """As `post()`, from a thread that is running no loop.
 
-        Where the loop lives on that thread, it is between two turns and need not be woken.
+        Where the loop lives on that thread, it is between two runs and need not be woken.
         """
         if self.owner != self.primitives.current():
             self.post(callback, *args)

@@ -19,7 +19,7 @@ from wsgi_async.core.base.checks import refuse_in_event_loop
 from wsgi_async.core.base.coroutines import close_unstarted, name_after
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.messages.errors import Closing, ManagerStateError
-from wsgi_async.core.runners.run import look_for_bridges, run
+from wsgi_async.core.runners.run import run
 from wsgi_async.core.runners.runner import runner_of
 
 from .current import current_manager
@@ -122,7 +122,7 @@ def call_async(
     call = functools.partial(function, *args, **kwargs)
     if force_new_loop:
         return _call_on_new_loop(call)
-    look_for_bridges()
+    bridge.look()
     plugin = bridge.active
     loop = None if plugin is None else plugin.calling_loop()
     if plugin is not None and loop is not None:

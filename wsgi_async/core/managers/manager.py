@@ -37,7 +37,7 @@ from wsgi_async.core.messages.errors import Closing, ManagerStateError, UnknownA
 from wsgi_async.core.results.groups import Ended
 from wsgi_async.core.results.sync_future import SyncFuture
 from wsgi_async.core.runners.resident import has_free_seat
-from wsgi_async.core.runners.run import look_for_bridges, run
+from wsgi_async.core.runners.run import run
 
 from .leftovers import warn_of_leftovers
 
@@ -318,7 +318,7 @@ class AsyncioLoopManager:
             raise not_a_coroutine(coro)
         try:
             need_stack()
-            look_for_bridges()
+            bridge.look()
             job = Job(coro, _background_context(keep_deadline=group is not None))
             future: SyncFuture[T] = SyncFuture()
             future.attach(runner, job)

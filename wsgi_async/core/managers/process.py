@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import multiprocessing
 import os
-from multiprocessing import util
+import sys
 from typing import Any
 
 from wsgi_async.core.actors.leaving import open_streams
@@ -41,8 +40,12 @@ def stop_with_process() -> None:
     Called at each start of a manager, as such a child drops what it finds registered.
     """
     pid = os.getpid()
-    if pid in _hooked or multiprocessing.parent_process() is None:
+    # Each of its children has imported it. Nobody else need pay for that.
+    multiprocessing = sys.modules.get("multiprocessing.process")
+    if pid in _hooked or multiprocessing is None or multiprocessing.parent_process() is None:
         return
+    from multiprocessing import util  # noqa: PLC0415 - see above
+
     _hooked.clear()
     _hooked.add(pid)
     # After those with a higher priority, such as the child's own pools.

@@ -54,7 +54,7 @@ class SyncFuture(concurrent.futures.Future[T]):
     # No lock: set before that, and taken back by the one thread that settles the future.
     _runner: Runner | None = None
     _job: Job | None = None
-    # No lock: written before the future is done, and taken by who asks after that.
+    # No lock: written before the future is done, and taken by a thread that asks after that.
     _unretrieved: BaseException | None = None
     # No lock: a thread appends its wake-up before it looks whether the future is done, and the
     # list is read after it is. One of the two sees the other.

@@ -185,19 +185,21 @@ class Resident(LoopEntry):
 
     def rest(self) -> None:
         """Wait in the loop until somebody stops it, whatever comes out of it meanwhile."""
-        self.entries += 1
-        self.inside = True
-        try:
-            self.enter_again()
-        finally:
-            self.inside = False
+        self.run_until_stopped(again=True)
 
-    def run_until_stopped(self) -> None:
-        """Run the loop until somebody stops it."""
+    def run_until_stopped(self, *, again: bool = False) -> None:
+        """Run the loop until somebody stops it.
+
+        Args:
+            again: The thread goes on whatever comes out of the loop.
+        """
         self.entries += 1
         self.inside = True
         try:
-            self.enter()
+            if again:
+                self.enter_again()
+            else:
+                self.enter()
         finally:
             self.inside = False
 

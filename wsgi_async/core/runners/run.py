@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .runner import Runner
 
-__all__ = ["complete", "look_for_bridges", "run"]
+__all__ = ["complete", "run"]
 
 T = TypeVar("T")
 
@@ -185,9 +185,3 @@ def _cancelled_error(error: BaseException) -> BaseException:
 
 def _is_ordinary(error: BaseException | None) -> bool:
     return error is None or isinstance(error, (Exception, asyncio.CancelledError))
-
-
-def look_for_bridges() -> None:
-    """Load the plug-in of a library that has been imported by now."""
-    if bridge.plugins:
-        bridge.look()
