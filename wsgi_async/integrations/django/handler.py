@@ -41,7 +41,7 @@ class Handler(WSGIHandler):
         return find_close()  # not in the constructor: the apps may not be loaded there
 
     def make_view_atomic(self, view: Callable[..., Any]) -> Callable[..., Any]:
-        """The view as Django calls it: in a transaction, or with what its task closes in the end."""
+        """Wrap a view as Django does, and close the connections of an async view."""
         view = super().make_view_atomic(view)
         if self._close is not None and iscoroutinefunction(view):
             return closing(view, self._close)
