@@ -42,10 +42,10 @@ class Handler(WSGIHandler):
 
     def make_view_atomic(self, view: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap a view as Django does, and close the connections of an async view."""
-        view = super().make_view_atomic(view)
-        if self._close is not None and iscoroutinefunction(view):
-            return closing(view, self._close)
-        return view
+        atomic: Any = super().make_view_atomic(view)
+        if self._close is not None and iscoroutinefunction(atomic):
+            return closing(atomic, self._close)
+        return atomic
 
     def _get_response(self, request: WSGIRequest) -> HttpResponseBase:
         response: Any = super()._get_response(request)
