@@ -15,7 +15,7 @@ from wsgi_async.middleware import loop_from
 from .async_backend import closing, find_close
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from django.core.handlers.wsgi import WSGIRequest
     from django.http.response import HttpResponseBase
@@ -40,9 +40,9 @@ class Handler(WSGIHandler):
     def _close(self) -> Close | None:
         return find_close()  # not in the constructor: the apps may not be loaded there
 
-    def make_view_atomic(self, view: Callable[..., Any]) -> Callable[..., Any]:
+    def make_view_atomic(self, view: Any) -> Any:
         """Wrap a view as Django does, and close the connections of an async view."""
-        atomic: Any = super().make_view_atomic(view)
+        atomic = super().make_view_atomic(view)
         if self._close is not None and iscoroutinefunction(atomic):
             return closing(atomic, self._close)
         return atomic
