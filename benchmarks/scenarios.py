@@ -90,7 +90,7 @@ SUBJECTS = {
         labels={"bare": "app alone", "wrapped": "app in AsyncLoopMiddleware"},
     ),
     "timeout": Subject(
-        "a request that waits once, in process: us per request",
+        "a Flask async def view in process: us per request",
         with_a_timeout,
         baseline="keeper",
         labels={

@@ -181,7 +181,7 @@ TARGETS = (
     ),
     Target(
         "timeout_keeper",
-        "a request that waits once, with timeout= / without, loop on its own thread",
+        "a Flask async def view, with timeout= / without, loop on its own thread",
         _ratio("timeout", "keeper_timeout", "keeper"),
         at_most=1.05,
     ),
