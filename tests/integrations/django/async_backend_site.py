@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.core.management import call_command
 from django.http import HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
+from django.utils.decorators import async_only_middleware
 
 from wsgi_async.integrations.django import current_loop, get_wsgi_application
 
@@ -36,10 +37,9 @@ DATABASES = {
         "OPTIONS": _options if _least else {},
     }
 }
+MIDDLEWARE = os.environ.get("MIDDLEWARE", "").split()
 ASYNC_BACKEND_DISABLE_REQUEST_SIGNALS = not os.environ.get("SIGNALS")
 ASYNC_BACKEND_DISABLE_POOL_WARNING = True
-
-application = get_wsgi_application(per=os.environ["PER"])
 
 
 async def query() -> int:
@@ -56,6 +56,19 @@ async def query() -> int:
             await cursor.execute("SELECT pg_backend_pid()")
             (found,) = await cursor.fetchone()
     return int(found)
+
+
+@async_only_middleware
+def queries(get_response: Any) -> Any:
+    """Async middleware that uses the database before the view does."""
+    from django_async_backend.db import async_new_connection
+
+    async def middleware(request: Any) -> Any:
+        async with async_new_connection():
+            await query()
+        return await get_response(request)
+
+    return middleware
 
 
 async def view(request: Any) -> JsonResponse:
@@ -113,5 +126,7 @@ urlpatterns = [
     path("fail", fail),
     path("pools", pools),
 ]
+
+application = get_wsgi_application(per=os.environ["PER"])
 
 call_command("migrate", verbosity=0)  # the tests' database is new

@@ -79,6 +79,13 @@ def test_a_view_that_fails_gives_its_connection_back(site: Server) -> None:
     assert 1 <= len(ask(site, "/view")) <= POOL_SIZE
 
 
+def test_async_middleware_can_query_too(postgres: Postgres, runner: str) -> None:
+    """With a connection of its own, as the view runs in another task."""
+    middleware = f"{SITE.partition(':')[0]}.queries"
+    with serve(postgres, runner, PER="process", POOL="1", MIDDLEWARE=middleware) as site:
+        assert 1 <= len(ask(site, "/view", "/stream", "/sync")) <= POOL_SIZE
+
+
 def test_its_signals_do_no_harm(postgres: Postgres, runner: str) -> None:
     """The setting that the guide advises saves time; nothing breaks without it."""
     with serve(postgres, runner, PER="process", POOL="1", SIGNALS="yes") as site:
