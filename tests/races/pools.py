@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def here(world: World) -> AsyncioLoopManager:
     """The running thread's own manager."""
-    runner: Any = resident.wakeup_here()
-    return next(one for one in world.managers if one._life.runner is runner.runner)
+    seat: Any = resident.current_seat()
+    return next(one for one in world.managers if one._life.runner is seat.runner)
 
 
 def put(world: World, name: str, function: Callable[[], object] | None = None) -> None:
@@ -359,7 +359,7 @@ def fork_from_pool(world: World) -> None:
 
     def function() -> object:
         world.fork()
-        world.expect(resident.wakeup_here(), None)
+        world.expect(resident.current_seat(), None)
         for call in (
             lambda: manager.run(world.steps("1")),
             lambda: world.pool.submit(int),

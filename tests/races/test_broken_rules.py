@@ -174,7 +174,7 @@ def claims_a_start_without_the_lock(patch: pytest.MonkeyPatch) -> None:
 def looks_before_it_can_be_woken(patch: pytest.MonkeyPatch) -> None:
     def wait(self: Any, timeout: float | None) -> bool:
         runner = self._runner
-        wakeup = core.present.world.primitives.borrow() if runner is None else runner.borrow()
+        wakeup = core.present.world.primitives.wakeup() if runner is None else runner.wakeup()
         if self.done():
             return True
         self.__dict__["_blocked"].append(wakeup)
@@ -237,7 +237,7 @@ def ends_what_is_on_its_way_in(patch: pytest.MonkeyPatch) -> None:
 
 def looks_at_the_group_before_it_can_be_woken(patch: pytest.MonkeyPatch) -> None:
     def wait(self: Any) -> None:
-        wakeup = self._runner.borrow()
+        wakeup = self._runner.wakeup()
         done = self.done
         with self._live.mutex:
             self._wakeup = wakeup
@@ -274,7 +274,7 @@ def wakes_before_it_is_in_the_inbox(patch: pytest.MonkeyPatch) -> None:
 
 def stops_the_loop_before_the_flag(patch: pytest.MonkeyPatch) -> None:
     def set_(self: Any) -> None:
-        if self._current() == self._owner:
+        if self.runner.is_owner:
             self._live.loop.stop()
         else:
             self._live.post(self._live.loop.stop)
@@ -334,7 +334,7 @@ def looks_for_a_stop_before_the_turn(patch: pytest.MonkeyPatch) -> None:
         return True
 
     patch.setattr(core.SharedWorker, "_do_next", do_next)
-    patch.setattr(core.SharedResident, "give_back", lambda self, wakeup: None)
+    patch.setattr(core.SharedLoopWakeup, "end", lambda self: None)
 
 
 def goes_on_the_idle_list_after_the_look(patch: pytest.MonkeyPatch) -> None:
@@ -346,7 +346,7 @@ def goes_on_the_idle_list_after_the_look(patch: pytest.MonkeyPatch) -> None:
         if not idle:
             return original(self, worker)
         with self._lock:
-            wakeup = self._idle[worker] = self._primitives.borrow()
+            wakeup = self._idle[worker] = self._primitives.wakeup()
         return wakeup
 
     patch.setattr(core.SharedCrew, "next_work", next_work)

@@ -123,14 +123,14 @@ def _wait_for_data(
     runner = None if seat is None else seat.runner
     if runner is None or runner.live.closing or wait_for_data(0.0):
         return wait_for_data(timeout)
-    deadline, live, wakeup = Deadline(timeout), runner.live, runner.borrow()
+    deadline, live, wakeup = Deadline(timeout), runner.live, runner.wakeup()
     live.raw.add_reader(sock, wakeup.set)
     try:
         while not (wait_for_data(0.0) or live.closing or deadline.left() == 0):
             wakeup.wait(deadline.left())
     finally:
         live.raw.remove_reader(sock)
-        runner.give_back(wakeup)
+        wakeup.end()
     return wait_for_data(0.0)
 
 

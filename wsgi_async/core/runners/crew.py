@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.log import report
 
-from .resident import LoopWakeup, Seat, borrow_here, give_back_here, take_seat
+from .resident import LoopWakeup, Seat, take_seat, wakeup_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +141,7 @@ class Crew:
                 return self._queue.popleft()
             if self._shut_down:
                 return None
-            wakeup = self._idle[worker] = borrow_here(self._primitives)
+            wakeup = self._idle[worker] = wakeup_here(self._primitives)
             return wakeup
 
     def leave(self, worker: Worker, *, failed: bool) -> None:
@@ -280,7 +280,7 @@ class Worker:
             else:
                 wakeup.wait()
         finally:
-            give_back_here(self._primitives, wakeup)
+            wakeup.end()
 
     def _give_loop_a_turn(self) -> None:
         """There may be work without end: background tasks go on between two pieces of it."""

@@ -28,10 +28,8 @@ __all__ = [
     "LoopWakeup",
     "Resident",
     "Seat",
-    "borrow_here",
     "current_seat",
     "forget_seat",
-    "give_back_here",
     "has_free_seat",
     "take_seat",
     "wakeup_here",
@@ -84,22 +82,11 @@ def has_free_seat() -> bool:
     return _here.seat is not None and _here.seat.runner is None
 
 
-def wakeup_here() -> Wakeup | None:
-    """What the current thread waits with if it has a resident loop, which goes on meanwhile."""
-    seat = _here.seat
-    return None if seat is None or seat.runner is None else LoopWakeup(seat.runner)
-
-
-def borrow_here(primitives: Primitives) -> Wakeup:
+def wakeup_here(primitives: Primitives) -> Wakeup:
     """A wake-up for one wait of the current thread, in the loop that lives on it, if any."""
     seat = _here.seat
     runner = None if seat is None else seat.runner
-    return primitives.borrow() if runner is None else runner.borrow()
-
-
-def give_back_here(primitives: Primitives, wakeup: Wakeup) -> None:
-    """The wait that it was borrowed for is over."""
-    (wakeup.runner if isinstance(wakeup, LoopWakeup) else primitives).give_back(wakeup)
+    return primitives.wakeup() if runner is None else runner.wakeup()
 
 
 class Resident(LoopEntry):
@@ -123,10 +110,9 @@ class Resident(LoopEntry):
         self._seat = seat
         self._primitives = live.primitives
         self._current = live.primitives.current
-        self._owner = live.owner = self._current()
+        self._owner = self._current()
         # One thread, the owner's:
-        self._spare: LoopWakeup | None = None  # between its waits
-        self._waits = 0  # how many it is in, one inside the other
+        self.waits = 0  # how many it is in, one inside the other
         self.gone = False  # the loop is closed, or our parent process's
         # No lock: written by the owner's thread; a hint for the others.
         self.inside = False  # the owner's thread is in the loop
@@ -147,23 +133,12 @@ class Resident(LoopEntry):
         else:
             self.live.submit(job)
 
-    def borrow(self) -> Wakeup:
+    def wakeup(self) -> Wakeup:
         """A wake-up for one wait of the current thread."""
         if self._current() != self._owner:
-            return _PatientWakeup(wakeup_here() or self._primitives.wakeup(), self)
-        self._waits += 1
-        spare, self._spare = self._spare, None
-        return spare or LoopWakeup(self)
-
-    def give_back(self, wakeup: Wakeup) -> None:
-        """The owner keeps one for its next wait."""
-        if not isinstance(wakeup, LoopWakeup):
-            return
-        self._spare = wakeup
-        self._waits -= 1
-        # Not before all waits are over: in its cleanup a coroutine may ask for this thread.
-        if self.live.closing and not self._waits and self._seat.runner is self:
-            self.close()
+            return _PatientWakeup(wakeup_here(self._primitives), self)
+        self.waits += 1
+        return LoopWakeup(self)
 
     def leave(self) -> None:
         """End what the owner's thread waits for in its loop. Takes no lock."""
@@ -211,22 +186,19 @@ class Resident(LoopEntry):
 
 
 class LoopWakeup:
-    """A wake-up for a resident thread, which runs its loop while it waits."""
+    """A wake-up for a resident thread, which runs its loop while it waits. For one wait."""
 
-    __slots__ = ("_current", "_late", "_live", "_outside", "_owner", "_set", "runner")
+    # No lock: set before the loop is stopped, and looked at before it is entered.
+    _set = False
+    # No lock: written before a look at that flag, and read after it is set.
+    _outside: Wakeup | None = None  # what the thread waits with when its loop is closed
+    # One thread, the owner's:
+    _late = False
 
     def __init__(self, runner: Resident) -> None:
         # Never changes:
         self.runner = runner
         self._live = runner.live
-        self._current = runner.live.primitives.current
-        self._owner = self._current()
-        # No lock: set before the loop is stopped, and looked at before it is entered.
-        self._set = False
-        # No lock: written before a look at that flag, and read after it is set.
-        self._outside: Wakeup | None = None  # what the thread waits with when its loop is closed
-        # One thread, the owner's:
-        self._late = False
 
     def set(self) -> None:
         """Wake the thread. From any thread; takes no lock."""
@@ -235,17 +207,25 @@ class LoopWakeup:
         self._set = True
         if self._outside is not None:
             self._outside.set()
-        elif self._current() == self._owner:
+        elif self.runner.is_owner:
             self._live.loop.stop()
         else:
             self._live.post(self._live.loop.stop)
+
+    def end(self) -> None:
+        """As the protocol says. Where the manager is being stopped, close the loop."""
+        runner = self.runner
+        runner.waits -= 1
+        # Not before all waits are over: in its cleanup a coroutine may ask for this thread.
+        if self._live.closing and not (runner.waits or runner.gone):
+            runner.close()
 
     def nudge(self) -> None:
         """As `set()`, but from the loop itself: other branches first come to where they wait.
 
         The request that one of them sends is then under way while the thread does something else.
         """
-        if self._current() == self._owner:
+        if self.runner.is_owner:
             self._live.leave_soon()
         else:
             self.set()
@@ -303,6 +283,7 @@ class _PatientWakeup:
         self._slice = PATIENCE / _LOOKS
         self.set = wakeup.set
         self.nudge = wakeup.nudge
+        self.end = wakeup.end
 
     def wait(self, timeout: float | None = None) -> bool:
         """As the wake-up within, in parts, between which it looks at the loop.
