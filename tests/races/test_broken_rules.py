@@ -282,7 +282,7 @@ def stops_the_loop_before_the_flag(patch: pytest.MonkeyPatch) -> None:
 
     def wait(self: Any, timeout: float | None = None) -> bool:
         while not self._set:
-            self.runner.run_until_stopped()
+            self.runner.enter()
         self._set = False
         return True
 
@@ -295,7 +295,7 @@ def unsets_the_flag_before_it_waits(patch: pytest.MonkeyPatch) -> None:
     def wait(self: Any, timeout: float | None = None) -> bool:
         self._set = False
         while not self._set:
-            self.runner.run_until_stopped()
+            self.runner.enter()
         return True
 
     patch.setattr(core.SharedLoopWakeup, "wait", wait)

@@ -109,7 +109,7 @@ class LiveLoop:
         self._may_beat = beats
         self.bridged: object = None  # the plug-in that has been told of the loop
         # Never changes; bound once, as these are looked up in every call:
-        self._post = loop.call_soon_threadsafe
+        self.wake_with = loop.call_soon_threadsafe
         self._create_task = loop.create_task
         self._start_queued = self.start_queued
 
@@ -142,7 +142,7 @@ class LiveLoop:
     def post(self, callback: Callable[..., object], *args: object) -> None:
         """Call something on the loop, soon; nothing if the loop is closed by now."""
         try:
-            self._post(callback, *args, context=self._context)
+            self.wake_with(callback, *args, context=self._context)
         except RuntimeError:
             if not self.raw.is_closed():  # else the shutdown has ended every job already
                 raise

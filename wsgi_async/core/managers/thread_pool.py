@@ -110,19 +110,19 @@ class LoopThreadPoolExecutor(Executor):
 _pools: weakref.WeakSet[LoopThreadPoolExecutor] = weakref.WeakSet()
 
 
-def crew_of(pool: LoopThreadPoolExecutor) -> Crew:
+def _crew_of(pool: LoopThreadPoolExecutor) -> Crew:
     """The threads of a pool, for the library's own parts."""
     return pool._crew  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def threads_of_pool(pool: LoopThreadPoolExecutor) -> list[threading.Thread]:
     """The threads of a pool that have not ended; none once it is shut down."""
-    return crew_of(pool).threads()
+    return _crew_of(pool).threads()
 
 
 def shut_down_pools(deadline: Deadline) -> None:
     """At the process's exit: end the pools, whose threads do not keep the process alive."""
-    crews = [crew_of(pool) for pool in list(_pools)]
+    crews = [_crew_of(pool) for pool in list(_pools)]
     workers = [worker for crew in crews for worker in crew.close(cancel_futures=False)]
     for worker in workers:
         worker.join(deadline.left())
@@ -131,5 +131,5 @@ def shut_down_pools(deadline: Deadline) -> None:
 def forget_pools() -> None:
     """In a forked child: the threads are the parent's."""
     for pool in list(_pools):
-        crew_of(pool).inherit()
+        _crew_of(pool).inherit()
     _pools.clear()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.checks import inherited_error
 from wsgi_async.core.loops.entering import LoopEntry
@@ -109,33 +109,40 @@ class Resident(LoopEntry):
         self.close = close
         self._seat = seat
         self._primitives = live.primitives
-        self._current = live.primitives.current
-        self._owner = self._current()
+        self.current = live.primitives.current
+        self.owner = self.current()
         # One thread, the owner's:
         self.waits = 0  # how many it is in, one inside the other
         self.gone = False  # the loop is closed, or our parent process's
-        # No lock: written by the owner's thread; a hint for the others.
-        self.inside = False  # the owner's thread is in the loop
-        self.entries = 0  # how often it has been
         seat.runner = self
+        live.wake_with = self._call_soon
 
     # -- from any thread -----------------------------------------------------------------------
 
     @property
     def is_owner(self) -> bool:
         """Whether the current thread is the one that the loop lives on."""
-        return self._current() == self._owner
+        return self.current() == self.owner
+
+    def _call_soon(self, callback: Callable[..., object], *args: object, **context: Any) -> None:
+        """Call something on the loop. Its own thread need not wake it, but while it is in it:
+        a destructor may come after the loop has looked, and before it sleeps.
+        """
+        if self.current() == self.owner and not self.inside:
+            self.live.raw.call_soon(callback, *args, **context)
+        else:
+            self.live.loop.call_soon_threadsafe(callback, *args, **context)
 
     def begin(self, job: Job) -> None:
         """Hand in a job that this thread waits for next."""
-        if self._current() == self._owner:
+        if self.current() == self.owner:
             self.live.begin_now(job)
         else:
             self.live.submit(job)
 
     def wakeup(self) -> Wakeup:
         """A wake-up for one wait of the current thread."""
-        if self._current() != self._owner:
+        if self.current() != self.owner:
             return _PatientWakeup(wakeup_here(self._primitives), self)
         self.waits += 1
         return LoopWakeup(self)
@@ -156,27 +163,7 @@ class Resident(LoopEntry):
     def turn(self) -> None:
         """Give the loop one turn: what is ready on it runs."""
         self.live.loop.stop()
-        self.rest()
-
-    def rest(self) -> None:
-        """Wait in the loop until somebody stops it, whatever comes out of it meanwhile."""
-        self.run_until_stopped(again=True)
-
-    def run_until_stopped(self, *, again: bool = False) -> None:
-        """Run the loop until somebody stops it.
-
-        Args:
-            again: The thread goes on whatever comes out of the loop.
-        """
-        self.entries += 1
-        self.inside = True
-        try:
-            if again:
-                self.enter_again()
-            else:
-                self.enter()
-        finally:
-            self.inside = False
+        self.enter_again()
 
     def forget(self) -> None:
         """The loop is closed: the thread waits like any other from now on."""
@@ -207,7 +194,7 @@ class LoopWakeup:
         self._set = True
         if self._outside is not None:
             self._outside.set()
-        elif self.runner.is_owner:
+        elif self.runner.current() == self.runner.owner:
             self._live.loop.stop()
         else:
             self._live.post(self._live.loop.stop)
@@ -225,7 +212,7 @@ class LoopWakeup:
 
         The request that one of them sends is then under way while the thread does something else.
         """
-        if self.runner.is_owner:
+        if self.runner.current() == self.runner.owner:
             self._live.leave_soon()
         else:
             self.set()
@@ -237,21 +224,21 @@ class LoopWakeup:
         if timeout is not None and not self._set:
             return self._wait_until(timeout)
         if not self._set:
-            self.runner.run_until_stopped()
+            self.runner.enter()
         self._set = False
         return True
 
     def rest(self) -> None:
         """As `wait()`, for an idle thread, which goes on whatever comes out of the loop."""
         if not (self._set or self.runner.gone):
-            self.runner.rest()
+            self.runner.enter_again()
         self._set = False
 
     def _wait_until(self, timeout: float) -> bool:
         self._late = False
         timer = self._live.later(timeout, self._time_over)
         try:
-            self.runner.run_until_stopped()
+            self.runner.enter()
         finally:
             timer.cancel()
         done, self._set = self._set, False
