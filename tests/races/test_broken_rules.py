@@ -322,7 +322,7 @@ def cancels_again_what_is_wound_up(patch: pytest.MonkeyPatch) -> None:
 
 def looks_for_a_stop_before_the_turn(patch: pytest.MonkeyPatch) -> None:
     def do_next(self: Any) -> bool:
-        found = self._crew.next_work(self)
+        found = self.crew.next_work(self)
         if found is None:
             return False
         if isinstance(found, Work):

@@ -25,8 +25,9 @@ class Waiters(list[Any]):
     def append(self, waiter: Any) -> None:
         """As the base class."""
         seat = current_seat()
-        if seat is not None and seat.runner is not None and not isinstance(waiter.event, _LoopEvent):
-            waiter.event = _LoopEvent(LoopWakeup(seat.runner))
+        runner = None if seat is None else seat.runner
+        if runner is not None and not isinstance(waiter.event, _LoopEvent):
+            waiter.event = _LoopEvent(LoopWakeup(runner))
         super().append(waiter)
 
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from wsgi_async.core.base.primitives import Primitives, Wakeup
 
-__all__ = ["Crew", "Work", "Worker"]
+    from .resident import Resident
+
+__all__ = ["Crew", "Work", "Worker", "current_worker"]
 
 _TOO_OFTEN = 3
 
@@ -51,6 +53,8 @@ class Crew:
         # Threads without work, and what each waits with. Who came last is woken first: its caches
         # are warm, and the others may sleep on.
         self._idle: dict[Worker, Wakeup] = {}
+        # Threads that wait for something of their own, and would rather do the pool's work.
+        self._standing_by: dict[Worker, Wakeup] = {}
         self._workers: set[Worker] = set()
         self._leaving: set[Worker] = set()  # they take no work, and close their loops
         self._shut_down = False
@@ -73,12 +77,11 @@ class Crew:
                 raise RuntimeError("This pool is shut down. Make a new one.")
             self._queue.append(work)
             if self._idle:
-                worker = next(reversed(self._idle))
-                # Woken first: a signal handler that raises in between must not lose the wake-up.
-                self._idle[worker].set()
-                self._idle.pop(worker, None)
+                _wake_one(self._idle)
             elif len(self._workers) < self._size:
                 self._add_worker(work)
+            elif self._standing_by:
+                _wake_one(self._standing_by)
 
     def _add_worker(self, work: Work) -> None:
         """Start a thread for a piece of work. The lock is held: a close() has to see it."""
@@ -107,7 +110,7 @@ class Crew:
             dropped: list[Work] = []
             while cancel_futures and self._queue:
                 dropped.append(self._queue.popleft())
-            for wakeup in self._idle.values():
+            for wakeup in (*self._idle.values(), *self._standing_by.values()):
                 wakeup.set()
             workers = [*self._workers, *self._leaving]
         for work in dropped:
@@ -144,6 +147,23 @@ class Crew:
             wakeup = self._idle[worker] = wakeup_here(self._primitives)
             return wakeup
 
+    def stand_by(self, worker: Worker, wakeup: Wakeup) -> bool:
+        """A busy thread begins a wait of its own: wake it if there is work that no other can take.
+
+        Returns:
+            False if there is such work now, or the pool is shut down.
+        """
+        with self._lock:
+            if self._inherited or self._queue or self._shut_down:
+                return False
+            self._standing_by[worker] = wakeup
+            return True
+
+    def end_standing_by(self, worker: Worker) -> bool:
+        """Its wait is over; False if the thread was woken to take work."""
+        with self._lock:
+            return self._standing_by.pop(worker, None) is not None
+
     def leave(self, worker: Worker, *, failed: bool) -> None:
         """A thread takes no more work."""
         if self._inherited:
@@ -165,6 +185,13 @@ class Crew:
         if not self._inherited:
             with self._lock:
                 self._leaving.discard(worker)
+
+
+def _wake_one(waiting: dict[Worker, Wakeup]) -> None:
+    worker = next(reversed(waiting))
+    # Woken first: a signal handler that raises in between must not lose the wake-up.
+    waiting[worker].set()
+    waiting.pop(worker, None)
 
 
 class Work:
@@ -203,7 +230,7 @@ class Worker:
 
     def __init__(self, crew: Crew, name: str, primitives: Primitives) -> None:
         # Never changes:
-        self._crew = crew
+        self.crew = crew
         self._primitives = primitives
         self.name = name
         self.thread: threading.Thread | None = None  # set before anybody else gets to see us
@@ -221,18 +248,19 @@ class Worker:
     def run(self) -> None:
         """Do the pool's work until it is shut down; the thread's main function."""
         self._seat = take_seat()
+        _here.worker = self
         failed = True
         try:
-            self._crew.begin()
+            self.crew.begin()
             while self._go_on():
                 pass
             failed = False
         except BaseException as error:
             report(logging.CRITICAL, "the thread %s of a pool has failed", self.name, error=error)
         finally:
-            self._crew.leave(self, failed=failed)
+            self.crew.leave(self, failed=failed)
             self._close_loop()
-            self._crew.forget(self)
+            self.crew.forget(self)
 
     def _go_on(self) -> bool:
         """Do the next thing; whether there may be another.
@@ -260,7 +288,7 @@ class Worker:
         return going_on
 
     def _do_next(self) -> bool:
-        found = self._crew.next_work(self)
+        found = self.crew.next_work(self)
         if found is None:
             return False
         if isinstance(found, Work):
@@ -282,19 +310,36 @@ class Worker:
         finally:
             wakeup.end()
 
+    @property
+    def runner(self) -> Resident | None:
+        """Runs the loop that lives on this thread, if there is one."""
+        return None if self._seat is None else self._seat.runner
+
     def _give_loop_a_turn(self) -> None:
         """There may be work without end: background tasks go on between two pieces of it."""
-        runner = None if self._seat is None else self._seat.runner
+        runner = self.runner
         if runner is not None and not runner.live.closing:
             runner.turn()
 
     def _close_if_stopped(self) -> None:
-        runner = None if self._seat is None else self._seat.runner
+        runner = self.runner
         if runner is not None and runner.live.closing:
             runner.close()
 
     def _close_loop(self) -> None:
-        runner = None if self._seat is None else self._seat.runner
+        runner = self.runner
         if runner is not None:
             runner.live.closing = True
             runner.close()
+
+
+class _Here(threading.local):
+    worker: Worker | None = None
+
+
+_here = _Here()
+
+
+def current_worker() -> Worker | None:
+    """The pool's thread that this code runs on, if it is one."""
+    return _here.worker

@@ -125,9 +125,8 @@ class Resident(LoopEntry):
         return self.current() == self.owner
 
     def _call_soon(self, callback: Callable[..., object], *args: object, **context: Any) -> None:
-        """Call something on the loop. Its own thread need not wake it, but while it is in it:
-        a destructor may come after the loop has looked, and before it sleeps.
-        """
+        """Call something on the loop, which its own thread need not wake between two runs."""
+        # In a run it must: a destructor may come after the loop has looked, and before it sleeps.
         if self.current() == self.owner and not self.inside:
             self.live.raw.call_soon(callback, *args, **context)
         else:
