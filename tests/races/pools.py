@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from wsgi_async.core.managers import thread_pool
 from wsgi_async.core.runners import resident
 
 from .core import SharedFuture
@@ -103,6 +104,50 @@ def run_inside(world: World) -> None:
 
     put(world, "inside", function)
     put(world, "2")
+
+
+def work_beside_a_wait(world: World) -> None:
+    """A function waits for something of its own, and for the pool's next work beside that."""
+    world.start_pool(1)
+    crew = thread_pool.crew_of(world.pool)
+
+    def function() -> str:
+        wakeup = resident.wakeup_here(world.primitives)
+        try:
+            if crew.stand_by(wakeup):
+                wakeup.wait()
+                world.expect(crew.end_standing_by(wakeup), False)
+        finally:
+            wakeup.end()
+        return "first"
+
+    def submitter() -> None:
+        first, second = world.pool.submit(function), world.pool.submit(str, "second")
+        world.expect([world.wait(future) for future in (first, second)], ["first", "second"])
+
+    world.thread("submitter", submitter)
+
+
+def shut_down_beside_a_wait(world: World) -> None:
+    """The same, where no work comes, but the end of the pool."""
+    world.start_pool(1)
+    crew = thread_pool.crew_of(world.pool)
+
+    def function() -> str:
+        wakeup = resident.wakeup_here(world.primitives)
+        if crew.stand_by(wakeup):
+            wakeup.wait()
+            crew.end_standing_by(wakeup)
+        wakeup.end()
+        return "done"
+
+    def submitter() -> None:
+        future = world.pool.submit(function)
+        world.pool.shutdown()
+        world.expect(future.done() and future.result(), "done")
+        world.stopped = True
+
+    world.thread("submitter", submitter)
 
 
 def submit_to_resident(world: World) -> None:

@@ -322,7 +322,7 @@ def cancels_again_what_is_wound_up(patch: pytest.MonkeyPatch) -> None:
 
 def looks_for_a_stop_before_the_turn(patch: pytest.MonkeyPatch) -> None:
     def do_next(self: Any) -> bool:
-        found = self.crew.next_work(self)
+        found = self._crew.next_work(self)
         if found is None:
             return False
         if isinstance(found, Work):
@@ -362,6 +362,19 @@ def leaves_who_is_woken_on_the_idle_list(patch: pytest.MonkeyPatch) -> None:
                 self._add_worker(work)
 
     patch.setattr(core.SharedCrew, "submit", submit)
+
+
+def lets_those_sleep_who_stand_by(patch: pytest.MonkeyPatch) -> None:
+    def stand_by(self: Any, wakeup: Any) -> bool:
+        with self._lock:
+            work = bool(self._queue or self._shut_down)
+        if work:
+            return False
+        with self._lock:
+            self._standing_by[wakeup] = wakeup
+        return True
+
+    patch.setattr(core.SharedCrew, "stand_by", stand_by)
 
 
 def joins_before_it_refuses(patch: pytest.MonkeyPatch) -> None:
@@ -440,6 +453,7 @@ def keeps_its_seat_in_a_child(patch: pytest.MonkeyPatch) -> None:
         (looks_for_a_stop_before_the_turn, pools.stop_idle, 1, 0),
         (goes_on_the_idle_list_after_the_look, pools.submit_twice_without_loops, 1, 0),
         (leaves_who_is_woken_on_the_idle_list, pools.meet_after_idleness, 1, 0),
+        (lets_those_sleep_who_stand_by, pools.work_beside_a_wait, 2, 0),
         (joins_before_it_refuses, pools.shut_down, 1, 0),
         (wakes_nobody_at_its_end, pools.shut_down, 1, 0),
         (starts_threads_without_the_lock, pools.submit_three_to_two, 1, 0),

@@ -73,7 +73,9 @@ class LoopThreadWorker(ThreadWorker):
 
     def get_thread_pool(self) -> Executor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The pool; the middleware's options are those of its loops."""
-        return LoopThreadPoolExecutor(self.cfg.threads, "gunicorn", own_managers=False)
+        pool = LoopThreadPoolExecutor(self.cfg.threads, "gunicorn", own_managers=False)
+        self._connections.use(pool)
+        return pool
 
     def handle(self, conn: Any) -> Any:
         """Serve a connection, in a thread of the pool, which waits for its requests in its loop.

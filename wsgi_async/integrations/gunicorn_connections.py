@@ -12,13 +12,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from wsgi_async.core.runners.crew import current_worker
+from wsgi_async.core.managers.thread_pool import crew_of
+from wsgi_async.core.runners.resident import current_seat
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
+    from wsgi_async.core import LoopThreadPoolExecutor
     from wsgi_async.core.base.primitives import Wakeup
+    from wsgi_async.core.runners.crew import Crew
     from wsgi_async.core.runners.resident import Resident
 
 __all__ = ["Connections"]
@@ -30,11 +33,18 @@ class Connections:
     Lives as long as the process. The worker's threads wait; the main thread stops them.
     """
 
+    # Never changes once a thread waits:
+    _crew: Crew
+
     def __init__(self) -> None:
         # No lock: a thread adds and removes its own, and the main thread copies.
         self._waits: set[Wakeup] = set()
         # No lock: True once, for good. A thread looks at it when its wake-up is in the set.
         self._stopped = False
+
+    def use(self, pool: LoopThreadPoolExecutor) -> None:
+        """Serve the connections with these threads. Called once, before anything else."""
+        self._crew = crew_of(pool)
 
     def stop(self) -> None:
         """Have no thread wait any more. For the main thread, also in a signal handler."""
@@ -71,18 +81,18 @@ class Connections:
         return self._wait(conn.sock, conn.cfg.keepalive)
 
     def _wait(self, sock: socket.socket, timeout: float) -> bool | None:
-        worker, runner = current_worker(), _runner_here()
-        if worker is None or runner is None:
+        runner = _runner_here()
+        if runner is None:
             return None
         wakeup = runner.wakeup()
         self._waits.add(wakeup)
         try:
-            if self._stopped or not worker.crew.stand_by(worker, wakeup):
+            if self._stopped or not self._crew.stand_by(wakeup):
                 return None
             try:
                 readable = _wait_in_loop(runner, wakeup, sock, timeout)
             finally:
-                free = worker.crew.end_standing_by(worker)
+                free = self._crew.end_standing_by(wakeup)
         finally:
             self._waits.discard(wakeup)
             wakeup.end()
@@ -90,8 +100,8 @@ class Connections:
 
 
 def _runner_here() -> Resident | None:
-    worker = current_worker()
-    runner = None if worker is None else worker.runner
+    seat = current_seat()
+    runner = None if seat is None else seat.runner
     return None if runner is None or runner.live.closing else runner
 
 

@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
     from wsgi_async.core.base.deadlines import Deadline
 
-__all__ = ["LoopThreadPoolExecutor", "forget_pools", "shut_down_pools", "threads_of_pool"]
+__all__ = [
+    "LoopThreadPoolExecutor",
+    "crew_of",
+    "forget_pools",
+    "shut_down_pools",
+    "threads_of_pool",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -110,19 +116,19 @@ class LoopThreadPoolExecutor(Executor):
 _pools: weakref.WeakSet[LoopThreadPoolExecutor] = weakref.WeakSet()
 
 
-def _crew_of(pool: LoopThreadPoolExecutor) -> Crew:
+def crew_of(pool: LoopThreadPoolExecutor) -> Crew:
     """The threads of a pool, for the library's own parts."""
     return pool._crew  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def threads_of_pool(pool: LoopThreadPoolExecutor) -> list[threading.Thread]:
     """The threads of a pool that have not ended; none once it is shut down."""
-    return _crew_of(pool).threads()
+    return crew_of(pool).threads()
 
 
 def shut_down_pools(deadline: Deadline) -> None:
     """At the process's exit: end the pools, whose threads do not keep the process alive."""
-    crews = [_crew_of(pool) for pool in list(_pools)]
+    crews = [crew_of(pool) for pool in list(_pools)]
     workers = [worker for crew in crews for worker in crew.close(cancel_futures=False)]
     for worker in workers:
         worker.join(deadline.left())
@@ -131,5 +137,5 @@ def shut_down_pools(deadline: Deadline) -> None:
 def forget_pools() -> None:
     """In a forked child: the threads are the parent's."""
     for pool in list(_pools):
-        _crew_of(pool).inherit()
+        crew_of(pool).inherit()
     _pools.clear()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from .resident import Resident
 
-__all__ = ["Crew", "Work", "Worker", "current_worker"]
+__all__ = ["Crew", "Work", "Worker"]
 
 _TOO_OFTEN = 3
 
@@ -53,8 +53,8 @@ class Crew:
         # Threads without work, and what each waits with. Who came last is woken first: its caches
         # are warm, and the others may sleep on.
         self._idle: dict[Worker, Wakeup] = {}
-        # Threads that wait for something of their own, and would rather do the pool's work.
-        self._standing_by: dict[Worker, Wakeup] = {}
+        # What busy threads wait with that would rather do the pool's work.
+        self._standing_by: dict[Wakeup, Wakeup] = {}
         self._workers: set[Worker] = set()
         self._leaving: set[Worker] = set()  # they take no work, and close their loops
         self._shut_down = False
@@ -147,22 +147,22 @@ class Crew:
             wakeup = self._idle[worker] = wakeup_here(self._primitives)
             return wakeup
 
-    def stand_by(self, worker: Worker, wakeup: Wakeup) -> bool:
+    def stand_by(self, wakeup: Wakeup) -> bool:
         """A busy thread begins a wait of its own: wake it if there is work that no other can take.
 
         Returns:
-            False if there is such work now, or the pool is shut down.
+            False if there is work now, or the pool is shut down.
         """
         with self._lock:
             if self._inherited or self._queue or self._shut_down:
                 return False
-            self._standing_by[worker] = wakeup
+            self._standing_by[wakeup] = wakeup
             return True
 
-    def end_standing_by(self, worker: Worker) -> bool:
+    def end_standing_by(self, wakeup: Wakeup) -> bool:
         """Its wait is over; False if the thread was woken to take work."""
         with self._lock:
-            return self._standing_by.pop(worker, None) is not None
+            return self._standing_by.pop(wakeup, None) is not None
 
     def leave(self, worker: Worker, *, failed: bool) -> None:
         """A thread takes no more work."""
@@ -187,11 +187,11 @@ class Crew:
                 self._leaving.discard(worker)
 
 
-def _wake_one(waiting: dict[Worker, Wakeup]) -> None:
-    worker = next(reversed(waiting))
+def _wake_one(waiting: dict[Any, Wakeup]) -> None:
+    last = next(reversed(waiting))
     # Woken first: a signal handler that raises in between must not lose the wake-up.
-    waiting[worker].set()
-    waiting.pop(worker, None)
+    waiting[last].set()
+    waiting.pop(last, None)
 
 
 class Work:
@@ -230,7 +230,7 @@ class Worker:
 
     def __init__(self, crew: Crew, name: str, primitives: Primitives) -> None:
         # Never changes:
-        self.crew = crew
+        self._crew = crew
         self._primitives = primitives
         self.name = name
         self.thread: threading.Thread | None = None  # set before anybody else gets to see us
@@ -248,19 +248,18 @@ class Worker:
     def run(self) -> None:
         """Do the pool's work until it is shut down; the thread's main function."""
         self._seat = take_seat()
-        _here.worker = self
         failed = True
         try:
-            self.crew.begin()
+            self._crew.begin()
             while self._go_on():
                 pass
             failed = False
         except BaseException as error:
             report(logging.CRITICAL, "the thread %s of a pool has failed", self.name, error=error)
         finally:
-            self.crew.leave(self, failed=failed)
+            self._crew.leave(self, failed=failed)
             self._close_loop()
-            self.crew.forget(self)
+            self._crew.forget(self)
 
     def _go_on(self) -> bool:
         """Do the next thing; whether there may be another.
@@ -288,7 +287,7 @@ class Worker:
         return going_on
 
     def _do_next(self) -> bool:
-        found = self.crew.next_work(self)
+        found = self._crew.next_work(self)
         if found is None:
             return False
         if isinstance(found, Work):
@@ -311,35 +310,22 @@ class Worker:
             wakeup.end()
 
     @property
-    def runner(self) -> Resident | None:
-        """Runs the loop that lives on this thread, if there is one."""
+    def _runner(self) -> Resident | None:
         return None if self._seat is None else self._seat.runner
 
     def _give_loop_a_turn(self) -> None:
         """There may be work without end: background tasks go on between two pieces of it."""
-        runner = self.runner
+        runner = self._runner
         if runner is not None and not runner.live.closing:
             runner.turn()
 
     def _close_if_stopped(self) -> None:
-        runner = self.runner
+        runner = self._runner
         if runner is not None and runner.live.closing:
             runner.close()
 
     def _close_loop(self) -> None:
-        runner = self.runner
+        runner = self._runner
         if runner is not None:
             runner.live.closing = True
             runner.close()
-
-
-class _Here(threading.local):
-    worker: Worker | None = None
-
-
-_here = _Here()
-
-
-def current_worker() -> Worker | None:
-    """The pool's thread that this code runs on, if it is one."""
-    return _here.worker
