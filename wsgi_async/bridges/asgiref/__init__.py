@@ -6,6 +6,6 @@ Loaded by the core when somebody has imported `asgiref.local`, which `asgiref.sy
 from __future__ import annotations
 
 from .plugin import Plugin
-from .present import ready, replaced_by_ours
+from .present import ready
 
-__all__ = ["Plugin", "ready", "replaced_by_ours"]
+__all__ = ["Plugin", "ready"]

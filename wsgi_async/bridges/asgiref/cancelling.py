@@ -20,26 +20,19 @@ T = TypeVar("T")
 def cancel_with_caller(coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
     """The coroutine in another that puts its task where asgiref looks for whom to cancel."""
     tasks = inner_tasks()
-    return coro if tasks is None else name_after(coro, _Listed(coro, tasks).run())
+    return coro if tasks is None else name_after(coro, _listed(coro, tasks))
 
 
-class _Listed:
-    """Runs a coroutine whose task is on asgiref's list. Lives as long as that."""
-
-    def __init__(self, coro: Coroutine[Any, Any, Any], tasks: list[Any]) -> None:
-        self._coro = coro
-        self._tasks = tasks
-
-    async def run(self) -> Any:
-        task = asyncio.current_task()
-        entry = None if task is None else _CancelledOnce(task)
-        if entry is None:
-            return await self._coro
-        self._tasks.append(entry)
-        try:
-            return await self._coro
-        finally:
-            self._tasks.remove(entry)
+async def _listed(coro: Coroutine[Any, Any, T], tasks: list[Any]) -> T:
+    """Run a coroutine whose task is on asgiref's list."""
+    task = asyncio.current_task()
+    assert task is not None, "a coroutine runs in a task"  # noqa: S101
+    entry = _CancelledOnce(task)
+    tasks.append(entry)
+    try:
+        return await coro
+    finally:
+        tasks.remove(entry)
 
 
 class _CancelledOnce:

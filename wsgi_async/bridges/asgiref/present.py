@@ -5,24 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
-__all__ = [
-    "asgiref_sync",
-    "call_as_asgiref",
-    "calling_loop",
-    "forgetting_origin",
-    "inner_tasks",
-    "ours_is_in_place",
-    "ready",
-    "replaced_by_ours",
-    "wrap_calls",
-]
+__all__ = ["asgiref_sync", "calling_loop", "forgetting_origin", "inner_tasks", "ready"]
 
 T = TypeVar("T")
 
@@ -39,25 +28,6 @@ def ready() -> bool:
 def asgiref_sync() -> Any:
     """The module `asgiref.sync`, which has been imported."""
     return sys.modules["asgiref.sync"]
-
-
-_lock = threading.Lock()
-_wrapped: list[Callable[[Any], Any]] = []  # what is done already; the lock guards the writing
-
-
-def wrap_calls(wrap: Callable[[Any], Any]) -> None:
-    """Put a function around asgiref's `AsyncToSync.__call__`, for good.
-
-    From any thread; does nothing the second time.
-
-    Args:
-        wrap: Makes the function of the one that is there.
-    """
-    kind = asgiref_sync().AsyncToSync
-    with _lock:
-        if wrap not in _wrapped:
-            _wrapped.append(wrap)
-            kind.__call__ = wrap(kind.__call__)
 
 
 def calling_loop() -> asyncio.AbstractEventLoop | None:
@@ -87,33 +57,3 @@ def forgetting_origin(function: Callable[[], T]) -> T:
         return function()
     finally:
         local.main_event_loop, local.task_context = before
-
-
-# Written once, by the integration that puts ours in its place, and before it does.
-_replaced: list[tuple[Callable[..., Any], Callable[[], bool]]] = []
-
-
-def replaced_by_ours(method: Callable[..., Any], in_place: Callable[[], bool]) -> None:
-    """Ours may be in the place of asgiref's own `AsyncToSync.__call__` from now on.
-
-    Args:
-        method: asgiref's own.
-        in_place: Whether ours is.
-    """
-    _replaced.append((method, in_place))
-
-
-def ours_is_in_place() -> bool:
-    """Whether calls of asgiref's `AsyncToSync` run on the loop of the request or the thread."""
-    return any(in_place() for _, in_place in _replaced)
-
-
-def call_as_asgiref(function: Callable[[], Awaitable[T]]) -> T:
-    """Call an async function the way asgiref does it."""
-    kind = asgiref_sync().AsyncToSync
-    call = _replaced[0][0] if _replaced else kind.__call__
-
-    async def awaited() -> T:
-        return await function()
-
-    return call(kind(awaited))  # type: ignore[no-any-return]
