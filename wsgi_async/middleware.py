@@ -45,7 +45,6 @@ What a response body gets:
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import weakref
 from contextvars import copy_context
@@ -56,7 +55,7 @@ from .core.jobs import bridge
 from .core.managers.current import request_manager
 from .scopes import RequestScope
 from .wsgi.adopting import AdoptingContext
-from .wsgi.bodies import KEY, SCOPE_KEY, end_request, hand_on, raise_answerable
+from .wsgi.bodies import KEY, SCOPE_KEY, end_request, hand_on, run_answerably
 from .wsgi.look_up import loop_from, scope_from
 from .wsgi.options import Options
 from .wsgi.providing import Provider
@@ -153,7 +152,6 @@ class AsyncLoopMiddleware:
             per=per,
             timeout=timeout,
             reuse=reuse,
-            adopt=adopt,
             max_idle=max_idle,
             max_idle_time=max_idle_time,
             loop_factory=loop_factory,
@@ -184,10 +182,7 @@ class AsyncLoopMiddleware:
         environ[SCOPE_KEY] = scope = RequestScope(manager, context, self._timeout)
         runner = AdoptingContext(context, manager) if self._adopt else context
         try:
-            body = runner.run(self.app, environ, start_response)
-        except asyncio.CancelledError as error:
-            end_request(environ, scope)
-            raise_answerable(error)
+            body = run_answerably(runner, self.app, environ, start_response)
         except BaseException:
             end_request(environ, scope)
             raise
