@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from wsgi_async.core import AsyncioLoopManager
     from wsgi_async.core.jobs.job import Job
-    from wsgi_async.core.loops.live_loop import LiveLoop, Parked
+    from wsgi_async.core.loops.live_loop import LiveLoop
 
 __all__ = ["left_on", "outlast", "unfinished"]
 
@@ -27,10 +27,7 @@ _MARGIN = 1.0
 
 
 def unfinished(manager: AsyncioLoopManager) -> list[Job | asyncio.Task[Any]]:
-    """The jobs of a manager, started or not, and the tasks on its loop that are nobody's job.
-
-    From any thread.
-    """
+    """A manager's jobs, started or not, and the loop's tasks without a job. From any thread."""
     live = _live(manager)
     return [] if live is None else _on(live)
 
@@ -49,13 +46,7 @@ def _on(live: LiveLoop) -> list[Job | asyncio.Task[Any]]:
 
 
 def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: float) -> list[str]:
-    """Name what is new and unfinished on a manager, and does not end before the deadline.
-
-    Args:
-        manager: A manager that runs; this thread does not run its loop.
-        known: What is not new.
-        deadline: On the monotonic clock, in seconds.
-    """
+    """Name what is unfinished on a manager, not known, and does not end before the deadline."""
     live = _live(manager)
     if live is None or (live.closing and all(work in known for work in _on(live))):
         return []
@@ -114,14 +105,10 @@ def _task_of(work: Job | asyncio.Task[Any]) -> asyncio.Task[Any] | None:
     return work if isinstance(work, asyncio.Task) else work.task
 
 
-def _actors(manager: AsyncioLoopManager) -> set[Parked]:
-    live = _live(manager)
-    return set() if live is None else live.actors.copy()
-
-
 def _name(work: Job | asyncio.Task[Any], manager: AsyncioLoopManager) -> str:
-    owner = lifecycle_of(manager).label
-    actor = next((one for one in _actors(manager) if one.task is _task_of(work)), None)
+    owner, live = lifecycle_of(manager).label, _live(manager)
+    actors = () if live is None else live.actors.copy()
+    actor = next((one for one in actors if one.task is _task_of(work)), None)
     if actor is not None:
         return (
             f"{actor.name}, iterated over or entered and still open on {owner}. Use the iterator "
