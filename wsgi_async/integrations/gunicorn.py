@@ -64,7 +64,15 @@ class LoopThreadWorker(ThreadWorker):
 
     def init_process(self) -> None:
         """Begin to serve, in the worker process."""
-        _stop_managers_after_hook(self.cfg)
+        worker_exit = self.cfg.worker_exit
+
+        def stop_afterwards(server: Any, worker: Any) -> None:
+            try:
+                worker_exit(server, worker)
+            finally:
+                stop_all()
+
+        self.cfg.set("worker_exit", stop_afterwards)
         super().init_process()
 
     def get_thread_pool(self) -> Executor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -97,27 +105,12 @@ def _time_of_streams(worker: Any) -> float:
     return 0.0 if worker.cfg.reload else worker.cfg.graceful_timeout / 2
 
 
-def _stop_managers_after_hook(cfg: Any) -> None:
-    worker_exit = cfg.worker_exit
-
-    def stop(server: Any, worker: Any) -> None:
-        try:
-            worker_exit(server, worker)
-        finally:
-            stop_all()
-
-    cfg.set("worker_exit", stop)
-
-
 def _wait_for_data(
     wait_for_data: Callable[[float], bool], sock: socket.socket, timeout: float
 ) -> bool:
     """Wait for a connection's first bytes; the thread's loop continues, if it has one.
 
-    Args:
-        wait_for_data: What gunicorn waits with. The loop stands still meanwhile.
-        sock: The connection's socket.
-        timeout: Seconds; browsers open connections that they do not use at once.
+    Browsers open connections that they do not use at once. In gunicorn's own wait it stands still.
     """
     seat = current_seat()
     runner = None if seat is None else seat.runner
