@@ -177,7 +177,8 @@ class AsyncLoopMiddleware:
         if bridge.plugins:
             bridge.look()  # async views that need an integration may call another library only
         context = copy_context()
-        context.run(_mark, manager, environ)
+        context.run(request_manager.set, weakref.ref(manager))
+        context.run(origin.set, RequestLine(environ))
         environ[KEY] = manager
         environ[SCOPE_KEY] = scope = RequestScope(manager, context, self._timeout)
         runner = AdoptingContext(context, manager) if self._adopt else context
@@ -192,12 +193,6 @@ class AsyncLoopMiddleware:
         refuse_greenlets()
         warn_of_subinterpreter(environ)
         return self._provider.first_request(environ)
-
-
-def _mark(manager: AsyncioLoopManager, environ: WSGIEnvironment) -> None:
-    """In the request's context: say whose it is."""
-    request_manager.set(weakref.ref(manager))
-    origin.set(RequestLine(environ))
 
 
 class _Local(threading.local):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async.core.base.coroutines import name_after
 
-from .present import inner_tasks
+from .present import asgiref_sync
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Generator
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 def cancel_with_caller(coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
     """The coroutine in another that puts its task where asgiref looks for whom to cancel."""
-    tasks = inner_tasks()
+    tasks = getattr(asgiref_sync().SyncToAsync.threadlocal, "task_context", None)
     return coro if tasks is None else name_after(coro, _listed(coro, tasks))
 
 

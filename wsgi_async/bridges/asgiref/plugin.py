@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING
 
 from .calling_thread import AsCallingThread, calling_thread
@@ -15,7 +16,16 @@ if TYPE_CHECKING:
     import asyncio
     import contextvars
 
-__all__ = ["Plugin"]
+__all__ = ["Plugin", "ready"]
+
+
+def ready() -> bool:
+    """Whether `asgiref.sync` has been imported in full: another thread may be at it.
+
+    Imported here for users of `asgiref.local`, which is there already.
+    """
+    # Of its two classes this one comes last.
+    return hasattr(importlib.import_module("asgiref.sync"), "SyncToAsync")
 
 
 class Plugin:

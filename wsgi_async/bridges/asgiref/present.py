@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,18 +10,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-__all__ = ["asgiref_sync", "calling_loop", "forgetting_origin", "inner_tasks", "ready"]
+__all__ = ["asgiref_sync", "calling_loop", "forgetting_origin"]
 
 T = TypeVar("T")
-
-
-def ready() -> bool:
-    """Whether `asgiref.sync` has been imported in full: another thread may be at it.
-
-    Imported here for users of `asgiref.local`, which is there already.
-    """
-    # Of its two classes this one comes last.
-    return hasattr(importlib.import_module("asgiref.sync"), "SyncToAsync")
 
 
 def asgiref_sync() -> Any:
@@ -38,11 +28,6 @@ def calling_loop() -> asyncio.AbstractEventLoop | None:
     if loop is not None and notes.get("main_event_loop_pid") != os.getpid():
         return None  # set before a fork: the loop is the parent's
     return loop
-
-
-def inner_tasks() -> list[Any] | None:
-    """Where the coroutine that has called this thread's code looks for whom to cancel with it."""
-    return getattr(asgiref_sync().SyncToAsync.threadlocal, "task_context", None)
 
 
 def forgetting_origin(function: Callable[[], T]) -> T:
