@@ -86,7 +86,7 @@ class _Facade:
         self._manager = manager
         self._thread = thread
         # One thread, the request's:
-        self._deferred: list[Callable[[], object]] = []
+        self.deferred: list[Callable[[], object]] = []  # until it waits for the loop, or leaves
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)
@@ -96,15 +96,11 @@ class _Facade:
         """Whether the current code is sync code of the request, which takes this for the loop."""
         return _here.facade is self and running_loop() is None and self._manager.running
 
-    def defer(self, call: Callable[[], object]) -> None:
-        """Have something called on the loop when the request's thread waits for it, or leaves."""
-        self._deferred.append(call)
-
     def post_deferred(self) -> None:
-        """Have it called now, in order; nothing if the loop is closed."""
-        while self._deferred:
+        """Have the loop call what was to wait for this; nothing if it is closed."""
+        while self.deferred:
             with suppress(RuntimeError):
-                self.raw.call_soon_threadsafe(self._deferred.pop(0))
+                self.raw.call_soon_threadsafe(self.deferred.pop(0))
 
     def is_running(self) -> bool:
         """False in sync code: what its thread runs is not on the loop."""
@@ -196,7 +192,7 @@ class _Adopted(asyncio.Future[Any]):
         if running_loop() is self._facade.raw:
             add()
         elif self._facade.is_seen_here:
-            self._facade.defer(add)
+            self._facade.deferred.append(add)
         else:
             self._facade.raw.call_soon_threadsafe(add)
 

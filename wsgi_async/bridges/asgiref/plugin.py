@@ -6,11 +6,10 @@ import importlib
 from typing import TYPE_CHECKING
 
 from .calling_thread import AsCallingThread, calling_thread
-from .cancelling import cancel_with_caller
 from .locals import forget_critical, move_here, value_back, watch_critical
 from .one_thread import submit_for, thread_inbox
 from .own_calls import call_as_asgiref, watch_own_calls
-from .present import asgiref_sync, calling_loop
+from .present import asgiref_sync, calling_loop, cancel_with_caller
 
 if TYPE_CHECKING:
     import asyncio

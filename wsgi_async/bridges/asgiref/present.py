@@ -1,16 +1,18 @@
-"""What asgiref notes in the present thread."""
+"""What asgiref notes in the present thread: where its code comes from, whom to cancel with it."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable
+from wsgi_async.core.base.coroutines import name_after
 
-__all__ = ["asgiref_sync", "calling_loop", "forgetting_origin"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+
+__all__ = ["asgiref_sync", "calling_loop", "cancel_with_caller", "forgetting_origin"]
 
 T = TypeVar("T")
 
@@ -42,3 +44,37 @@ def forgetting_origin(function: Callable[[], T]) -> T:
         return function()
     finally:
         local.main_event_loop, local.task_context = before
+
+
+def cancel_with_caller(coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    """The coroutine in another, canceled with the one that has called this thread's code."""
+    tasks = getattr(asgiref_sync().SyncToAsync.threadlocal, "task_context", None)
+    return coro if tasks is None else name_after(coro, _listed(coro, tasks))
+
+
+async def _listed(coro: Coroutine[Any, Any, T], tasks: list[Any]) -> T:
+    """Run a coroutine whose task is on asgiref's list."""
+    task = asyncio.current_task()
+    assert task is not None, "a coroutine runs in a task"  # noqa: S101
+    entry = _CancelledOnce(task)
+    tasks.append(entry)
+    try:
+        return await coro
+    finally:
+        tasks.remove(entry)
+
+
+class _CancelledOnce:
+    """A task, for who cancels it with its caller's coroutine. Lives as long as the task runs.
+
+    A deadline cancels both; coming twice it would interrupt the task's cleanup.
+    """
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
+
+    def cancel(self) -> bool:
+        return not self._task.cancelling() and self._task.cancel()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._task.__await__()
