@@ -60,11 +60,6 @@ from .wsgi.look_up import loop_from, scope_from
 from .wsgi.options import Options
 from .wsgi.providing import Provider
 from .wsgi.requests import RequestLine
-from .wsgi.servers import (
-    refuse_greenlets,
-    refuse_uwsgi_without_threads,
-    warn_of_subinterpreter,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -159,8 +154,6 @@ class AsyncLoopMiddleware:
             grace=grace,
         )
         self._provider = Provider(options)
-        refuse_greenlets()
-        refuse_uwsgi_without_threads()
         self.app = app
         self._timeout = timeout
         self._adopt = adopt
@@ -173,7 +166,7 @@ class AsyncLoopMiddleware:
         manager = self._local.manager
         # It may have been stopped by hand, or be the one of the process we were forked from.
         if manager is None or not manager.running:
-            manager = self._local.manager = self._first_request(environ)
+            manager = self._local.manager = self._provider.first_request(environ)
         if bridge.plugins:
             bridge.look()  # async views that need an integration may call another library only
         context = copy_context()
@@ -188,11 +181,6 @@ class AsyncLoopMiddleware:
             end_request(environ, scope)
             raise
         return hand_on(body, environ, runner, scope)
-
-    def _first_request(self, environ: WSGIEnvironment) -> AsyncioLoopManager:
-        refuse_greenlets()
-        warn_of_subinterpreter(environ)
-        return self._provider.first_request(environ)
 
 
 class _Local(threading.local):

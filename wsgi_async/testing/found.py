@@ -10,13 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core import LoopThreadPoolExecutor
-from wsgi_async.core.life.executor import LoopExecutor
 from wsgi_async.core.managers.thread_pool import threads_of_pool
 
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["Pool", "describe", "is_ours", "living", "name_of_loop", "name_of_thread", "threads_of"]
+__all__ = ["Pool", "describe", "living", "name_of_loop", "name_of_thread", "threads_of"]
 
 Pool = ThreadPoolExecutor | LoopThreadPoolExecutor
 
@@ -45,11 +44,6 @@ def _is_open(loop: asyncio.AbstractEventLoop) -> bool:
         return not loop.is_closed()
     except AttributeError:
         return False  # another thread is making it right now
-
-
-def is_ours(pool: Pool) -> bool:
-    """Whether the pool is a manager's, and shut down with it."""
-    return type(pool) is LoopExecutor
 
 
 def threads_of(pool: Pool) -> list[threading.Thread]:

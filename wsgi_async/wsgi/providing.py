@@ -14,7 +14,13 @@ from wsgi_async.core.managers.manager import lifecycle_of
 from wsgi_async.core.managers.pool import ManagerPool
 from wsgi_async.core.messages.errors import ManagerStateError
 
-from .servers import starts_thread_per_request, what_ran_out
+from .servers import (
+    refuse_greenlets,
+    refuse_uwsgi_without_threads,
+    starts_thread_per_request,
+    warn_of_subinterpreter,
+    what_ran_out,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
@@ -31,11 +37,15 @@ class Provider:
     """
 
     def __init__(self, options: Options) -> None:
+        refuse_greenlets()
+        refuse_uwsgi_without_threads()
         self._options = options
         self._pool = ManagerPool(max_idle=options.max_idle, max_idle_time=options.max_idle_time)
 
     def first_request(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
         """The manager of the current thread's first request, running."""
+        refuse_greenlets()
+        warn_of_subinterpreter(environ)
         try:
             return self._find(environ)
         except (OSError, RuntimeError) as error:
