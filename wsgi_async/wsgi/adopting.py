@@ -230,11 +230,9 @@ class _RequestThread:
     outer: Asked | None = None
 
     def __init__(self) -> None:
-        # One thread, the loop's:
-        self._waiting: list[Asked] = []
-        # Never changes. Its thread can take it again: a destructor may come here.
+        self._waiting: list[Asked] = []  # One thread, the loop's.
+        # Guards the rest. Its thread can take it again: a destructor may come here.
         self._mutex = threading.RLock()
-        # Guarded by `_RequestThread._mutex`:
         self._asked: list[ServedFunction] = []  # before a wait
         self._open = False  # the thread is in the request's code
 
