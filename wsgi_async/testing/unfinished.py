@@ -71,7 +71,7 @@ def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: flo
         ]
     except concurrent.futures.CancelledError:
         return []  # stopped meanwhile
-    return [_name(work, manager) for work in left]
+    return [_name(work, live) for work in left]
 
 
 async def _until_ended(
@@ -105,19 +105,17 @@ def _task_of(work: Job | asyncio.Task[Any]) -> asyncio.Task[Any] | None:
     return work if isinstance(work, asyncio.Task) else work.task
 
 
-def _name(work: Job | asyncio.Task[Any], manager: AsyncioLoopManager) -> str:
-    owner, live = lifecycle_of(manager).label, _live(manager)
-    actors = () if live is None else live.actors.copy()
-    actor = next((one for one in actors if one.task is _task_of(work)), None)
+def _name(work: Job | asyncio.Task[Any], live: LiveLoop) -> str:
+    actor = next((one for one in live.actors.copy() if one.task is _task_of(work)), None)
     if actor is not None:
         return (
-            f"{actor.name}, iterated over or entered and still open on {owner}. Use the iterator "
-            "or the context manager in a with statement."
+            f"{actor.name}, iterated over or entered and still open on {live.label}. Use the "
+            "iterator or the context manager in a with statement."
         )
     if isinstance(work, asyncio.Task):
-        return _name_task(work, f"the loop of {owner}")
+        return _name_task(work, f"the loop of {live.label}")
     what = work.name if isinstance(work, ActorCall) else describe(work.coro)
-    return f"the coroutine {what}, unfinished on {owner}. Wait for its future, or cancel it."
+    return f"the coroutine {what}, unfinished on {live.label}. Wait for its future, or cancel it."
 
 
 def _name_task(task: asyncio.Task[Any], where: str) -> str:
