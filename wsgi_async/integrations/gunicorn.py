@@ -68,7 +68,15 @@ class LoopThreadWorker(ThreadWorker):
 
     def init_process(self) -> None:
         """Begin to serve, in the worker process."""
-        _stop_managers_after_hook(self.cfg)
+        worker_exit = self.cfg.worker_exit
+
+        def stop_afterwards(server: Any, worker: Any) -> None:
+            try:
+                worker_exit(server, worker)
+            finally:
+                stop_all()
+
+        self.cfg.set("worker_exit", stop_afterwards)
         super().init_process()
 
     def get_thread_pool(self) -> Executor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -114,18 +122,6 @@ class LoopThreadWorker(ThreadWorker):
 def _time_of_streams(worker: Any) -> float:
     # With `reload` somebody waits at the keyboard.
     return 0.0 if worker.cfg.reload else worker.cfg.graceful_timeout / 2
-
-
-def _stop_managers_after_hook(cfg: Any) -> None:
-    worker_exit = cfg.worker_exit
-
-    def stop(server: Any, worker: Any) -> None:
-        try:
-            worker_exit(server, worker)
-        finally:
-            stop_all()
-
-    cfg.set("worker_exit", stop)
 
 
 def post_worker_init(worker: Any) -> None:
