@@ -109,7 +109,7 @@ class LiveLoop:
         self._may_beat = beats
         self.bridged: object = None  # the plug-in that has been told of the loop
         # Never changes; bound once, as these are looked up in every call:
-        self.wake_with = loop.call_soon_threadsafe
+        self.wake_with: Callable[..., object] = loop.call_soon_threadsafe
         self._create_task = loop.create_task
         self._start_queued = self.start_queued
 
