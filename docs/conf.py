@@ -24,7 +24,7 @@ extensions = [
     "pages",
     "upstream",
 ]
-exclude_patterns = ["_extensions", "examples"]
+exclude_patterns = ["_extensions"]
 # Single backticks in docstrings are code; what they name is linked where it is documented.
 default_role = "py:obj"
 # As in pyproject: three levels of headings have an address.

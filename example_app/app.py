@@ -5,6 +5,7 @@ Serve it with `gunicorn --config example_app/gunicorn.conf.py`.
 
 import os
 import sqlite3
+import threading
 
 from flask import Flask, current_app, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
@@ -13,7 +14,6 @@ from werkzeug.wrappers import Response
 from example_app import guards
 from example_app.chart import latency_chart
 from example_app.database import set_up
-from example_app.events import Streams
 from example_app.settings import Settings
 from example_app.views import views
 from example_app.words import ago, in_ms, iso, status_line
@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     AsyncLoop(app)
     app.config.update(
         BOARD=settings,
-        STREAMS=Streams(settings.max_streams),
+        STREAMS=threading.Semaphore(settings.max_streams),
         SECRET_KEY=set_up(settings),
         SESSION_COOKIE_NAME="status_board",  # cookies do not keep ports apart
         SESSION_COOKIE_SAMESITE="Lax",

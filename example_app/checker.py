@@ -9,7 +9,6 @@ free.
 import asyncio
 import logging
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
 
@@ -18,7 +17,7 @@ from example_app.database import transaction
 from example_app.lease import Lease
 from example_app.settings import Settings
 from example_app.store import Store, record
-from wsgi_async import AsyncioLoopManager, get_or_create_loop_manager
+from wsgi_async import get_or_create_loop_manager
 
 MANAGER_ID = "checker"
 
@@ -83,28 +82,17 @@ class Checker:
         return ours
 
 
-_lock = threading.Lock()  # guards _running
-_running: AsyncioLoopManager | None = None
-
-
 def start_checker(settings: Settings, *, keep_going: Callable[[], bool] = lambda: True) -> None:
     """Start the task for this process, once; call it in the process that serves, after any fork.
 
     Called in the main thread, its manager is found in every thread below that by its id.
     """
-    global _running  # noqa: PLW0603 - one for the process is the point
-    with _lock:
-        if _running is not None:
-            return
-        _running = get_or_create_loop_manager(id=MANAGER_ID)
-        _running.start()
-        _running.submit_task(Checker(settings, keep_going=keep_going).run())
+    manager = get_or_create_loop_manager(id=MANAGER_ID)
+    if not manager.running:
+        manager.start()
+        manager.submit_task(Checker(settings, keep_going=keep_going).run())
 
 
-def stop_checker(*, timeout: float = 5.0) -> None:
-    """End the task and wait for it, at most `timeout` seconds; nothing happens if none runs."""
-    global _running
-    with _lock:
-        manager, _running = _running, None
-    if manager is not None:
-        manager.stop(timeout=timeout)
+def stop_checker() -> None:
+    """End the task, and wait until it has given the lease back; nothing happens if none runs."""
+    get_or_create_loop_manager(id=MANAGER_ID).stop()

@@ -7,38 +7,36 @@ the last event only, and the event's id tells whether it has seen that.
 
 import asyncio
 import logging
+import socket
 import sqlite3
-import threading
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any
 
 from example_app.store import Snapshot, Store
 
 LOOK_SECONDS = 0.25
 # A server notices that a client has gone when it writes, and mostly at the second time.
-HEARTBEAT_SECONDS = 3.0
+HEARTBEAT_SECONDS = 1.0
 RETRY_MS = 1000
 
 log = logging.getLogger(__name__)
 
 
-class Streams:
-    """The streams of one process; lives as long as the app. From any thread.
+def has_gone(environ: Mapping[str, Any]) -> bool:
+    """Whether the client has closed its connection, as far as the server lets us see that.
 
-    Args:
-        limit: how many there may be at once. Each one holds a worker thread.
+    A page that is left or loaded anew gives its place back at once, and not at some later write.
     """
-
-    def __init__(self, limit: int) -> None:
-        self._free = threading.Semaphore(limit)
-
-    def begin(self) -> bool:
-        """Take a place; False when none is free."""
-        return self._free.acquire(blocking=False)
-
-    def end(self) -> None:
-        """Give the place back."""
-        self._free.release()
+    connection: socket.socket | None = environ.get("gunicorn.socket")
+    try:
+        # A look at what has come, which leaves it there.
+        flags = socket.MSG_PEEK | socket.MSG_DONTWAIT
+        return connection is not None and connection.recv(1, flags) == b""
+    except (BlockingIOError, ValueError):
+        return False  # it is open and silent, or encrypted
+    except OSError:
+        return True
 
 
 async def board_events(
@@ -48,6 +46,7 @@ async def board_events(
     seen: str | None,
     checks: int,
     seconds: float,
+    gone: Callable[[], bool] = lambda: False,
 ) -> AsyncGenerator[str, None]:
     """The text of a stream: an event whenever the board has changed, and signs of life.
 
@@ -59,13 +58,14 @@ async def board_events(
         seen: the version that the page shows already.
         checks: how many checks of each address an event is about.
         seconds: how long the stream lasts.
+        gone: whether nobody listens any more.
     """
     yield f"retry: {RETRY_MS}\n\n"
     written = time.monotonic()
     # A stream holds one of few worker threads. It ends soon, so that all pages get their turn; the
     # browser asks again by itself, and tells what it has seen.
     until = written + seconds
-    while time.monotonic() < until:
+    while time.monotonic() < until and not gone():
         try:
             news = await _news(store, seen, checks)
         except sqlite3.Error:

@@ -25,7 +25,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 2
-    threads: int = 4
+    threads: int = 16
     database: Path = DEFAULT_DATABASE
     check_interval: float = 5.0
     check_timeout: float = 3.0

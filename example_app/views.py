@@ -9,6 +9,7 @@ import threading
 import time
 from asyncio import sleep
 from collections.abc import Coroutine
+from functools import partial
 from os import getpid
 from typing import Any, TypeVar
 
@@ -28,7 +29,7 @@ from werkzeug.wrappers import Response
 from example_app.board import Board, board_from, live_board
 from example_app.checks import check_all
 from example_app.demo import demo
-from example_app.events import Streams, board_events
+from example_app.events import board_events, has_gone
 from example_app.forms import FormError, clean_url
 from example_app.guards import is_own_form
 from example_app.settings import Settings
@@ -57,24 +58,25 @@ def check_now() -> _Page:
 def events() -> Response:
     """What changes on the board, as Server-Sent Events.
 
-    The server iterates over the stream on this worker thread, whose loop runs the generator; when
-    the client has gone, it closes the stream, and the generator ends.
+    The server iterates over the stream on this worker thread, whose loop runs the generator. When
+    the client has gone, the generator ends, and the thread is free.
     """
-    streams: Streams = current_app.config["STREAMS"]
+    places: threading.Semaphore = current_app.config["STREAMS"]
     # No body of the answer to HEAD is ever closed, and a place never given back.
-    if request.method == "HEAD" or not streams.begin():
+    if request.method == "HEAD" or not places.acquire(blocking=False):
         return Response(status=204)  # tells an EventSource not to come back by itself
-    body = stream(
+    response = stream(
         board_events(
             _store(),
             _event,
             seen=request.headers.get("Last-Event-ID") or request.args.get("seen"),
             checks=_settings().charted_checks,
             seconds=_settings().stream_seconds,
-        )
+            gone=partial(has_gone, request.environ),
+        ),
+        mimetype="text/event-stream",
     )
-    response = Response(body, mimetype="text/event-stream")
-    response.call_on_close(streams.end)
+    response.call_on_close(places.release)
     response.headers["X-Accel-Buffering"] = "no"  # a proxy is to hand on each event at once
     return response
 

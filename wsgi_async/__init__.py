@@ -64,4 +64,4 @@ __all__ = [
 ]
 
 # Loaded when somebody has imported asgiref, or its Local alone.
-_plugins["asgiref.local"] = "wsgi_async.bridges.asgiref"
+_plugins["asgiref.local"] = "wsgi_async.bridges.asgiref.plugin"

@@ -45,7 +45,6 @@ What a response body gets:
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import weakref
 from contextvars import copy_context
@@ -57,16 +56,11 @@ from .core.jobs import bridge
 from .core.managers.current import request_manager
 from .scopes import RequestScope
 from .wsgi.adopting import AdoptingContext
-from .wsgi.bodies import KEY, SCOPE_KEY, end_request, hand_on, raise_answerable
+from .wsgi.bodies import KEY, SCOPE_KEY, end_request, hand_on, run_answerably
 from .wsgi.look_up import loop_from, scope_from
 from .wsgi.options import Options
 from .wsgi.providing import Provider
 from .wsgi.requests import RequestLine
-from .wsgi.servers import (
-    refuse_greenlets,
-    refuse_uwsgi_without_threads,
-    warn_of_subinterpreter,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
@@ -154,7 +148,6 @@ class AsyncLoopMiddleware:
             per=per,
             timeout=timeout,
             reuse=reuse,
-            adopt=adopt,
             max_idle=max_idle,
             max_idle_time=max_idle_time,
             loop_factory=loop_factory,
@@ -162,8 +155,6 @@ class AsyncLoopMiddleware:
             grace=grace,
         )
         self._provider = Provider(options)
-        refuse_greenlets()
-        refuse_uwsgi_without_threads()
         self.app = app
         self._timeout = check_timeout(timeout)
         self._adopt = adopt
@@ -176,34 +167,21 @@ class AsyncLoopMiddleware:
         manager = self._local.manager
         # It may have been stopped by hand, or be the one of the process we were forked from.
         if manager is None or not manager.running:
-            manager = self._local.manager = self._first_request(environ)
+            manager = self._local.manager = self._provider.first_request(environ)
         if bridge.plugins:
             bridge.look()  # async views that need an integration may call another library only
         context = copy_context()
-        context.run(_mark, manager, environ)
+        context.run(request_manager.set, weakref.ref(manager))
+        context.run(origin.set, RequestLine(environ))
         environ[KEY] = manager
         environ[SCOPE_KEY] = scope = RequestScope(manager, context, self._timeout)
         runner = AdoptingContext(context, manager) if self._adopt else context
         try:
-            body = runner.run(self.app, environ, start_response)
-        except asyncio.CancelledError as error:
-            end_request(environ, scope)
-            raise_answerable(error)
+            body = run_answerably(runner, self.app, environ, start_response)
         except BaseException:
             end_request(environ, scope)
             raise
         return hand_on(body, environ, runner, scope)
-
-    def _first_request(self, environ: WSGIEnvironment) -> AsyncioLoopManager:
-        refuse_greenlets()
-        warn_of_subinterpreter(environ)
-        return self._provider.first_request(environ)
-
-
-def _mark(manager: AsyncioLoopManager, environ: WSGIEnvironment) -> None:
-    """In the request's context: say whose it is."""
-    request_manager.set(weakref.ref(manager))
-    origin.set(RequestLine(environ))
 
 
 class _Local(threading.local):

@@ -13,6 +13,7 @@ Knows nothing of WSGI: the middleware makes a scope for each request and ends it
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .core.base.checks import check_timeout
@@ -50,14 +51,14 @@ class RequestScope:
         timeout: Seconds from zero that all waits of the request have; None without a limit.
     """
 
-    __slots__ = ("_context", "_deadline", "_group", "_limits", "_over", "manager")
+    __slots__ = ("_context", "_deadline", "_group", "_limits", "manager")
 
     def __init__(
         self, manager: AsyncioLoopManager, context: Context, timeout: float | None = None
     ) -> None:
         self.manager = manager
+        # No lock: written once, to None at the end of the request.
         self._context: Context | None = context
-        self._over = False
         # The loop's mutex guards it, as it guards what is in it.
         self._group: JobGroup | None = None
         # Used in the request's context only, which one thread at a time can be in.
@@ -67,7 +68,7 @@ class RequestScope:
             context.run(self._begin, timeout)
 
     def __repr__(self) -> str:
-        return f"<RequestScope {'over' if self._over else 'open'} of {self.manager!r}>"
+        return f"<RequestScope {'over' if self._context is None else 'open'} of {self.manager!r}>"
 
     # -- work ----------------------------------------------------------------------------------
 
@@ -96,7 +97,7 @@ class RequestScope:
     def _join(self, runner: Runner) -> JobGroup:
         with runner.live.mutex:
             if self._group is None:
-                self._group = JobGroup(runner, ended=self._over)
+                self._group = JobGroup(runner, ended=self._context is None)
             return self._group
 
     # -- time ----------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ class RequestScope:
             TypeError, ValueError: `seconds` is not a number.
         """
         limit = check_timeout(seconds)
-        if self._over or not self._is_current():
+        if not self._is_current():
             raise OutsideRequestError(
                 "This request is over, or this is not its own thread and context. Set the "
                 "deadline in the application or its response body; in a coroutine use "
@@ -153,7 +154,7 @@ class RequestScope:
         Raises:
             RuntimeError: The request is over.
         """
-        if self._over:
+        if self._context is None:
             raise OutsideRequestError(
                 "This request is over. Call no_timeout() in the view or in its response body."
             )
@@ -197,15 +198,12 @@ class RequestScope:
 
     def end(self) -> None:
         """Refuse new tasks, cancel the others, and wait for them. For the middleware."""
-        self._over = True  # a group that is made later refuses
-        runner = lifecycle_of(self.manager).runner
-        if runner is not None:
-            with runner.live.mutex:
-                group = self._group
-        else:
-            group = self._group
-        self._context = None  # whose variables may hold the environ, and so us
+        # Its variables may hold the environ, and so us. A group that is made later refuses.
+        self._context = None
         self.lift()
+        runner = lifecycle_of(self.manager).runner
+        with nullcontext() if runner is None else runner.live.mutex:
+            group = self._group
         if group is not None:
             group.end()
 

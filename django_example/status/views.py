@@ -8,6 +8,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from os import getpid
 
 from asgiref.sync import sync_to_async
@@ -23,12 +24,12 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 from example_app import demo
 from example_app.board import Board, board_from, live_board
 from example_app.checks import check_all
-from example_app.events import Streams, board_events
+from example_app.events import board_events, has_gone
 from example_app.store import Snapshot
 from status.forms import AddressForm
 from status.models import Address
 
-streams = Streams(settings.BOARD.max_streams)
+places = threading.Semaphore(settings.BOARD.max_streams)  # each stream holds a worker thread
 
 
 class BoardView(View):
@@ -73,7 +74,7 @@ async def check_now(request: HttpRequest) -> HttpResponse:
 @require_GET
 async def events(request: HttpRequest) -> HttpResponse:
     """What changes on the board, as Server-Sent Events; `board_events` is an async generator."""
-    if not streams.begin():
+    if not places.acquire(blocking=False):
         return HttpResponse(status=204)  # tells an EventSource not to come back by itself
     stream = board_events(
         Address.objects,
@@ -81,6 +82,7 @@ async def events(request: HttpRequest) -> HttpResponse:
         seen=request.headers.get("Last-Event-ID") or request.GET.get("seen"),
         checks=settings.BOARD.charted_checks,
         seconds=settings.BOARD.stream_seconds,
+        gone=partial(has_gone, request.META),
     )
     return EventStream(stream)
 
@@ -95,7 +97,7 @@ class EventStream(StreamingHttpResponse):
 
     def close(self) -> None:
         """Called by the server once the client has all, or has gone."""
-        streams.end()
+        places.release()
         super().close()
 
 

@@ -138,8 +138,9 @@ def child_soft_limit_by_timer(how: str) -> None:
         coro = task.wait()
         try:
             armed = True
-            # Again and again, for the alarm that CPython does not see (as above).
-            signal.setitimer(signal.ITIMER_REAL, 1e-6 + turn * 2e-6, 0.05)
+            # Again and again, for the alarm that CPython does not see (as above). Not so soon that
+            # a second one cuts off the wait for the cleanup, on a machine that is busy.
+            signal.setitimer(signal.ITIMER_REAL, 1e-6 + turn * 2e-6, 2.0)
             if how == "run":
                 manager.run(coro)
             else:

@@ -49,7 +49,7 @@ def test_a_shutdown_waits_for_loops_that_close_since_another_has_begun() -> None
 def child_shut_down_by_a_signal() -> None:
     pool = LoopThreadPoolExecutor(1)
     signal.signal(signal.SIGUSR1, lambda *_: pool.shutdown(wait=False))
-    with pool._lock:  # as in the middle of a submit()
+    with pool._crew._lock:  # as in the middle of a submit()
         signal.raise_signal(signal.SIGUSR1)
     pool.shutdown()
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 READY = r"Listening at: http://127\.0\.0\.1:(\d+)"
 
 
-def manage(checkout: Path, database: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def manage(
+    checkout: Path, database: Path, *arguments: str, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """One of Django's commands, in which a warning is an error."""
     script = str(checkout / "django_example" / "manage.py")
     return subprocess.run(
@@ -25,7 +27,7 @@ def manage(checkout: Path, database: Path, *arguments: str) -> subprocess.Comple
         capture_output=True,
         text=True,
         timeout=LIMIT,
-        env=child_environment(STATUS_BOARD_DB=str(database)),
+        env=child_environment(STATUS_BOARD_DB=str(database), **environment),
         check=False,
     )
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from selenium.webdriver.common.by import By
 
+from example_app.settings import Settings
 from tests.django_example.board import board, forget, watch
 from tests.example.browser import shown
 
@@ -41,3 +42,15 @@ def test_the_page_is_live(
         assert "is on the board" in chromium.find_element(By.CSS_SELECTOR, ".message").text
         chromium.find_element(By.CSS_SELECTOR, f"button[aria-label='Remove {url}']").click()
         page.wait(lambda: not page.row(url), "the row to go")
+
+
+def test_a_page_that_is_loaded_ten_times_in_a_row_stays_live(
+    chromium: WebDriver, checkout: Path, database: Path
+) -> None:
+    """Each time it gets a stream at once, as the pages before it keep no place."""
+    # As `make run-django` serves it, but with one worker process, which has fewer than ten places.
+    usual = {"WORKERS": "1", "THREADS": str(Settings().threads), "STREAM_SECONDS": "3600"}
+    with board(checkout, database, **usual) as server, shown(chromium, server) as page:
+        for _ in range(10):
+            page.load_live()
+        assert chromium.find_element(By.CSS_SELECTOR, ".live-mark").is_displayed()

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.gunicorn
 
 
+ADMIN = {
+    "DJANGO_SUPERUSER_USERNAME": "root",
+    "DJANGO_SUPERUSER_PASSWORD": "secret, of course",
+    "DJANGO_SUPERUSER_EMAIL": "root@localhost.example",
+}
+
+
 def visitor(server: Server) -> httpx2.Client:
     """A client that keeps its cookies, as a browser does."""
     base_url = f"http://127.0.0.1:{server.port}"
@@ -101,6 +108,33 @@ def test_an_address_is_added_and_removed(checkout: Path, database: Path) -> None
         full = post(client, "/", url="http://one.more/")
         assert (full.status_code, "The board is full" in full.text) == (400, True)
         assert_clean(server)
+
+
+@pytest.mark.slow
+def test_the_admin_shows_checks_and_changes_none(
+    checkout: Path, database: Path, local: LocalServer
+) -> None:
+    """Checks are what the board has found: an administrator can read them, not add or edit them."""
+    made = manage(checkout, database, "createsuperuser", "--noinput", **ADMIN)
+    assert made.returncode == 0, made.stderr
+    forget(database)
+    watch(database, local.url("/"))
+    with board(checkout, database) as server, visitor(server) as client:
+        client.get("/admin/login/")
+        login = {"username": "root", "password": ADMIN["DJANGO_SUPERUSER_PASSWORD"]}
+        index = post(client, "/admin/login/?next=/admin/", **login)
+        assert "/admin/status/address/add/" in index.text
+        assert "/admin/status/check/add/" not in index.text
+        wait_until(
+            lambda: "/change/" in client.get("/admin/status/check/").text, what="the first check"
+        )
+        checks = client.get("/admin/status/check/").text
+        check = re.findall(r"/admin/status/check/\d+/change/", checks)[0]
+        page = client.get(check)
+        assert (page.status_code, 'name="_save"' in page.text) == (200, False)
+        for path in ("/admin/status/check/add/", check):
+            assert post(client, path, error="made up").status_code == 403
+        assert client.get("/admin/status/check/add/").status_code == 403
 
 
 def test_the_stream_brings_what_a_check_has_found(

@@ -50,6 +50,11 @@ const rows = [...document.querySelectorAll("#rows > li")];
 return rows.find((row) => row.querySelector("h3").innerText === arguments[0])?.innerText ?? "";
 """
 
+_STREAM_ENDED = """
+const loaded = performance.getEntriesByType("resource");
+return loaded.some((one) => one.name.includes("/events"));
+"""
+
 
 class Page:
     """The board in the browser's window."""
@@ -73,6 +78,16 @@ class Page:
 
     def is_live(self) -> bool:
         return bool(self.run("return document.documentElement.classList.contains('is-live')"))
+
+    def stream_ended(self) -> bool:
+        """Whether a stream has ended, or was refused, since the page was loaded."""
+        return bool(self.run(_STREAM_ENDED))
+
+    def load_live(self) -> None:
+        """Load the page, which has to get a stream at its first attempt."""
+        self.load()
+        self.wait(lambda: self.is_live() or self.stream_ended(), "an answer to the stream")
+        assert self.is_live()
 
     def row(self, url: str) -> str:
         """The text of an address's row; empty if there is none."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import socket
 import sqlite3
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -11,14 +12,14 @@ import pytest
 
 from example_app import events as events_module
 from example_app.database import transaction
-from example_app.events import board_events
+from example_app.events import board_events, has_gone
 from example_app.models import CheckResult
 from example_app.store import Store, record
 from tests.example.board import READY, Stream, board, open_stream, watch_only
 from tests.servers.process import LIMIT, THREADED, Server, assert_clean, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from example_app.store import Snapshot
@@ -36,12 +37,15 @@ def listen(
     *,
     seen: str | None = None,
     seconds: float = LIMIT,
+    gone: Callable[[], bool] = lambda: False,
 ) -> SyncIterator[str]:
     def render(snapshot: Snapshot) -> str:
         history = snapshot.history
         return "\n".join(f"{one.url} {len(history.get(one.id, ()))}" for one in snapshot.watched)
 
-    return manager.iterate(board_events(store, render, seen=seen, checks=60, seconds=seconds))
+    return manager.iterate(
+        board_events(store, render, seen=seen, checks=60, seconds=seconds, gone=gone)
+    )
 
 
 async def write(store: Store, *checks: CheckResult, keep: int = 9) -> None:
@@ -114,6 +118,22 @@ def test_what_was_seen_is_not_sent_again(
 def test_a_stream_ends(manager: AsyncioLoopManager, store: Store) -> None:
     """After its time its thread is free for others."""
     assert list(listen(manager, store, seconds=0)) == ["retry: 1000\n\n"]
+
+
+def test_a_stream_without_a_listener_ends(manager: AsyncioLoopManager, store: Store) -> None:
+    """The server's socket tells at once that a client has gone, not only at a later write."""
+    server, client = socket.socketpair()
+    with server, client:
+        environ = {"gunicorn.socket": server}
+        assert not has_gone({})
+        assert not has_gone(environ)
+        client.sendall(b"GET ")
+        assert not has_gone(environ)
+        assert server.recv(9) == b"GET "
+        stream = listen(manager, store, gone=lambda: has_gone(environ))
+        assert next(stream) == "retry: 1000\n\n"
+        client.close()
+        assert list(stream) == []
 
 
 def test_a_stream_on_a_database_in_trouble_ends(
@@ -217,7 +237,8 @@ def test_a_page_goes_on_where_it_was(checkout: Path, tmp_path: Path, local: Loca
             start = stream.next()
             assert start is not None
             assert start.retry == "1000"
-            assert stream.next() is None
+            while (sign_of_life := stream.next()) is not None:
+                assert not sign_of_life.data
         watch_only(database, local.url("/"))
         with streaming_in_time(server, seen=event.id) as stream:
             assert local.url("/") in stream.next_with_data().data

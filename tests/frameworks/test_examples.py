@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def example(request: pytest.FixtureRequest) -> ModuleType:
     """The module of this test's framework."""
     pytest.importorskip(request.param, reason=f"{request.param} is not installed")
-    return importlib.import_module(f"docs.examples.{request.param}_app")
+    return importlib.import_module(f"examples.frameworks.{request.param}_app")
 
 
 def framework(name: str) -> Any:

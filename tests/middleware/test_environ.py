@@ -54,7 +54,7 @@ def test_loop_from_tells_how_to_wrap_the_application() -> None:
 
 def requests(environ: WSGIEnvironment) -> list[Any]:
     """This environ as request objects of several makes have it."""
-    from webob import Request as OfWebOb  # type: ignore[import-untyped]
+    from webob import Request as OfWebOb
     from werkzeug.wrappers import Request as OfWerkzeug
 
     class OfSomebody:

@@ -152,8 +152,7 @@ def test_the_thread_of_a_coroutines_function_can_ask_too() -> None:
     client = Client()
 
     async def in_another_thread() -> list[Any]:
-        first = await asyncio.to_thread(client.resource.get)
-        return [first, await asyncio.to_thread(client.resource.get)]
+        return await asyncio.to_thread(lambda: [client.resource.get() for _ in range(2)])
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         first, second = loop_from(environ).run(in_another_thread(), timeout=LIMIT)

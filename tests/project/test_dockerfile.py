@@ -209,7 +209,7 @@ def test_gunicorn_accepts_the_command(checkout: Path, final: Stage, tmp_path: Pa
     found = dict(re.findall(r"^(\w+)\s+= (.*)$", shown, re.MULTILINE))
     assert ast.literal_eval(found["bind"]) == ["0.0.0.0:8000"]
     assert found["worker_class"] == "wsgi_async.integrations.gunicorn.LoopThreadWorker"
-    assert (found["workers"], found["threads"]) == ("2", "4")
+    assert (found["workers"], found["threads"]) == ("2", "16")
 
 
 def test_health_check_asks_a_route_of_the_example(final: Stage) -> None:

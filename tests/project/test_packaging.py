@@ -101,6 +101,7 @@ def test_has_known_classifiers(project: dict[str, Any], checkout: Path) -> None:
     [
         "tests/conftest.py",
         "tests/project/test_packaging.py",
+        "examples/flask_app.py",
         "example_app/app.py",
         "example_app/gunicorn.conf.py",
         "example_app/static/board.css",

@@ -26,7 +26,7 @@ from wsgi_async.core.life import lifecycle, shutdown
 from wsgi_async.core.loops import live_loop
 from wsgi_async.core.managers import manager, thread_pool
 from wsgi_async.core.results import groups, sync_future
-from wsgi_async.core.runners import keeper, resident, run
+from wsgi_async.core.runners import crew, keeper, resident, run
 
 from .fields import GUARDED, Rule
 from .loops import ControlledTask
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CLASSES",
+    "SharedCrew",
     "SharedFuture",
     "SharedGroup",
     "SharedInbox",
@@ -48,7 +49,6 @@ __all__ = [
     "SharedLifecycle",
     "SharedLive",
     "SharedLoopWakeup",
-    "SharedPool",
     "SharedResident",
     "SharedWorker",
     "controlled",
@@ -105,8 +105,8 @@ SharedInbox = share(inbox.Inbox, _guard)
 SharedFuture = _future(sync_future.SyncFuture, "_blocked")
 SharedPlainFuture = _future(concurrent.futures.Future)
 SharedGroup = share(groups.JobGroup, _guard)
-SharedPool = share(thread_pool.LoopThreadPoolExecutor, _guard)
-SharedWorker = share(thread_pool._Worker, _guard)
+SharedCrew = share(crew.Crew, _guard)
+SharedWorker = share(crew.Worker, _guard)
 
 CLASSES: list[type] = [
     live_loop.LiveLoop,
@@ -119,8 +119,8 @@ CLASSES: list[type] = [
     inbox.Inbox,
     sync_future.SyncFuture,
     groups.JobGroup,
-    thread_pool.LoopThreadPoolExecutor,
-    thread_pool._Worker,
+    crew.Crew,
+    crew.Worker,
 ]
 """Those whose objects several threads get hold of."""
 
@@ -185,8 +185,9 @@ _MADE = [
     (context_manager, "ActorCall", SharedCall),
     (job, "Inbox", SharedInbox),
     (manager, "SyncFuture", SharedFuture),
-    (thread_pool, "_Worker", SharedWorker),
-    (thread_pool, "Future", SharedPlainFuture),
+    (thread_pool, "Crew", SharedCrew),
+    (crew, "Worker", SharedWorker),
+    (crew, "Future", SharedPlainFuture),
 ]
 
 
@@ -207,7 +208,7 @@ def controlled() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch, _no_collection():
         for module, name, shared in _MADE:
             patch.setattr(module, name, shared)
-        for module in (lifecycle, inbox, thread_pool):
+        for module in (lifecycle, inbox, crew):
             patch.setattr(module, "threading", threads)
         tasks = SimpleNamespace(Task=ControlledTask)
         patch.setattr(live_loop, "asyncio", _Real(asyncio, tasks))

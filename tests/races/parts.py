@@ -185,7 +185,6 @@ class ControlledPrimitives(Primitives):
         super().__init__()
         self._scheduler = scheduler
         self._idents = idents
-        self._local = FibreLocal(scheduler)  # type: ignore[assignment]
         self._locks = 0
         self._threads: dict[Fibre | None, ControlledThread] = {}
         self.threads_to_fail = 0  # so many are not started from now on

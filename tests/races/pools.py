@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from wsgi_async.core.managers import thread_pool
 from wsgi_async.core.runners import resident
 
 from .core import SharedFuture
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 def here(world: World) -> AsyncioLoopManager:
     """The running thread's own manager."""
-    runner: Any = resident.wakeup_here()
-    return next(one for one in world.managers if one._life.runner is runner.runner)
+    seat: Any = resident.current_seat()
+    return next(one for one in world.managers if one._life.runner is seat.runner)
 
 
 def put(world: World, name: str, function: Callable[[], object] | None = None) -> None:
@@ -103,6 +104,50 @@ def run_inside(world: World) -> None:
 
     put(world, "inside", function)
     put(world, "2")
+
+
+def work_beside_a_wait(world: World) -> None:
+    """A function waits for something of its own, and for the pool's next work beside that."""
+    world.start_pool(1)
+    crew = thread_pool.crew_of(world.pool)
+
+    def function() -> str:
+        wakeup = resident.wakeup_here(world.primitives)
+        try:
+            if crew.stand_by(wakeup):
+                wakeup.wait()
+                world.expect(crew.end_standing_by(wakeup), False)
+        finally:
+            wakeup.end()
+        return "first"
+
+    def submitter() -> None:
+        first, second = world.pool.submit(function), world.pool.submit(str, "second")
+        world.expect([world.wait(future) for future in (first, second)], ["first", "second"])
+
+    world.thread("submitter", submitter)
+
+
+def shut_down_beside_a_wait(world: World) -> None:
+    """The same, where no work comes, but the end of the pool."""
+    world.start_pool(1)
+    crew = thread_pool.crew_of(world.pool)
+
+    def function() -> str:
+        wakeup = resident.wakeup_here(world.primitives)
+        if crew.stand_by(wakeup):
+            wakeup.wait()
+            crew.end_standing_by(wakeup)
+        wakeup.end()
+        return "done"
+
+    def submitter() -> None:
+        future = world.pool.submit(function)
+        world.pool.shutdown()
+        world.expect(future.done() and future.result(), "done")
+        world.stopped = True
+
+    world.thread("submitter", submitter)
 
 
 def submit_to_resident(world: World) -> None:
@@ -359,7 +404,7 @@ def fork_from_pool(world: World) -> None:
 
     def function() -> object:
         world.fork()
-        world.expect(resident.wakeup_here(), None)
+        world.expect(resident.current_seat(), None)
         for call in (
             lambda: manager.run(world.steps("1")),
             lambda: world.pool.submit(int),

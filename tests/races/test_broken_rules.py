@@ -16,10 +16,10 @@ from tests.races.explorer import BadOrder
 from tests.races.world import World, orders
 from wsgi_async.core.base.checks import inherited_error, running_loop
 from wsgi_async.core.base.deadlines import Deadline
-from wsgi_async.core.managers.thread_pool import _Work
 from wsgi_async.core.messages.errors import Closing
 from wsgi_async.core.results import sync_future
 from wsgi_async.core.runners import resident
+from wsgi_async.core.runners.crew import Work
 
 pytestmark = [pytest.mark.timeout(300)]
 
@@ -174,7 +174,7 @@ def claims_a_start_without_the_lock(patch: pytest.MonkeyPatch) -> None:
 def looks_before_it_can_be_woken(patch: pytest.MonkeyPatch) -> None:
     def wait(self: Any, timeout: float | None) -> bool:
         runner = self._runner
-        wakeup = core.present.world.primitives.borrow() if runner is None else runner.borrow()
+        wakeup = core.present.world.primitives.wakeup() if runner is None else runner.wakeup()
         if self.done():
             return True
         self.__dict__["_blocked"].append(wakeup)
@@ -237,7 +237,7 @@ def ends_what_is_on_its_way_in(patch: pytest.MonkeyPatch) -> None:
 
 def looks_at_the_group_before_it_can_be_woken(patch: pytest.MonkeyPatch) -> None:
     def wait(self: Any) -> None:
-        wakeup = self._runner.borrow()
+        wakeup = self._runner.wakeup()
         done = self.done
         with self._live.mutex:
             self._wakeup = wakeup
@@ -274,7 +274,7 @@ def wakes_before_it_is_in_the_inbox(patch: pytest.MonkeyPatch) -> None:
 
 def stops_the_loop_before_the_flag(patch: pytest.MonkeyPatch) -> None:
     def set_(self: Any) -> None:
-        if self._current() == self._owner:
+        if self.runner.is_owner:
             self._live.loop.stop()
         else:
             self._live.post(self._live.loop.stop)
@@ -282,7 +282,7 @@ def stops_the_loop_before_the_flag(patch: pytest.MonkeyPatch) -> None:
 
     def wait(self: Any, timeout: float | None = None) -> bool:
         while not self._set:
-            self.runner.run_until_stopped()
+            self.runner.enter()
         self._set = False
         return True
 
@@ -295,7 +295,7 @@ def unsets_the_flag_before_it_waits(patch: pytest.MonkeyPatch) -> None:
     def wait(self: Any, timeout: float | None = None) -> bool:
         self._set = False
         while not self._set:
-            self.runner.run_until_stopped()
+            self.runner.enter()
         return True
 
     patch.setattr(core.SharedLoopWakeup, "wait", wait)
@@ -322,10 +322,10 @@ def cancels_again_what_is_wound_up(patch: pytest.MonkeyPatch) -> None:
 
 def looks_for_a_stop_before_the_turn(patch: pytest.MonkeyPatch) -> None:
     def do_next(self: Any) -> bool:
-        found = self._pool.next_work(self)
+        found = self._crew.next_work(self)
         if found is None:
             return False
-        if isinstance(found, _Work):
+        if isinstance(found, Work):
             found.run()
         else:
             found.wait()
@@ -334,40 +334,51 @@ def looks_for_a_stop_before_the_turn(patch: pytest.MonkeyPatch) -> None:
         return True
 
     patch.setattr(core.SharedWorker, "_do_next", do_next)
-    patch.setattr(core.SharedResident, "give_back", lambda self, wakeup: None)
+    patch.setattr(core.SharedLoopWakeup, "end", lambda self: None)
 
 
 def goes_on_the_idle_list_after_the_look(patch: pytest.MonkeyPatch) -> None:
-    original = core.SharedPool.next_work
+    original = core.SharedCrew.next_work
 
     def next_work(self: Any, worker: Any) -> Any:
         with self._lock:
-            idle = not (self._work or self._shut_down)
+            idle = not (self._queue or self._shut_down)
         if not idle:
             return original(self, worker)
         with self._lock:
-            wakeup = self._idle[worker] = self._primitives.borrow()
+            wakeup = self._idle[worker] = self._primitives.wakeup()
         return wakeup
 
-    patch.setattr(core.SharedPool, "next_work", next_work)
+    patch.setattr(core.SharedCrew, "next_work", next_work)
 
 
 def leaves_who_is_woken_on_the_idle_list(patch: pytest.MonkeyPatch) -> None:
-    def submit(self: Any, fn: Any) -> Any:
-        work = _Work(fn, (), {})
+    def submit(self: Any, work: Any) -> None:
         with self._lock:
-            self._work.append(work)
+            self._queue.append(work)
             if self._idle:
                 next(reversed(self._idle.values())).set()
-            elif len(self._workers) < self._max_workers:
+            elif len(self._workers) < self._size:
                 self._add_worker(work)
-        return work.future
 
-    patch.setattr(core.SharedPool, "submit", submit)
+    patch.setattr(core.SharedCrew, "submit", submit)
+
+
+def lets_those_sleep_who_stand_by(patch: pytest.MonkeyPatch) -> None:
+    def stand_by(self: Any, wakeup: Any) -> bool:
+        with self._lock:
+            work = bool(self._queue or self._shut_down)
+        if work:
+            return False
+        with self._lock:
+            self._standing_by[wakeup] = wakeup
+        return True
+
+    patch.setattr(core.SharedCrew, "stand_by", stand_by)
 
 
 def joins_before_it_refuses(patch: pytest.MonkeyPatch) -> None:
-    original = core.SharedPool.close
+    original = core.SharedCrew.close
 
     def close(self: Any, *, cancel_futures: bool = False) -> Any:
         with self._lock:
@@ -375,7 +386,7 @@ def joins_before_it_refuses(patch: pytest.MonkeyPatch) -> None:
         original(self, cancel_futures=cancel_futures)
         return workers
 
-    patch.setattr(core.SharedPool, "close", close)
+    patch.setattr(core.SharedCrew, "close", close)
 
 
 def wakes_nobody_at_its_end(patch: pytest.MonkeyPatch) -> None:
@@ -384,22 +395,20 @@ def wakes_nobody_at_its_end(patch: pytest.MonkeyPatch) -> None:
             self._shut_down = True
             return [*self._workers, *self._leaving]
 
-    patch.setattr(core.SharedPool, "close", close)
+    patch.setattr(core.SharedCrew, "close", close)
 
 
 def starts_threads_without_the_lock(patch: pytest.MonkeyPatch) -> None:
-    original = core.SharedPool._add_worker
+    original = core.SharedCrew._add_worker
 
-    def submit(self: Any, fn: Any) -> Any:
-        work = _Work(fn, (), {})
+    def submit(self: Any, work: Any) -> None:
         with self._lock:
-            self._work.append(work)
-            missing = not self._idle and len(self._workers) < self._max_workers
+            self._queue.append(work)
+            missing = not self._idle and len(self._workers) < self._size
         if missing:
             original(self, work)
-        return work.future
 
-    patch.setattr(core.SharedPool, "submit", submit)
+    patch.setattr(core.SharedCrew, "submit", submit)
 
 
 def lets_queued_work_lie_when_the_last_thread_fails(patch: pytest.MonkeyPatch) -> None:
@@ -408,7 +417,7 @@ def lets_queued_work_lie_when_the_last_thread_fails(patch: pytest.MonkeyPatch) -
             self._workers.discard(worker)
             self._leaving.add(worker)
 
-    patch.setattr(core.SharedPool, "leave", leave)
+    patch.setattr(core.SharedCrew, "leave", leave)
 
 
 def keeps_its_seat_in_a_child(patch: pytest.MonkeyPatch) -> None:
@@ -444,6 +453,7 @@ def keeps_its_seat_in_a_child(patch: pytest.MonkeyPatch) -> None:
         (looks_for_a_stop_before_the_turn, pools.stop_idle, 1, 0),
         (goes_on_the_idle_list_after_the_look, pools.submit_twice_without_loops, 1, 0),
         (leaves_who_is_woken_on_the_idle_list, pools.meet_after_idleness, 1, 0),
+        (lets_those_sleep_who_stand_by, pools.work_beside_a_wait, 2, 0),
         (joins_before_it_refuses, pools.shut_down, 1, 0),
         (wakes_nobody_at_its_end, pools.shut_down, 1, 0),
         (starts_threads_without_the_lock, pools.submit_three_to_two, 1, 0),

@@ -84,10 +84,10 @@ def test_futures(scenario: Scenario, preemptions: int, timeouts: int, at_least: 
 @pytest.mark.parametrize(
     ("scenario", "preemptions", "at_least"),
     [
-        (scenarios.run_with_timeout, 2, 400),
+        (scenarios.run_with_timeout, 2, 300),
         (scenarios.run_with_timeout_beside_submitter, 1, 1500),
         (scenarios.run_with_timeout_that_tidies, 1, 500),
-        (scenarios.run_that_resists, 2, 500),
+        (scenarios.run_that_resists, 2, 400),
         (serving.serve_with_timeout, 2, 1000),
         (serving.serve_who_is_released, 1, 50),
     ],
@@ -115,7 +115,7 @@ def test_groups(scenario: Scenario, preemptions: int, at_least: int) -> None:
     [
         (scenarios.stream_beside_submitter, 1, 150),
         (scenarios.stream_ahead_beside_submitter, 1, 120),
-        (scenarios.stream_ahead_and_leave, 3, 50),
+        (scenarios.stream_ahead_and_leave, 3, 40),
     ],
 )
 def test_streams(scenario: Scenario, preemptions: int, at_least: int) -> None:

@@ -25,6 +25,8 @@ Scenario = Callable[[World], None]
         (pools.submit_after_idleness, 2, 450),
         (pools.meet, 2, 800),
         (pools.meet_after_idleness, 2, 800),
+        (pools.work_beside_a_wait, 3, 40),
+        (pools.shut_down_beside_a_wait, 3, 5),
     ],
 )
 def test_work_for_a_pool(scenario: Scenario, preemptions: int, at_least: int) -> None:

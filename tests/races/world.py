@@ -10,14 +10,14 @@ from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wsgi_async import AsyncioLoopManager
+from wsgi_async import AsyncioLoopManager, LoopThreadPoolExecutor
 from wsgi_async.core.base import threads
 from wsgi_async.core.base.settings import Settings
 from wsgi_async.core.managers import thread_pool
 from wsgi_async.core.results import sync_future
 from wsgi_async.core.runners import resident
 
-from .core import SharedLifecycle, SharedPool, controlled, present
+from .core import SharedLifecycle, controlled, present
 from .explorer import Report, explore
 from .loops import make_loop
 from .parts import ControlledPrimitives, FibreLocal
@@ -112,7 +112,7 @@ class World:
 
     def start_pool(self, max_workers: int, **options: Any) -> Any:
         """Make a pool; its threads start when there is work."""
-        self.pool = SharedPool(max_workers, "pool", **options)
+        self.pool = LoopThreadPoolExecutor(max_workers, "pool", **options)
         return self.pool
 
     def thread(self, name: str, target: Callable[[], object]) -> None:

@@ -53,7 +53,7 @@ def child_with_idle_threads() -> None:
         for _ in range(8):
             pool.submit(begin)
         barrier.wait(LIMIT)
-        while len(pool._idle) < 8:
+        while len(pool._crew._idle) < 8:
             threading.Event().wait(0.001)
         before = time.process_time()
         threading.Event().wait(1.5)  # what is measured, no synchronization

@@ -15,6 +15,7 @@ from tests.core.support import our_log, wait_until
 from tests.runners.parts import LIMIT, Plug
 from wsgi_async import AsyncioLoopManager, LoopThreadPoolExecutor, current_manager
 from wsgi_async.core.base.settings import primitives
+from wsgi_async.core.managers.thread_pool import threads_of_pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ def plugs(pool: LoopThreadPoolExecutor, count: int) -> list[Plug]:
 
 def all_idle(pool: LoopThreadPoolExecutor, count: int) -> None:
     """Wait until so many threads have nothing to do; a result comes a little before that."""
-    wait_until(lambda: len(pool._idle) == count, "they are not idle")
+    wait_until(lambda: len(pool._crew._idle) == count, "they are not idle")
 
 
 def test_outcomes_arrive(pool: LoopThreadPoolExecutor) -> None:
@@ -60,12 +61,12 @@ def test_threads_start_when_they_are_needed(pool: LoopThreadPoolExecutor) -> Non
         all_idle(pool, 1)
     blocked = plugs(pool, 3)
     queued = pool.submit(int)
-    assert len(pool.threads()) == 3
+    assert len(threads_of_pool(pool)) == 3
     assert not queued.running()
     for plug in blocked:
         plug.pull()
     assert queued.result(LIMIT) == 0
-    assert len(pool.threads()) == 3
+    assert len(threads_of_pool(pool)) == 3
 
 
 def test_the_thread_that_came_last_is_the_next_to_work(pool: LoopThreadPoolExecutor) -> None:
@@ -81,7 +82,8 @@ def test_the_thread_that_came_last_is_the_next_to_work(pool: LoopThreadPoolExecu
     for _ in range(5):
         pool.submit(note).result(LIMIT)
         all_idle(pool, 3)
-    assert set(order) == {thread.ident for thread in pool.threads() if thread.name == "three_2"}
+    last = [each for each in threads_of_pool(pool) if each.name == "three_2"]
+    assert set(order) == {each.ident for each in last}
 
 
 def test_work_that_is_cancelled_in_time_is_not_done(pool: LoopThreadPoolExecutor) -> None:
@@ -187,7 +189,7 @@ def test_a_thread_whose_loop_breaks(caplog: pytest.LogCaptureFixture) -> None:
         select = selector.select
 
         def fail(timeout: float | None = None) -> Any:
-            if pool._workers:  # until it takes no work any more
+            if pool._crew._workers:  # until it takes no work any more
                 raise OSError("of the selector")
             return select(timeout)
 
@@ -195,7 +197,7 @@ def test_a_thread_whose_loop_breaks(caplog: pytest.LogCaptureFixture) -> None:
 
     with LoopThreadPoolExecutor(1, "broken") as pool:
         with caplog.at_level(logging.ERROR, "wsgi_async"):
-            (thread,) = pool.submit(pool.threads).result(LIMIT)
+            (thread,) = pool.submit(threads_of_pool, pool).result(LIMIT)
             pool.submit(break_loop, pool).result(LIMIT)
             thread.join(LIMIT)
         assert not thread.is_alive()
@@ -212,7 +214,7 @@ def test_a_shutdown_does_what_is_queued() -> None:
     pool = LoopThreadPoolExecutor(2)
     blocked = plugs(pool, 2)
     futures = [pool.submit(done.append, number) for number in range(20)]
-    threads, managers = pool.threads(), [pool.submit(current_manager) for _ in range(2)]
+    threads, managers = threads_of_pool(pool), [pool.submit(current_manager) for _ in range(2)]
     pulls = [threading.Timer(0.05, plug.pull) for plug in blocked]
     for pull in pulls:
         pull.start()
@@ -245,7 +247,7 @@ def test_a_pool_that_is_shut_down_takes_nothing(pool: LoopThreadPoolExecutor) ->
     with pytest.raises(RuntimeError, match="shut down"):
         pool.submit(int)
     pool.shutdown(cancel_futures=True)
-    assert pool.threads() == []
+    assert threads_of_pool(pool) == []
 
 
 def test_a_function_may_shut_its_pool_down() -> None:

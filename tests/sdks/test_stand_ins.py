@@ -330,7 +330,7 @@ def test_a_task_that_nobody_waits_for_finds_the_requests_thread() -> None:
         tasks.append(loop.create_task(ask()))
         if loop_from(environ)._life.resident:
             loop_from(environ).run(asyncio.sleep(0))  # its loop stands still otherwise
-        wait_until(lambda: bool(loop._waiting._asked or ran), "it asks")
+        wait_until(lambda: bool(loop._thread._asked or ran), "it asks")
 
     request(view)
     assert ran == [threading.get_ident()]

@@ -17,7 +17,6 @@ from typing import Any
 
 from asgiref import sync
 
-from wsgi_async.bridges.asgiref import replaced_by_ours
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.managers.async_to_sync import call_async
 
@@ -27,7 +26,6 @@ _kind: Any = sync.AsyncToSync
 _own = _kind.__call__
 _lock = threading.Lock()  # guards the method's replacement, and the writing of the list
 _present: list[_Replacement] = []  # the one that is installed, if one is
-replaced_by_ours(_own, lambda: bool(_present))
 
 
 class _Replacement:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -21,37 +21,25 @@ if TYPE_CHECKING:
 
     from flask import Flask
 
-__all__ = ["KeptContexts", "keep_contexts", "remember_error", "serve_keeping_contexts"]
+__all__ = ["keep_contexts", "remember_error", "serve_keeping_contexts"]
 
 _OFFER = "werkzeug.debug.preserve_context"
 
 
-class _Context(Protocol):
-    """What Flask's application context and request context have in common."""
+class _KeptContexts:
+    """One request's contexts, of the application and the request, if they are to be kept.
 
-    app: Flask
-
-    def push(self) -> None: ...
-
-    def pop(self, exc: BaseException | None = ...) -> None: ...
-
-
-class KeptContexts:
-    """One request's contexts, if they are to be kept. Lives as long as the request.
-
-    In the thread of the request, but for `keep()`, which may be called in its coroutines.
-
-    Args:
-        environ: The request's.
+    In the thread of the request, but for `keep()`, which may be called in its coroutines. Lives as
+    long as the request.
     """
 
-    __slots__ = ("_contexts", "_kept", "_others", "error")
+    __slots__ = ("_kept", "_others", "contexts", "error")
 
     def __init__(self, environ: WSGIEnvironment) -> None:
         self.error: BaseException | None = None  # for the teardown functions
-        self._contexts: list[_Context] = []
+        self.contexts: list[Any] = []
         self._kept = False
-        self._others: Callable[[_Context], object] | None = environ.get(_OFFER)
+        self._others: Callable[[Any], object] | None = environ.get(_OFFER)
         if self._others is not None:
             environ[_OFFER] = self._accept
 
@@ -60,36 +48,28 @@ class KeptContexts:
         self._kept = True
         environ[_OFFER] = self._accept
 
-    def _accept(self, context: _Context) -> None:
+    def _accept(self, context: Any) -> None:
         if self._kept:
             context.push()
-            self._contexts.append(context)
+            self.contexts.append(context)
         if self._others is not None:
             # Flask's test client pushes what it gets in a Context of its own, while a body may
             # still push and pop in the request's: not what has been pushed last, then.
             self._others(_copy(context))
 
-    def hand_on(self, body: Iterable[bytes]) -> Iterable[bytes]:
-        """The body; at its end the contexts end, if they were kept."""
-        return _Body(body, self) if self._contexts else body
-
     def end(self, error: BaseException | None = None) -> None:
-        """Pop what was kept, the first time. The teardown functions run.
-
-        Args:
-            error: What they are told of; what Flask has told us of with None.
-        """
+        """Pop what was kept, the first time. The teardown functions are told of the error."""
         error, self.error = error or self.error, None
         with ExitStack() as stack:  # each is popped, also when another's teardown raises
-            for context in self._contexts:
+            for context in self.contexts:
                 stack.callback(context.pop, error)
-            self._contexts = []
+            self.contexts = []
 
 
 class _Body:
     """A response body that ends contexts. Lives until the server lets go of it."""
 
-    def __init__(self, body: Iterable[bytes], kept: KeptContexts) -> None:
+    def __init__(self, body: Iterable[bytes], kept: _KeptContexts) -> None:
         self._body = body
         self._kept = kept
         self._iterator: Iterator[bytes] | None = None
@@ -121,18 +101,17 @@ class _Body:
         self._kept.end()
 
 
-def _copy(context: _Context) -> _Context:
+def _copy(context: Any) -> Any:
     """Another context of the same request, with the same `g` and session."""
-    copy = getattr(context, "copy", None)
-    if copy is not None:
-        return copy()  # type: ignore[no-any-return]
+    if hasattr(context, "copy"):
+        return context.copy()
     # Flask 3.0 and 3.1: an application context, which has no copy() of its own.
     new = context.app.app_context()
-    new.g = getattr(context, "g")  # noqa: B009 - the protocol knows no g
+    new.g = context.g
     return new
 
 
-_kept: ContextVar[KeptContexts | None] = ContextVar("wsgi_async_flask_contexts", default=None)
+_kept: ContextVar[_KeptContexts | None] = ContextVar("wsgi_async_flask_contexts", default=None)
 """What may become of the contexts of the request that Flask is answering."""
 
 
@@ -140,7 +119,7 @@ def serve_keeping_contexts(
     wsgi_app: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
 ) -> Iterable[bytes]:
     """The layer between the middleware and Flask, for the contexts of streamed responses."""
-    kept = KeptContexts(environ)
+    kept = _KeptContexts(environ)
     token = _kept.set(kept)
     try:
         body = wsgi_app(environ, start_response)
@@ -149,7 +128,7 @@ def serve_keeping_contexts(
         raise
     finally:
         _kept.reset(token)
-    return kept.hand_on(body)
+    return _Body(body, kept) if kept.contexts else body
 
 
 def keep_contexts(environ: WSGIEnvironment) -> None:

@@ -21,13 +21,12 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from wsgi_async.core import LoopThreadPoolExecutor
 from wsgi_async.core.actors.leaving import end_streams
-from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.managers.process import stop_all
-from wsgi_async.core.runners.resident import current_seat
+
+from .gunicorn_connections import Connections
 
 if TYPE_CHECKING:
-    import socket
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from concurrent.futures import Executor
     from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -51,6 +50,10 @@ class LoopThreadWorker(ThreadWorker):
 
     _alive = True
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._connections = Connections()
+        super().__init__(*args, **options)
+
     @property
     def alive(self) -> bool:
         """Whether the worker continues; gunicorn sets it in all ways to end one in order."""
@@ -60,23 +63,47 @@ class LoopThreadWorker(ThreadWorker):
     def alive(self, alive: bool) -> None:  # pyright: ignore[reportIncompatibleVariableOverride]
         self._alive = alive
         if not alive:
+            self._connections.stop()
             end_streams(_time_of_streams(self))
 
     def init_process(self) -> None:
         """Begin to serve, in the worker process."""
-        _stop_managers_after_hook(self.cfg)
+        worker_exit = self.cfg.worker_exit
+
+        def stop_afterwards(server: Any, worker: Any) -> None:
+            try:
+                worker_exit(server, worker)
+            finally:
+                stop_all()
+
+        self.cfg.set("worker_exit", stop_afterwards)
         super().init_process()
 
     def get_thread_pool(self) -> Executor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The pool; the middleware's options are those of its loops."""
-        return LoopThreadPoolExecutor(self.cfg.threads, "gunicorn", own_managers=False)
+        pool = LoopThreadPoolExecutor(self.cfg.threads, "gunicorn", own_managers=False)
+        self._connections.use(pool)
+        return pool
 
     def handle(self, conn: Any) -> Any:
-        """Serve a connection, in a thread of the pool; wait for a new one's request in the loop."""
+        """Serve a connection, in a thread of the pool, which waits for its requests in its loop.
+
+        Returns:
+            What gunicorn's does: whether the connection is to be kept for a next request.
+        """
+        keep = self._handle_first(conn)
+        while keep is True:  # old versions return something else
+            comes = self._connections.next_comes(conn)
+            if comes is not True:
+                return comes is None  # the main thread waits, or closes the connection
+            keep = super().handle(conn)
+        return keep
+
+    def _handle_first(self, conn: Any) -> Any:
         wait_for_data = getattr(conn, "wait_for_data", None)
-        if wait_for_data is None or conn.initialized:  # old versions do not wait here
+        if wait_for_data is None or conn.initialized:  # old versions do not wait in a thread
             return super().handle(conn)
-        conn.wait_for_data = partial(_wait_for_data, wait_for_data, conn.sock)
+        conn.wait_for_data = partial(self._connections.first_comes, wait_for_data, conn.sock)
         try:
             return super().handle(conn)
         finally:
@@ -95,43 +122,6 @@ class LoopThreadWorker(ThreadWorker):
 def _time_of_streams(worker: Any) -> float:
     # With `reload` somebody waits at the keyboard.
     return 0.0 if worker.cfg.reload else worker.cfg.graceful_timeout / 2
-
-
-def _stop_managers_after_hook(cfg: Any) -> None:
-    worker_exit = cfg.worker_exit
-
-    def stop(server: Any, worker: Any) -> None:
-        try:
-            worker_exit(server, worker)
-        finally:
-            stop_all()
-
-    cfg.set("worker_exit", stop)
-
-
-def _wait_for_data(
-    wait_for_data: Callable[[float], bool], sock: socket.socket, timeout: float
-) -> bool:
-    """Wait for a connection's first bytes; the thread's loop continues, if it has one.
-
-    Args:
-        wait_for_data: What gunicorn waits with. The loop stands still meanwhile.
-        sock: The connection's socket.
-        timeout: Seconds; browsers open connections that they do not use at once.
-    """
-    seat = current_seat()
-    runner = None if seat is None else seat.runner
-    if runner is None or runner.live.closing or wait_for_data(0.0):
-        return wait_for_data(timeout)
-    deadline, live, wakeup = Deadline(timeout), runner.live, runner.borrow()
-    live.raw.add_reader(sock, wakeup.set)
-    try:
-        while not (wait_for_data(0.0) or live.closing or deadline.left() == 0):
-            wakeup.wait(deadline.left())
-    finally:
-        live.raw.remove_reader(sock)
-        runner.give_back(wakeup)
-    return wait_for_data(0.0)
 
 
 def post_worker_init(worker: Any) -> None:

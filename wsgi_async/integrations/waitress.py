@@ -22,6 +22,7 @@ from waitress.utilities import logger, queue_logger
 from wsgi_async.core import LoopThreadPoolExecutor
 from wsgi_async.core.actors.leaving import end_streams
 from wsgi_async.core.base.deadlines import Deadline
+from wsgi_async.core.managers.thread_pool import crew_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -109,7 +110,7 @@ class LoopThreadDispatcher:
         """
         end_streams()
         waiting = self._tasks - self._threads
-        workers = self._pool.close(cancel_futures=cancel_pending)
+        workers = crew_of(self._pool).close(cancel_futures=cancel_pending)
         if cancel_pending and waiting > 0:
             logger.warning("Canceling %d pending task(s)", waiting)
         deadline = Deadline(timeout)

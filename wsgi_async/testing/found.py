@@ -10,14 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core import LoopThreadPoolExecutor
-from wsgi_async.core.life.executor import LoopExecutor
 from wsgi_async.core.managers.thread_pool import threads_of_pool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import FrameType
 
-__all__ = ["Pool", "describe", "is_ours", "living", "name_of_loop", "name_of_thread", "threads_of"]
+__all__ = ["Pool", "describe", "living", "name_of_loop", "name_of_thread", "threads_of"]
 
 Pool = ThreadPoolExecutor | LoopThreadPoolExecutor
 
@@ -31,18 +29,14 @@ def living() -> tuple[list[asyncio.AbstractEventLoop], list[Pool]]:
     refers to one of these. What that finds is told by its type: `isinstance` would run the
     `__class__` of lazy objects and proxies, which is user code.
     """
-    loops = _with_subclasses(asyncio.AbstractEventLoop)
     kinds = (ThreadPoolExecutor, LoopThreadPoolExecutor)
-    pools = [one for kind in kinds for one in _with_subclasses(kind)]
-    found = gc.get_referrers(*loops, *pools)
-    return (
-        [
-            one
-            for one in found
-            if issubclass(type(one), asyncio.AbstractEventLoop) and _is_open(one)
-        ],
-        [one for one in found if issubclass(type(one), kinds)],
-    )
+    classes: list[type[Any]] = [asyncio.AbstractEventLoop, *kinds]
+    for one in classes:
+        classes += type.__subclasses__(one)
+    found = gc.get_referrers(*classes)
+    loops = [one for one in found if issubclass(type(one), asyncio.AbstractEventLoop)]
+    pools = [one for one in found if issubclass(type(one), kinds)]
+    return list(filter(_is_open, loops)), pools
 
 
 def _is_open(loop: asyncio.AbstractEventLoop) -> bool:
@@ -50,18 +44,6 @@ def _is_open(loop: asyncio.AbstractEventLoop) -> bool:
         return not loop.is_closed()
     except AttributeError:
         return False  # another thread is making it right now
-
-
-def _with_subclasses(cls: type[Any]) -> list[type[Any]]:
-    classes = [cls]
-    for one in classes:
-        classes += type.__subclasses__(one)
-    return classes
-
-
-def is_ours(pool: Pool) -> bool:
-    """Whether the pool is a manager's, and shut down with it."""
-    return type(pool) is LoopExecutor
 
 
 def threads_of(pool: Pool) -> list[threading.Thread]:
@@ -84,24 +66,17 @@ def name_of_loop(loop: asyncio.AbstractEventLoop) -> str:
 
 def name_of_thread(thread: threading.Thread) -> str:
     """Name a thread that is left running."""
-    # The outermost frame that is not threading's own is what it was started for.
-    runs = next((one for one in _frames(thread) if one.f_code.co_filename != _THREADING), None)
-    doing = "" if runs is None else f" in {runs.f_code.co_qualname} ({_line(runs)})"
+    # Documented, in spite of its name.
+    frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    frame, doing = frames.get(thread.ident or 0), ""
+    while frame is not None:
+        # The outermost one that is not threading's own comes last. It is what it was started for.
+        if frame.f_code.co_filename != _THREADING:
+            doing = f" in {frame.f_code.co_qualname} ({_line(frame)})"
+        frame = frame.f_back
     return (
         f"the thread {thread.name!r}{doing}, still alive. End and join() it, or shut its pool down."
     )
-
-
-def _frames(thread: threading.Thread) -> Iterator[FrameType]:
-    """What a thread is executing, from the outermost frame to the innermost."""
-    # Documented, in spite of its name.
-    threads = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    frame = threads.get(thread.ident or 0)
-    frames: list[FrameType] = []
-    while frame is not None:
-        frames.append(frame)
-        frame = frame.f_back
-    return reversed(frames)
 
 
 def describe(coro: object) -> str:

@@ -17,9 +17,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from wsgi_async.core import AsyncioLoopManager
+from wsgi_async.core.life.executor import LoopExecutor
 from wsgi_async.core.managers.manager import lifecycle_of
 
-from .found import is_ours, living, name_of_loop, name_of_thread, threads_of
+from .found import living, name_of_loop, name_of_thread, threads_of
 from .unfinished import left_on, outlast, unfinished
 
 if TYPE_CHECKING:
@@ -70,18 +71,23 @@ class LeakCheck:
         older = [loop for loop in loops if loop in self._loops]
         loops = [loop for loop in loops if loop not in self._loops]
         # A loop that nobody holds any more is held here, so that it is still found unclosed when
-        # the collector has been; a pool is not, so that its threads can end.
-        ours = weakref.WeakSet(pool for pool in pools if pool in self._pools or is_ours(pool))
+        # the collector has been; a pool is not, so that its threads can end. A manager's pool is
+        # shut down with it.
+        known = weakref.WeakSet(
+            pool for pool in pools if pool in self._pools or type(pool) is LoopExecutor
+        )
         del pools
-        self._let_end(ours, deadline)
+        self._let_end(known, deadline)
         managers = _running()
         return [
             *self._noted,
             *self._left_managers(managers),
             *(leak for one in managers for leak in outlast(one, self._work, deadline)),
             *(leak for one in _nobodys(older) for leak in left_on(one, self._work)),
-            *_left_loops(loops),
-            *map(name_of_thread, self._new_threads(ours)),
+            # A loop that runs belongs to a thread. A new one is named itself, and one that was
+            # there before may be in the midst of an asyncio.run().
+            *(name_of_loop(one) for one in _nobodys(loops) if not one.is_running()),
+            *map(name_of_thread, self._new_threads(known)),
         ]
 
     def _deadline(self) -> float:
@@ -139,13 +145,6 @@ def _running() -> list[AsyncioLoopManager]:
 def _join(threads: list[threading.Thread], deadline: float) -> None:
     for thread in threads:
         thread.join(max(_LEAST, deadline - time.monotonic()))
-
-
-def _left_loops(loops: list[asyncio.AbstractEventLoop]) -> list[str]:
-    """Those that are not closed, and that nobody runs."""
-    # A loop that runs belongs to a thread. A new one is named itself, and one that was there
-    # before may be in the midst of an asyncio.run().
-    return [name_of_loop(loop) for loop in _nobodys(loops) if not loop.is_running()]
 
 
 def _nobodys(loops: list[asyncio.AbstractEventLoop]) -> list[asyncio.AbstractEventLoop]:

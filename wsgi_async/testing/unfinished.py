@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from wsgi_async.core import AsyncioLoopManager
     from wsgi_async.core.jobs.job import Job
-    from wsgi_async.core.loops.live_loop import LiveLoop, Parked
+    from wsgi_async.core.loops.live_loop import LiveLoop
 
 __all__ = ["left_on", "outlast", "unfinished"]
 
@@ -27,10 +27,7 @@ _MARGIN = 1.0
 
 
 def unfinished(manager: AsyncioLoopManager) -> list[Job | asyncio.Task[Any]]:
-    """The jobs of a manager, started or not, and the tasks on its loop that are nobody's job.
-
-    From any thread.
-    """
+    """A manager's jobs, started or not, and the loop's tasks without a job. From any thread."""
     live = _live(manager)
     return [] if live is None else _on(live)
 
@@ -49,13 +46,7 @@ def _on(live: LiveLoop) -> list[Job | asyncio.Task[Any]]:
 
 
 def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: float) -> list[str]:
-    """Name what is new and unfinished on a manager, and does not end before the deadline.
-
-    Args:
-        manager: A manager that runs; this thread does not run its loop.
-        known: What is not new.
-        deadline: On the monotonic clock, in seconds.
-    """
+    """Name what is unfinished on a manager, not known, and does not end before the deadline."""
     live = _live(manager)
     if live is None or (live.closing and all(work in known for work in _on(live))):
         return []
@@ -80,7 +71,7 @@ def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: flo
         ]
     except concurrent.futures.CancelledError:
         return []  # stopped meanwhile
-    return [_name(work, manager) for work in left]
+    return [_name(work, live) for work in left]
 
 
 async def _until_ended(
@@ -114,23 +105,17 @@ def _task_of(work: Job | asyncio.Task[Any]) -> asyncio.Task[Any] | None:
     return work if isinstance(work, asyncio.Task) else work.task
 
 
-def _actors(manager: AsyncioLoopManager) -> set[Parked]:
-    live = _live(manager)
-    return set() if live is None else live.actors.copy()
-
-
-def _name(work: Job | asyncio.Task[Any], manager: AsyncioLoopManager) -> str:
-    owner = lifecycle_of(manager).label
-    actor = next((one for one in _actors(manager) if one.task is _task_of(work)), None)
+def _name(work: Job | asyncio.Task[Any], live: LiveLoop) -> str:
+    actor = next((one for one in live.actors.copy() if one.task is _task_of(work)), None)
     if actor is not None:
         return (
-            f"{actor.name}, iterated over or entered and still open on {owner}. Use the iterator "
-            "or the context manager in a with statement."
+            f"{actor.name}, iterated over or entered and still open on {live.label}. Use the "
+            "iterator or the context manager in a with statement."
         )
     if isinstance(work, asyncio.Task):
-        return _name_task(work, f"the loop of {owner}")
+        return _name_task(work, f"the loop of {live.label}")
     what = work.name if isinstance(work, ActorCall) else describe(work.coro)
-    return f"the coroutine {what}, unfinished on {owner}. Wait for its future, or cancel it."
+    return f"the coroutine {what}, unfinished on {live.label}. Wait for its future, or cancel it."
 
 
 def _name_task(task: asyncio.Task[Any], where: str) -> str:

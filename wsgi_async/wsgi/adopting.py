@@ -2,7 +2,8 @@
 
 SDKs bring sync functions, such as `agent.run_sync()`, that do
 `asyncio.get_event_loop().run_until_complete(...)`. Where a thread has no current loop they make one
-that nobody closes.
+that nobody closes. What they find here looks like a loop at rest. The manager's loop mostly runs on
+another thread, where alone asyncio's own futures and tasks may be touched, so theirs are ours too.
 """
 
 from __future__ import annotations
@@ -11,23 +12,22 @@ import asyncio
 import threading
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from wsgi_async.core import async_to_sync_future
 from wsgi_async.core.base.checks import refuse_in_event_loop, running_loop
 from wsgi_async.core.base.coroutines import close_unstarted, name_after
 from wsgi_async.core.base.deadlines import request_deadline
 from wsgi_async.core.jobs.job import current_caller
-from wsgi_async.core.managers.manager import lifecycle_of
-from wsgi_async.core.messages.errors import Closing
-from wsgi_async.core.runners.run import run
-
-from .adopted import Adopted, AdoptedFuture, AdoptedTask, WaitingThread, wait_elsewhere
+from wsgi_async.core.runners.runner import runner_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
     from contextvars import Context
 
     from wsgi_async.core import AsyncioLoopManager
+    from wsgi_async.core.jobs.job import Asked, ServedFunction
 
 __all__ = ["AdoptingContext"]
 
@@ -39,131 +39,122 @@ class AdoptingContext:
     """A request's context, whose sync code finds the manager's loop as the current one.
 
     Lives as long as the request; only for its thread.
-
-    Args:
-        context: The context that all of the request runs in.
-        manager: The request's.
     """
 
     def __init__(self, context: Context, manager: AsyncioLoopManager) -> None:
         self._context = context
-        self._waiting = WaitingThread()
-        self._facade = _Facade(manager, self._waiting)  # type: ignore[abstract] # the rest is the real loop's
+        self._thread = _RequestThread()
+        self._facade: Any = _Facade(manager, self._thread)
 
     def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """As `Context.run()`."""
         outer, _here.facade = _here.facade, self._facade
         asyncio.set_event_loop(self._facade)
-        self._waiting.enter()
+        self._thread.enter()
         try:
             return self._context.run(fn, *args, **kwargs)
         finally:
-            self._waiting.leave(self._facade.post)
             _here.facade = outer
+            self._facade.post_deferred()
+            self._thread.leave()
             asyncio.set_event_loop(outer)
 
 
-class _Facade(asyncio.AbstractEventLoop):
+class _Here(threading.local):
+    """What the current thread's code finds. asyncio has no way to ask that does not make a loop."""
+
+    facade: Any = None
+
+
+_here = _Here()
+
+
+class _Facade:
     """A manager's loop as sync code sees it: at rest, and ready to run something.
 
     Lives as long as somebody holds it: an SDK may keep it for its own cleanup. What a loop has
     beside this is the real loop's. Mostly for the request's thread; what an SDK posts to the loop
     may use it there too.
-
-    Args:
-        manager: The manager, started.
-        waiting: The request's thread.
     """
 
-    def __init__(self, manager: AsyncioLoopManager, waiting: WaitingThread) -> None:
-        self._manager = manager
-        self._raw = manager.get_event_loop()
-        self._waiting = waiting
+    if not TYPE_CHECKING:
+        __class__ = property(lambda _: asyncio.AbstractEventLoop)  # for isinstance(), in asyncio
 
-    def __getattribute__(self, name: str) -> Any:
-        # Not __getattr__: the base class has all of a loop's methods, which only raise.
-        if name in _OWN or name.startswith("__"):
-            return object.__getattribute__(self, name)
-        return getattr(object.__getattribute__(self, "_raw"), name)
+    def __init__(self, manager: AsyncioLoopManager, thread: _RequestThread) -> None:
+        # Never changes:
+        self.raw = manager.get_event_loop()
+        self._manager = manager
+        self._thread = thread
+        # One thread, the request's:
+        self.deferred: list[Callable[[], object]] = []  # until it waits for the loop, or leaves
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.raw, name)
 
     @property
     def is_seen_here(self) -> bool:
         """Whether the current code is sync code of the request, which takes this for the loop."""
-        return self._waiting.is_current and running_loop() is None and self._manager.running
+        return _here.facade is self and running_loop() is None and self._manager.running
 
-    def defer(self, call: Callable[[], object]) -> None:
-        """Have something called on the loop when sync code waits for it the next time."""
-        self._waiting.defer(call)
-
-    def post(self, call: Callable[[], object]) -> None:
-        """Have something called on the loop, soon; nothing if that is closed."""
-        with suppress(RuntimeError):
-            self._raw.call_soon_threadsafe(call)
+    def post_deferred(self) -> None:
+        """Have the loop call what was to wait for this; nothing if it is closed."""
+        while self.deferred:
+            with suppress(RuntimeError):
+                self.raw.call_soon_threadsafe(self.deferred.pop(0))
 
     def is_running(self) -> bool:
         """False in sync code: what its thread runs is not on the loop."""
-        return running_loop() is self._raw
+        return running_loop() is self.raw
 
     def run_until_complete(self, future: Any) -> Any:
         """As the manager's `run()`."""
+        if self.is_seen_here:
+            self.post_deferred()
+        get_coro = getattr(future, "get_coro", None)  # of a task
+        named = future if get_coro is None else get_coro()
+        coro = name_after(named, self._thread.wait_for(self._awaitable(future)))
         try:
-            return self._manager.run(self._wait_for(future), task_type=self._manager.task_type)
+            return self._manager.run(coro, task_type=self._manager.task_type)
         finally:
             close_unstarted(future)  # it was refused
 
-    def _wait_for(self, future: Any) -> Coroutine[Any, Any, Any]:
-        get_coro = getattr(future, "get_coro", None)  # of a task
-        named = future if get_coro is None else get_coro()
-        if asyncio.isfuture(future) and not issubclass(type(future), Adopted):
-            future = wait_elsewhere(future, self)
-        return name_after(named, self._waiting.wait_for(future))
+    def _awaitable(self, future: Any) -> Any:
+        """What the loop can await for it: a future of gather() may take this for its loop."""
+        if not asyncio.isfuture(future) or isinstance(future, _Adopted):
+            return future
+        loop: Any = future.get_loop()
+        return async_to_sync_future(future) if loop is self else future
 
     def create_task(self, coro: Any, **options: Any) -> Any:
         """Make a task on the loop, from any thread. It begins at once."""
         if "context" not in options:
             options["context"] = copy_context()
-            options["context"].run(current_caller.set, self._waiting)
-        if running_loop() is self._raw:
-            return self._raw.create_task(coro, **options)
+            options["context"].run(current_caller.set, self._thread)
+        if running_loop() is self.raw:
+            return self.raw.create_task(coro, **options)
 
         async def make() -> asyncio.Task[Any]:
-            task = AdoptedTask(coro, loop=self._raw, **options)
-            task.facade = self
-            return task
+            return _AdoptedTask(self, coro, **options)
 
         # An SDK's cleanup may come after the request's deadline.
         context = copy_context()
         context.run(request_deadline.set, None)
         try:
-            return context.run(self._run, make())
+            refuse_in_event_loop("use asyncio.create_task()")
+            # Not run(), which would say in debug mode that the task is left behind.
+            made = self._manager.submit_task(make(), task_type=self._manager.task_type)
+            return context.run(made.result)
         except BaseException:
             close_unstarted(coro)
             raise
 
-    def _run(self, coro: Coroutine[Any, Any, T]) -> T:
-        """As the manager's `run()`, which would say in debug mode that the task is left behind."""
-        life = lifecycle_of(self._manager)
-        try:
-            refuse_in_event_loop("use asyncio.create_task()")
-            if life.runner is None:
-                raise life.refusal()
-            return run(life.runner, coro, copy_back=False)
-        except Closing:
-            raise life.refusal() from None
-        finally:
-            close_unstarted(coro)
-
     def create_future(self) -> Any:
         """Make a future of the loop that any thread can fill."""
-        future = AdoptedFuture(loop=self._raw)
-        future.facade = self
-        return future
+        return _AdoptedFuture(self)
 
-    def call_soon(  # type: ignore[override] # typed there by a TypeVarTuple
-        self, callback: Any, *args: Any, context: Context | None = None
-    ) -> Any:
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
         """As the loop's `call_soon_threadsafe()`."""
-        return self._raw.call_soon_threadsafe(callback, *args, context=context)
+        return self.raw.call_soon_threadsafe(callback, *args, context=context)
 
     async def shutdown_asyncgens(self) -> None:
         """Nothing: the generators may be another request's."""
@@ -175,11 +166,114 @@ class _Facade(asyncio.AbstractEventLoop):
         """Nothing: the loop stays, for the next request."""
 
 
-class _Here(threading.local):
-    """What the current thread's code finds. asyncio has no way to ask that does not make a loop."""
+class _Adopted(asyncio.Future[Any]):
+    """What is the same for futures and tasks. Lives as long as somebody holds it, or it runs.
 
-    facade: _Facade | None = None
+    Any thread can fill or cancel it; it is done a moment later.
+    """
+
+    def __init__(self, facade: _Facade, *args: Any, **options: Any) -> None:
+        self._facade = facade  # Never changes.
+        super().__init__(*args, loop=facade.raw, **options)
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        """Its loop: for the request's sync code, the one that the code has asked for."""
+        seen: Any = self._facade if self._facade.is_seen_here else self._facade.raw
+        return seen  # type: ignore[no-any-return]
+
+    def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Any = None) -> None:
+        """As the base class.
+
+        From sync code it counts from the next wait on, as with asyncio: `gather()` is not ready
+        for a task that is done while it still adds its callbacks.
+        """
+        context = copy_context() if context is None else context
+        add = partial(super().add_done_callback, fn, context=context)
+        if running_loop() is self._facade.raw:
+            add()
+        elif self._facade.is_seen_here:
+            self._facade.deferred.append(add)
+        else:
+            self._facade.raw.call_soon_threadsafe(add)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """As the base class."""
+        return self._on_loop(super().cancel, msg)
+
+    def _on_loop(self, method: Callable[[Any], object], value: Any) -> bool:
+        if running_loop() is self._facade.raw or self.done():
+            return bool(method(value))
+        self._facade.raw.call_soon_threadsafe(lambda: self.done() or method(value))
+        return True
 
 
-_here = _Here()
-_OWN = frozenset(vars(_Facade)) | {"_manager", "_raw", "_waiting"}
+class _AdoptedFuture(_Adopted):
+    def set_result(self, result: Any) -> None:
+        self._on_loop(super().set_result, result)
+
+    def set_exception(self, exception: type | BaseException) -> None:
+        self._on_loop(super().set_exception, exception)
+
+
+class _AdoptedTask(_Adopted, asyncio.Task[Any]):
+    pass
+
+
+class _RequestThread:
+    """Whom the coroutines of adopted tasks ask for a thread: that of the request.
+
+    A task begins as soon as it is made, mostly a moment before its thread waits for it. What it
+    asks for meanwhile is done in that wait, or when the thread leaves the request's code. Lives as
+    long as the tasks.
+    """
+
+    outer: Asked | None = None
+
+    def __init__(self) -> None:
+        self._waiting: list[Asked] = []  # One thread, the loop's.
+        # Guards the rest. Its thread can take it again: a destructor may come here.
+        self._mutex = threading.RLock()
+        self._asked: list[ServedFunction] = []  # before a wait
+        self._open = False  # the thread is in the request's code
+
+    def enter(self) -> None:
+        """The thread begins with the request's code."""
+        with self._mutex:
+            self._open = True
+
+    def leave(self) -> None:
+        """The thread ends with it: do what was asked for in vain until now."""
+        with self._mutex:
+            self._open = False
+            asked, self._asked = self._asked, []
+        for function in asked:
+            function.run()
+
+    async def wait_for(self, future: Awaitable[T]) -> T:
+        """On the loop: wait for what the thread waits for."""
+        caller = current_caller.get()
+        assert caller is not None, "a thread waits"  # noqa: S101
+        self._waiting.append(caller)
+        try:
+            with self._mutex:
+                asked, self._asked = self._asked, []
+            for function in asked:
+                if not self.ask(asyncio.get_running_loop(), function):
+                    function.lose()
+            return await future
+        finally:
+            self._waiting.remove(caller)
+            del caller  # it leads to this context: no cycle
+
+    def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:
+        """On the loop: have the thread run a function; see `Asked`."""
+        if any(caller.ask(loop, function) for caller in reversed(self._waiting)):
+            return True
+        runner = runner_of(loop)
+        if runner is None:
+            return False
+        function.home = runner.live
+        with self._mutex:
+            if self._open:
+                self._asked.append(function)
+            return self._open

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 from wsgi_async.core.messages.errors import TaskCancelledError
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from .adopting import AdoptingContext
 
-__all__ = ["KEY", "SCOPE_KEY", "end_request", "hand_on", "raise_answerable"]
+__all__ = ["KEY", "SCOPE_KEY", "end_request", "hand_on", "run_answerably"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 KEY = "async.loop"
 """Where the manager is in the environ while the request runs."""
@@ -55,19 +58,13 @@ class _Body:
         return self
 
     def __next__(self) -> bytes:
-        try:
-            return self._context.run(self._next or self._iterate())
-        except asyncio.CancelledError as error:
-            raise_answerable(error)
+        return run_answerably(self._context, self._next or self._iterate())
 
     def _iterate(self) -> Callable[[], bytes]:
         # Not in the middleware's call: what the body's __iter__ raises reaches the server when
         # that has a body to close.
         if self._next is None:
-            try:
-                self._next = self._context.run(iter, self._body).__next__
-            except asyncio.CancelledError as error:
-                raise_answerable(error)
+            self._next = run_answerably(self._context, iter, self._body).__next__
         return self._next
 
     def close(self) -> None:
@@ -81,9 +78,7 @@ class _Body:
                 # A generator's `finally` may have coroutines to run, also after the deadline,
                 # and may wait for the scope's tasks.
                 self._scope.lift()
-                self._context.run(close)
-        except asyncio.CancelledError as error:
-            raise_answerable(error)
+                run_answerably(self._context, close)
         finally:
             end_request(self._environ, self._scope)
 
@@ -97,11 +92,16 @@ class _SizedBody(_Body):
         return self._context.run(len, cast("Sized", self._body))
 
 
-def raise_answerable(error: asyncio.CancelledError) -> NoReturn:
-    """Raise the same for a server, which would end its thread on what is not an Exception."""
-    if isinstance(error, Exception):
-        raise error
-    raise TaskCancelledError(*error.args) from error
+def run_answerably(
+    context: Context | AdoptingContext, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Run a part of the request, for a server that ends its thread on what is not an Exception."""
+    try:
+        return context.run(fn, *args, **kwargs)
+    except asyncio.CancelledError as error:
+        if isinstance(error, Exception):
+            raise
+        raise TaskCancelledError(*error.args) from error
 
 
 def end_request(environ: WSGIEnvironment, scope: RequestScope) -> None:

@@ -18,24 +18,19 @@ __all__ = ["Options"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """One middleware's options; they never change. `AsyncLoopMiddleware` says what each means.
+    """One middleware's options; they never change. `AsyncLoopMiddleware` says what each means."""
 
-    Raises:
-        TypeError, ValueError: One of them cannot be used, or two of them cannot be combined.
-    """
-
-    id: Hashable = None
-    task_type: Hashable = None
-    force_create: bool = True
-    per: Literal["thread", "process"] = "thread"
-    timeout: float | None = None
-    reuse: bool | Literal["auto"] = "auto"
-    adopt: bool = False
-    max_idle: int = 16
-    max_idle_time: float = 60.0
-    loop_factory: LoopFactory | None = None
-    debug: bool | None = None
-    grace: float = 5.0
+    id: Hashable
+    task_type: Hashable
+    force_create: bool
+    per: Literal["thread", "process"]
+    timeout: float | None
+    reuse: bool | Literal["auto"]
+    max_idle: int
+    max_idle_time: float
+    loop_factory: LoopFactory | None
+    debug: bool | None
+    grace: float
 
     def __post_init__(self) -> None:
         _check_hashable("id", self.id)
@@ -66,11 +61,7 @@ class Options:
 
     def manager_settings(self) -> dict[str, Any]:
         """What `AsyncioLoopManager` takes by keyword."""
-        return {
-            "loop_factory": self.loop_factory,
-            "debug": self.debug,
-            "grace": self.grace,
-        }
+        return {"loop_factory": self.loop_factory, "debug": self.debug, "grace": self.grace}
 
 
 def _check_hashable(name: str, value: object) -> None:

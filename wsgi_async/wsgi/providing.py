@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core import AsyncioLoopManager, get_or_create_loop_manager
@@ -15,10 +14,16 @@ from wsgi_async.core.managers.manager import lifecycle_of
 from wsgi_async.core.managers.pool import ManagerPool
 from wsgi_async.core.messages.errors import ManagerStateError
 
-from .servers import starts_thread_per_request, what_ran_out
+from .servers import (
+    refuse_greenlets,
+    refuse_uwsgi_without_threads,
+    starts_thread_per_request,
+    warn_of_subinterpreter,
+    what_ran_out,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Hashable, Mapping
 
     from .options import Options
 
@@ -29,28 +34,18 @@ class Provider:
     """Finds or makes the manager of a request. Lives as long as the middleware.
 
     Callable from any thread.
-
-    Args:
-        options: The middleware's.
     """
 
     def __init__(self, options: Options) -> None:
+        refuse_greenlets()
+        refuse_uwsgi_without_threads()
         self._options = options
         self._pool = ManagerPool(max_idle=options.max_idle, max_idle_time=options.max_idle_time)
-        self._new: Callable[..., AsyncioLoopManager] = partial(
-            AsyncioLoopManager,
-            options.id,
-            loop_factory=options.loop_factory,
-            debug=options.debug,
-            grace=options.grace,
-        )
 
     def first_request(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
-        """The manager of the current thread's first request, running.
-
-        Raises:
-            RuntimeError: The process has no descriptor or no thread left for a loop.
-        """
+        """The manager of the current thread's first request, running."""
+        refuse_greenlets()
+        warn_of_subinterpreter(environ)
         try:
             return self._find(environ)
         except (OSError, RuntimeError) as error:
@@ -65,12 +60,15 @@ class Provider:
     def _find(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
         options = self._options
         if options.per == "process":
-            return _processwide.get(options.key, self._new, options.task_type)
+            return _processwide.find(options)
         if not options.force_create:
-            settings = options.manager_settings()
-            manager = get_or_create_loop_manager(options.id, **settings)
-            return start_once(manager, options.task_type)
-        return _made.find(options.key) or _made.keep(options.key, self._make(environ))
+            shared = get_or_create_loop_manager(options.id, **options.manager_settings())
+            return start_once(shared, options.task_type)
+        manager = _made.find(options.key)
+        if manager is None:
+            manager = self._make(environ)
+            _made.managers.append((options.key, manager))
+        return manager
 
     def _make(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
         """A manager of the thread's own, running; one that cannot start is not left registered."""
@@ -84,8 +82,7 @@ class Provider:
         waiting = self._pool.take() if reuse else None
         if waiting is not None:
             return waiting
-        settings = options.manager_settings()
-        manager = get_or_create_loop_manager(options.id, True, **settings)
+        manager = get_or_create_loop_manager(options.id, True, **options.manager_settings())
         try:
             start_once(manager, options.task_type)
         except BaseException:
@@ -116,17 +113,12 @@ class _Made(threading.local):
     """
 
     def __init__(self) -> None:
-        self._managers: list[tuple[object, AsyncioLoopManager]] = []
+        self.managers: list[tuple[object, AsyncioLoopManager]] = []  # each with its options' key
 
     def find(self, key: object) -> AsyncioLoopManager | None:
         """The current thread's running manager for these options."""
-        self._managers = [made for made in self._managers if made[1].running]
-        return next((manager for known, manager in self._managers if known == key), None)
-
-    def keep(self, key: object, manager: AsyncioLoopManager) -> AsyncioLoopManager:
-        """Let `find()` find it."""
-        self._managers.append((key, manager))
-        return manager
+        self.managers = [made for made in self.managers if made[1].running]
+        return next((manager for known, manager in self.managers if known == key), None)
 
 
 _made = _Made()
@@ -147,16 +139,18 @@ class _Processwide:
     def _renew_lock(self) -> None:
         self._lock = threading.Lock()  # another thread may have held it at the fork
 
-    def get(
-        self, key: Hashable, make: Callable[..., AsyncioLoopManager], task_type: Hashable
-    ) -> AsyncioLoopManager:
+    def find(self, options: Options) -> AsyncioLoopManager:
         """The process's running manager for these options."""
         notice_fork()
         with self._lock:
-            manager = self._managers.get(key)
+            manager = self._managers.get(options.key)
             if manager is None or manager.state not in ("new", "starting", "running"):
-                manager = self._managers[key] = make(creator_thread=threading.main_thread())
-        return start_once(manager, task_type)
+                manager = self._managers[options.key] = AsyncioLoopManager(
+                    options.id,
+                    creator_thread=threading.main_thread(),
+                    **options.manager_settings(),
+                )
+        return start_once(manager, options.task_type)
 
 
 _processwide = _Processwide()

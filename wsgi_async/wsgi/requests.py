@@ -18,9 +18,6 @@ class RequestLine:
     """A request's method and path, without its query. Lives as long as a context of the request.
 
     Keeps nothing else of the environ, since a background task may have the context for long.
-
-    Args:
-        environ: The request's.
     """
 
     __slots__ = ("_method", "_path", "_script")

@@ -83,19 +83,18 @@ def warn_of_subinterpreter(environ: Mapping[str, Any]) -> None:
 
 def what_ran_out(error: OSError | RuntimeError) -> str | None:
     """What the process has no more of, and what to do; None if the error is another."""
-    if isinstance(error, OSError):
-        if error.errno == errno.EMFILE:
-            return (
-                "the process is out of file descriptors"
-                f"{_limit('RLIMIT_NOFILE')}. Raise the limit (ulimit -n), use fewer threads, or "
-                "close what is left open."
-            )
-        if error.errno == errno.ENFILE:
-            return (
-                "the machine is out of file descriptors. Raise its limit (sysctl fs.file-max), or "
-                "close what is left open."
-            )
-        return None
+    number = error.errno if isinstance(error, OSError) else None
+    if number == errno.EMFILE:
+        return (
+            "the process is out of file descriptors"
+            f"{_limit('RLIMIT_NOFILE')}. Raise the limit (ulimit -n), use fewer threads, or "
+            "close what is left open."
+        )
+    if number == errno.ENFILE:
+        return (
+            "the machine is out of file descriptors. Raise its limit (sysctl fs.file-max), or "
+            "close what is left open."
+        )
     if "can't start new thread" in str(error):
         return (
             f"the process cannot start a thread beside its {threading.active_count()}"

@@ -2,10 +2,3 @@
 
 Loaded by the core when somebody has imported `asgiref.local`, which `asgiref.sync` does too.
 """
-
-from __future__ import annotations
-
-from .plugin import Plugin
-from .present import ready, replaced_by_ours
-
-__all__ = ["Plugin", "ready", "replaced_by_ours"]

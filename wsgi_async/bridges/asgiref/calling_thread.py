@@ -36,30 +36,25 @@ class _CallingThread(Executor):
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have a function run. On a loop, by way of its `run_in_executor()`.
 
-        Where no thread waits any more, asgiref's own for such cases takes it.
-
-        Returns:
-            A future of the running loop, as a rule: asyncio takes one as it is, and the outcome
-            needs no detour by `call_soon_threadsafe()`.
+        Returns a future of the running loop, as a rule: asyncio takes one as it is, and the outcome
+        needs no detour by `call_soon_threadsafe()`.
         """
         function = partial(fn, *args, **kwargs)
+
+        def run_elsewhere() -> Future[T]:  # where no thread waits any more
+            return submit_to(asgiref_sync().SyncToAsync.single_thread_executor, function)
+
         caller = current_caller.get()
         if caller is not None:
-            loop = asyncio.get_running_loop()
             future: Any = ask_caller(
-                caller, partial(forgetting_origin, function), loop, partial(_late, function, loop)
+                caller,
+                partial(forgetting_origin, function),
+                asyncio.get_running_loop(),
+                lambda: asyncio.wrap_future(run_elsewhere()),
             )
             if future is not None:
                 return future  # type: ignore[no-any-return]
-        return _submit(function)
-
-
-def _submit(function: Callable[[], T]) -> Future[T]:
-    return submit_to(asgiref_sync().SyncToAsync.single_thread_executor, function)
-
-
-def _late(function: Callable[[], T], loop: asyncio.AbstractEventLoop) -> asyncio.Future[T]:
-    return asyncio.wrap_future(_submit(function), loop=loop)
+        return run_elsewhere()
 
 
 calling_thread = _CallingThread()

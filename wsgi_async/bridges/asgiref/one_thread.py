@@ -43,18 +43,12 @@ def thread_inbox() -> Inbox | None:
 
 
 def submit_to(executor: Executor, function: Callable[[], T]) -> Future[T]:
-    """Have a function of the present task run on asgiref's thread.
-
-    Args:
-        executor: That thread.
-        function: The function.
-    """
+    """Have a function of the present task run on asgiref's thread, which the executor is."""
     inbox = submit_for.get()
     run = partial(_run, executor, function)
-    if inbox is not None:
-        future: Future[T] = Future()
-        if inbox.put(partial(_fulfil, future, run)):
-            return future
+    future: Future[T] = Future()
+    if inbox is not None and inbox.put(partial(_fulfil, future, run)):
+        return future
     return executor.submit(run)
 
 

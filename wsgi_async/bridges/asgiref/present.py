@@ -1,63 +1,25 @@
-"""What asgiref notes in the present thread."""
+"""What asgiref notes in the present thread: where its code comes from, whom to cancel with it."""
 
 from __future__ import annotations
 
-import importlib
+import asyncio
 import os
 import sys
-import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Awaitable, Callable
+from wsgi_async.core.base.coroutines import name_after
 
-__all__ = [
-    "asgiref_sync",
-    "call_as_asgiref",
-    "calling_loop",
-    "forgetting_origin",
-    "inner_tasks",
-    "ours_is_in_place",
-    "ready",
-    "replaced_by_ours",
-    "wrap_calls",
-]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+
+__all__ = ["asgiref_sync", "calling_loop", "cancel_with_caller", "forgetting_origin"]
 
 T = TypeVar("T")
-
-
-def ready() -> bool:
-    """Whether `asgiref.sync` has been imported in full: another thread may be at it.
-
-    Imported here for users of `asgiref.local`, which is there already.
-    """
-    # Of its two classes this one comes last.
-    return hasattr(importlib.import_module("asgiref.sync"), "SyncToAsync")
 
 
 def asgiref_sync() -> Any:
     """The module `asgiref.sync`, which has been imported."""
     return sys.modules["asgiref.sync"]
-
-
-_lock = threading.Lock()
-_wrapped: list[Callable[[Any], Any]] = []  # what is done already; the lock guards the writing
-
-
-def wrap_calls(wrap: Callable[[Any], Any]) -> None:
-    """Put a function around asgiref's `AsyncToSync.__call__`, for good.
-
-    From any thread; does nothing the second time.
-
-    Args:
-        wrap: Makes the function of the one that is there.
-    """
-    kind = asgiref_sync().AsyncToSync
-    with _lock:
-        if wrap not in _wrapped:
-            _wrapped.append(wrap)
-            kind.__call__ = wrap(kind.__call__)
 
 
 def calling_loop() -> asyncio.AbstractEventLoop | None:
@@ -68,11 +30,6 @@ def calling_loop() -> asyncio.AbstractEventLoop | None:
     if loop is not None and notes.get("main_event_loop_pid") != os.getpid():
         return None  # set before a fork: the loop is the parent's
     return loop
-
-
-def inner_tasks() -> list[Any] | None:
-    """Where the coroutine that has called this thread's code looks for whom to cancel with it."""
-    return getattr(asgiref_sync().SyncToAsync.threadlocal, "task_context", None)
 
 
 def forgetting_origin(function: Callable[[], T]) -> T:
@@ -89,31 +46,35 @@ def forgetting_origin(function: Callable[[], T]) -> T:
         local.main_event_loop, local.task_context = before
 
 
-# Written once, by the integration that puts ours in its place, and before it does.
-_replaced: list[tuple[Callable[..., Any], Callable[[], bool]]] = []
+def cancel_with_caller(coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+    """The coroutine in another, canceled with the one that has called this thread's code."""
+    tasks = getattr(asgiref_sync().SyncToAsync.threadlocal, "task_context", None)
+    return coro if tasks is None else name_after(coro, _listed(coro, tasks))
 
 
-def replaced_by_ours(method: Callable[..., Any], in_place: Callable[[], bool]) -> None:
-    """Ours may be in the place of asgiref's own `AsyncToSync.__call__` from now on.
+async def _listed(coro: Coroutine[Any, Any, T], tasks: list[Any]) -> T:
+    """Run a coroutine whose task is on asgiref's list."""
+    task = asyncio.current_task()
+    assert task is not None, "a coroutine runs in a task"  # noqa: S101
+    entry = _CancelledOnce(task)
+    tasks.append(entry)
+    try:
+        return await coro
+    finally:
+        tasks.remove(entry)
 
-    Args:
-        method: asgiref's own.
-        in_place: Whether ours is.
+
+class _CancelledOnce:
+    """A task, for who cancels it with its caller's coroutine. Lives as long as the task runs.
+
+    A deadline cancels both; coming twice it would interrupt the task's cleanup.
     """
-    _replaced.append((method, in_place))
 
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self._task = task
 
-def ours_is_in_place() -> bool:
-    """Whether calls of asgiref's `AsyncToSync` run on the loop of the request or the thread."""
-    return any(in_place() for _, in_place in _replaced)
+    def cancel(self) -> bool:
+        return not self._task.cancelling() and self._task.cancel()
 
-
-def call_as_asgiref(function: Callable[[], Awaitable[T]]) -> T:
-    """Call an async function the way asgiref does it."""
-    kind = asgiref_sync().AsyncToSync
-    call = _replaced[0][0] if _replaced else kind.__call__
-
-    async def awaited() -> T:
-        return await function()
-
-    return call(kind(awaited))  # type: ignore[no-any-return]
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._task.__await__()

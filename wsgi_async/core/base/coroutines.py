@@ -60,20 +60,16 @@ def need_stack() -> None:
     Raises:
         RecursionError: There is too little room.
     """
-    if _is_deep(sys.getrecursionlimit() - _ROOM):
+    try:
+        deep = _frame(sys.getrecursionlimit() - _ROOM) is not None
+    except ValueError:
+        deep = False
+    if deep:
         raise RecursionError(
             "There is too little room left on the stack for an async call, so nothing was started. "
             "Call it higher up in the recursion."
         )
 
 
-def _is_deep(frames: int) -> bool:
-    try:
-        sys._getframe(frames)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - no public way
-    except ValueError:
-        return False
-    return True
-
-
-# From Python 3.12 on; it takes a tenth of the time.
-_is_deep = getattr(sys, "_getframemodulename", _is_deep)
+# There is no public way. From Python 3.12 on the first one is there, and raises nothing.
+_frame = getattr(sys, "_getframemodulename", None) or sys._getframe  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]

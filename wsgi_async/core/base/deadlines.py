@@ -12,6 +12,7 @@ from contextvars import ContextVar
 
 from wsgi_async.core.messages.errors import WaitTimeoutError
 
+from .checks import check_timeout
 from .primitives import Primitives
 
 __all__ = ["Deadline", "bounded", "request_deadline", "time_left", "within"]
@@ -44,9 +45,11 @@ request_deadline: ContextVar[Deadline | None] = ContextVar("wsgi_async deadline"
 def bounded(timeout: float | None) -> float | None:
     """How long a wait may last, in seconds: its own timeout, or what the request leaves of it.
 
-    Args:
-        timeout: Seconds, or None; returned unchanged where there is no deadline.
+    Raises:
+        TypeError, ValueError: As `check_timeout()`.
     """
+    if timeout is not None:
+        timeout = check_timeout(timeout)
     deadline = request_deadline.get()
     left = None if deadline is None else deadline.left()
     if left is None:

@@ -52,9 +52,12 @@ class Wakeup(Protocol):
         """
         ...
 
+    def end(self) -> None:
+        """The wait that it was made for is over. In the thread that has waited."""
+
 
 class ThreadWakeup:
-    """A wake-up for a thread that blocks in the operating system."""
+    """A wake-up for a thread that blocks in the operating system. For one wait."""
 
     __slots__ = ("_lock",)
 
@@ -79,6 +82,9 @@ class ThreadWakeup:
             return self._lock.acquire()
         return self._lock.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX))
 
+    def end(self) -> None:
+        """As the protocol says."""
+
 
 _SLICE = 0.5
 """Seconds. A signal handler in the main thread runs at most that late."""
@@ -99,7 +105,7 @@ class MainThreadWakeup(ThreadWakeup):
         until = None if timeout is None else clock() + timeout
         while True:
             left = _SLICE if until is None else until - clock()
-            if super().wait(min(left, _SLICE)):
+            if self._lock.acquire(timeout=min(max(left, 0.0), _SLICE)):
                 return True
             if until is not None and left <= _SLICE:
                 return False
@@ -114,9 +120,6 @@ class Primitives:
     clock: ClassVar[staticmethod[[], float]] = staticmethod(time.monotonic)
     """Monotonic time in seconds."""
 
-    def __init__(self) -> None:
-        self._local = threading.local()
-
     def mutex(self) -> Mutex:
         """A lock for the state of one loop.
 
@@ -126,32 +129,9 @@ class Primitives:
         return threading.RLock()
 
     def wakeup(self) -> Wakeup:
-        """A new wake-up, not set."""
-        return ThreadWakeup()
-
-    def borrow(self) -> Wakeup:
-        """A wake-up for one wait of the current thread; give it back after the wait.
-
-        A thread keeps one between its waits. A signal handler that waits inside a wait finds
-        none left and gets one of its own: it must not use up the outer wait's wake-up.
-        """
-        try:
-            return self._local.wakeups.pop()  # type: ignore[no-any-return]
-        except (AttributeError, IndexError):
-            main = threading.get_ident() == threading.main_thread().ident
-            return MainThreadWakeup() if main else self.wakeup()
-
-    def give_back(self, wakeup: Wakeup) -> None:
-        """Keep a borrowed wake-up for the current thread's next wait.
-
-        Only one of ours: a resident's lives with its loop.
-        """
-        if not isinstance(wakeup, ThreadWakeup):
-            return
-        try:
-            self._local.wakeups.append(wakeup)
-        except AttributeError:
-            self._local.wakeups = [wakeup]
+        """A wake-up for one wait of the current thread, not set."""
+        main = threading.get_ident() == threading.main_thread().ident
+        return MainThreadWakeup() if main else ThreadWakeup()
 
     def entry(self, run_forever: Callable[[], None]) -> Callable[[], None]:
         """What a thread calls to enter its loop."""

@@ -81,23 +81,25 @@ active: Bridge | None = None
 """The plug-in that is loaded. Written once."""
 
 plugins: dict[str, str] = {}
-"""Plug-ins that are not: a library's module, and ours. Each sets `active` when it is imported."""
+"""Plug-ins that are not: a library's module, and ours. Another dict once one is loaded."""
 
 _lock = threading.Lock()
 
 
 def look() -> None:
     """Load the plug-in of a library that has been imported by now. Cheap where there is none."""
-    for library, plugin in list(plugins.items()):  # another thread may take one out meanwhile
-        if library in sys.modules:
-            _load(library, plugin)
+    waiting = plugins
+    if not sys.modules.keys().isdisjoint(waiting):
+        for library, plugin in waiting.items():
+            if library in sys.modules:
+                _load(library, plugin)
 
 
 def _load(library: str, plugin: str) -> None:
-    global active  # noqa: PLW0603 - written once
+    global active, plugins  # noqa: PLW0603 - see there
     module = importlib.import_module(plugin)
     with _lock:
         # Not before the library is there in full: another thread may be just importing it.
         if active is None and module.ready():
             active = module.Plugin()
-            plugins.pop(library, None)
+            plugins = {name: other for name, other in plugins.items() if name != library}

@@ -197,7 +197,7 @@ class AskedFunction:
             error = raised
         try:
             if self.home is not None:
-                self.home.post_back(self._deliver, result, error)
+                self.home.post(self._deliver, result, error)
             else:
                 self._post(result, error)
         finally:

@@ -67,8 +67,8 @@ class Home(Protocol):
     def cancel(self, job: Job) -> None:
         """On the loop: cancel the job's task."""
 
-    def post_back(self, callback: Callable[..., object], *args: Any) -> None:
-        """Call something on the loop, for a thread that has waited for it until now."""
+    def post(self, callback: Callable[..., object], *args: Any) -> None:
+        """From any thread: call something on the loop, soon."""
 
     def later(
         self, seconds: float, callback: Callable[..., object], *args: Any

@@ -33,7 +33,7 @@ def wait_for(waited: Waited, wakeup: Wakeup, deadline: Deadline | None = None) -
 
     Args:
         waited: Whoever completes it sets the wakeup afterwards.
-        wakeup: The thread's, borrowed for this wait.
+        wakeup: The thread's, for this wait.
         deadline: When to give up.
 
     Returns:

@@ -313,7 +313,7 @@ def _watch(selector: WatchedSelector | None, live: LiveLoop) -> None:
 
     if selector is None:
         return
-    selector.busy = lambda: bool(live.jobs)
+    selector.work = live.jobs
     selector.lost = lost
     live.leave_soon = partial(selector.leave_soon, live.loop.stop)
 

@@ -29,6 +29,9 @@ class LoopEntry:
         self._run_forever = live.primitives.entry(live.loop.run_forever)
         # One thread, the loop's:
         self._failures = 0  # entries in a row that have failed before any callback
+        # No lock: written by the loop's thread; a hint for the others.
+        self.inside = False  # that thread is in the loop
+        self.entries = 0  # how often it has been
 
     def enter(self) -> None:
         """Run the loop until its own `stop()` is called.
@@ -39,6 +42,8 @@ class LoopEntry:
         Raises:
             Exception: The loop itself is broken, or somebody has injected it into this thread.
         """
+        self.entries += 1
+        self.inside = True
         try:
             self._run_forever()
         except (SystemExit, KeyboardInterrupt) as error:
@@ -49,6 +54,8 @@ class LoopEntry:
                 type(error).__name__,
                 error=error,
             )
+        finally:
+            self.inside = False
 
     def enter_again(self) -> None:
         """As `enter()`, for a thread that is to go on whatever comes out of the loop.

@@ -14,7 +14,6 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wsgi_async.core.base.checks import running_loop
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import ActorCall, current_caller
@@ -85,7 +84,6 @@ class LiveLoop:
         self.primitives = primitives
         self.grace = grace
         self._label = label
-        self.owner: int | None = None  # the thread that a resident loop lives on
         # On the loop: ends its run when nothing is ready on it any more. A loop that cannot tell
         # ends it after the present turn.
         self.leave_soon: Callable[[], None] = loop.stop
@@ -111,7 +109,7 @@ class LiveLoop:
         self._may_beat = beats
         self.bridged: object = None  # the plug-in that has been told of the loop
         # Never changes; bound once, as these are looked up in every call:
-        self._post = loop.call_soon_threadsafe
+        self.wake_with: Callable[..., object] = loop.call_soon_threadsafe
         self._create_task = loop.create_task
         self._start_queued = self.start_queued
 
@@ -138,31 +136,16 @@ class LiveLoop:
             # What several threads hand in between two turns costs one wake-up. Whoever comes
             # after start_queued() has cleared the flag, under the mutex, wakes the loop again.
             due, self._due = self._due, True
-        if due:
-            return
-        if running_loop() is None:
-            self.post_back(self._start_queued)
-        else:
-            # A destructor may come after the loop has looked, and before it sleeps.
+        if not due:
             self.post(self._start_queued)
 
     def post(self, callback: Callable[..., object], *args: object) -> None:
         """Call something on the loop, soon; nothing if the loop is closed by now."""
         try:
-            self._post(callback, *args, context=self._context)
+            self.wake_with(callback, *args, context=self._context)
         except RuntimeError:
             if not self.raw.is_closed():  # else the shutdown has ended every job already
                 raise
-
-    def post_back(self, callback: Callable[..., object], *args: object) -> None:
-        """As `post()`, from a thread that is running no loop.
-
-        Where the loop lives on that thread, it is between two runs and need not be woken.
-        """
-        if self.owner != self.primitives.current():
-            self.post(callback, *args)
-        elif not self.raw.is_closed():
-            self.raw.call_soon(callback, *args, context=self._context)
 
     def request_cancel(self, job: Job) -> None:
         """Cancel a job: at once where it has not begun, else on the loop, soon.

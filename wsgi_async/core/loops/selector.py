@@ -6,7 +6,7 @@ import selectors
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 __all__ = ["LOOK", "WatchedSelector"]
 
@@ -26,8 +26,8 @@ class WatchedSelector(selectors.DefaultSelector):
     the thread that runs the loop touches it.
     """
 
-    busy: Callable[[], bool] | None = None
-    """Whether there is work in flight."""
+    work: Collection[object] = ()
+    """What is in flight on the loop; it changes under our hands."""
     lost: Callable[[], None] | None = None
     """Called when a look has found a wake-up that was lost."""
     _looked = False
@@ -67,7 +67,7 @@ class WatchedSelector(selectors.DefaultSelector):
                 self.lost()
             self._looked = False
             return events
-        if (timeout is None or timeout > LOOK) and self.busy is not None and self.busy():
+        if (timeout is None or timeout > LOOK) and self.work:
             events = self._select(LOOK)
             self._looked = not events
             return events

@@ -306,7 +306,7 @@ class AsyncioLoopManager:
             RuntimeError: The manager is not started, or is being stopped.
             TypeError: `coro` is not a coroutine.
         """
-        return submit_to_group(self, coro, task_type, None)
+        return self._submit(coro, task_type, None)
 
     def _submit(
         self, coro: Coroutine[Any, Any, T], task_type: Hashable, group: JobGroup | None
@@ -314,8 +314,9 @@ class AsyncioLoopManager:
         runner = self._life.runner
         if runner is None or task_type != self._life.task_type:
             raise self._refusal(coro, task_type, blocks=False)
-        if not is_coroutine(coro):
-            raise not_a_coroutine(coro)
+        given: object = coro
+        if not (type(given) is CoroutineType or is_coroutine(given)):
+            raise not_a_coroutine(given)
         try:
             need_stack()
             bridge.look()

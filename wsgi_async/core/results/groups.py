@@ -139,7 +139,7 @@ class JobGroup:
             self._complain()
 
     def _wait(self) -> None:
-        wakeup = self._runner.borrow()
+        wakeup = self._runner.wakeup()
         try:
             with self._live.mutex:
                 self._wakeup = wakeup
@@ -147,7 +147,7 @@ class JobGroup:
         finally:
             with self._live.mutex:
                 self._wakeup = None
-            self._runner.give_back(wakeup)
+            wakeup.end()
 
     def _complain(self) -> None:
         with self._live.mutex:

@@ -7,14 +7,14 @@ import concurrent.futures
 import logging
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wsgi_async.core.base.checks import check_timeout, inherited_error, refuse_in_event_loop
+from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop
 from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, bounded, within
 from wsgi_async.core.base.log import report
 from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.jobs.wait import wait_for
 from wsgi_async.core.messages.errors import WaitTimeoutError
-from wsgi_async.core.runners.resident import borrow_here, give_back_here
+from wsgi_async.core.runners.resident import wakeup_here
 
 from .waiters import Waiters
 
@@ -137,7 +137,7 @@ class SyncFuture(concurrent.futures.Future[T]):
         """
         self._refuse_in_child()
         try:
-            return self.done() or self._wait(self._limit(timeout))
+            return self.done() or self._wait(bounded(timeout))
         finally:
             del self
 
@@ -149,7 +149,7 @@ class SyncFuture(concurrent.futures.Future[T]):
     def _wait_or_raise(self, timeout: float | None) -> None:
         self._refuse_in_child()
         if not self.done():
-            seconds = self._limit(timeout)
+            seconds = bounded(timeout)
             if not self._wait(seconds):
                 raise WaitTimeoutError(
                     f"There was no result {within(timeout, seconds)}. "
@@ -158,13 +158,10 @@ class SyncFuture(concurrent.futures.Future[T]):
         self._unretrieved = None
         del self
 
-    def _limit(self, timeout: float | None) -> float | None:
-        return bounded(check_timeout(timeout))
-
     def _wait(self, timeout: float | None) -> bool:
         self._check()
         runner = self._runner
-        wakeup = borrow_here(primitives) if runner is None else runner.borrow()
+        wakeup = wakeup_here(primitives) if runner is None else runner.wakeup()
         blocked = self.__dict__.setdefault("_blocked", [])
         if not self._told:
             # Twice does no harm: two threads may come at once, or a signal interrupt this one.
@@ -178,10 +175,7 @@ class SyncFuture(concurrent.futures.Future[T]):
         finally:
             outcome.forget()
             blocked.remove(wakeup)
-            if runner is None:
-                give_back_here(primitives, wakeup)
-            else:
-                runner.give_back(wakeup)
+            wakeup.end()
 
     def _check(self) -> None:
         """Raise if this thread cannot wait for it."""

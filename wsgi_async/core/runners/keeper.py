@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from wsgi_async.core.base.log import report
 from wsgi_async.core.loops.entering import LoopEntry
 
-from .resident import borrow_here, give_back_here
+from .resident import wakeup_here
 from .runner import register
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wsgi_async.core.base.primitives import Wakeup
-    from wsgi_async.core.jobs.job import Job
     from wsgi_async.core.loops.live_loop import LiveLoop
 
 __all__ = ["Keeper"]
@@ -39,6 +38,7 @@ class Keeper:
         self.live = live
         register(self)
         self._primitives = live.primitives
+        self.begin = live.submit
         self._thread: threading.Thread | None = None
 
     def start(self, close: Callable[[], None], name: str) -> None:
@@ -52,25 +52,16 @@ class Keeper:
             RuntimeError: The process cannot start another thread.
         """
         self.live.loop.thread = name
-        running = self._primitives.borrow()
+        running = self._primitives.wakeup()
         self.live.raw.call_soon(running.set)
         self._thread = self._primitives.start_thread(lambda: self._run(close), name)
         running.wait()
-        self._primitives.give_back(running)
 
     # -- from any thread -----------------------------------------------------------------------
 
-    def begin(self, job: Job) -> None:
-        """Hand in a job that this thread waits for next."""
-        self.live.submit(job)
-
-    def borrow(self) -> Wakeup:
+    def wakeup(self) -> Wakeup:
         """A wake-up for one wait of the current thread."""
-        return borrow_here(self._primitives)
-
-    def give_back(self, wakeup: Wakeup) -> None:
-        """The wait is over."""
-        give_back_here(self._primitives, wakeup)
+        return wakeup_here(self._primitives)
 
     def leave(self) -> None:
         """End the loop's run; the keeper looks whether it is being stopped. Takes no lock."""

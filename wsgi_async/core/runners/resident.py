@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.checks import inherited_error
 from wsgi_async.core.loops.entering import LoopEntry
@@ -28,10 +28,8 @@ __all__ = [
     "LoopWakeup",
     "Resident",
     "Seat",
-    "borrow_here",
     "current_seat",
     "forget_seat",
-    "give_back_here",
     "has_free_seat",
     "take_seat",
     "wakeup_here",
@@ -84,22 +82,11 @@ def has_free_seat() -> bool:
     return _here.seat is not None and _here.seat.runner is None
 
 
-def wakeup_here() -> Wakeup | None:
-    """What the current thread waits with if it has a resident loop, which goes on meanwhile."""
-    seat = _here.seat
-    return None if seat is None or seat.runner is None else LoopWakeup(seat.runner)
-
-
-def borrow_here(primitives: Primitives) -> Wakeup:
+def wakeup_here(primitives: Primitives) -> Wakeup:
     """A wake-up for one wait of the current thread, in the loop that lives on it, if any."""
     seat = _here.seat
     runner = None if seat is None else seat.runner
-    return primitives.borrow() if runner is None else runner.borrow()
-
-
-def give_back_here(primitives: Primitives, wakeup: Wakeup) -> None:
-    """The wait that it was borrowed for is over."""
-    (wakeup.runner if isinstance(wakeup, LoopWakeup) else primitives).give_back(wakeup)
+    return primitives.wakeup() if runner is None else runner.wakeup()
 
 
 class Resident(LoopEntry):
@@ -122,48 +109,42 @@ class Resident(LoopEntry):
         self.close = close
         self._seat = seat
         self._primitives = live.primitives
-        self._current = live.primitives.current
-        self._owner = live.owner = self._current()
+        self.current = live.primitives.current
+        self.owner = self.current()
         # One thread, the owner's:
-        self._spare: LoopWakeup | None = None  # between its waits
-        self._waits = 0  # how many it is in, one inside the other
+        self.waits = 0  # how many it is in, one inside the other
         self.gone = False  # the loop is closed, or our parent process's
-        # No lock: written by the owner's thread; a hint for the others.
-        self.inside = False  # the owner's thread is in the loop
-        self.entries = 0  # how often it has been
         seat.runner = self
+        live.wake_with = self._call_soon
 
     # -- from any thread -----------------------------------------------------------------------
 
     @property
     def is_owner(self) -> bool:
         """Whether the current thread is the one that the loop lives on."""
-        return self._current() == self._owner
+        return self.current() == self.owner
+
+    def _call_soon(self, callback: Callable[..., object], *args: object, **context: Any) -> None:
+        """Call something on the loop, which its own thread need not wake between two runs."""
+        # In a run it must: a destructor may come after the loop has looked, and before it sleeps.
+        if self.current() == self.owner and not self.inside:
+            self.live.raw.call_soon(callback, *args, **context)
+        else:
+            self.live.loop.call_soon_threadsafe(callback, *args, **context)
 
     def begin(self, job: Job) -> None:
         """Hand in a job that this thread waits for next."""
-        if self._current() == self._owner:
+        if self.current() == self.owner:
             self.live.begin_now(job)
         else:
             self.live.submit(job)
 
-    def borrow(self) -> Wakeup:
+    def wakeup(self) -> Wakeup:
         """A wake-up for one wait of the current thread."""
-        if self._current() != self._owner:
-            return _PatientWakeup(wakeup_here() or self._primitives.wakeup(), self)
-        self._waits += 1
-        spare, self._spare = self._spare, None
-        return spare or LoopWakeup(self)
-
-    def give_back(self, wakeup: Wakeup) -> None:
-        """The owner keeps one for its next wait."""
-        if not isinstance(wakeup, LoopWakeup):
-            return
-        self._spare = wakeup
-        self._waits -= 1
-        # Not before all waits are over: in its cleanup a coroutine may ask for this thread.
-        if self.live.closing and not self._waits and self._seat.runner is self:
-            self.close()
+        if self.current() != self.owner:
+            return _PatientWakeup(wakeup_here(self._primitives), self)
+        self.waits += 1
+        return LoopWakeup(self)
 
     def leave(self) -> None:
         """End what the owner's thread waits for in its loop. Takes no lock."""
@@ -181,27 +162,7 @@ class Resident(LoopEntry):
     def turn(self) -> None:
         """Give the loop one turn: what is ready on it runs."""
         self.live.loop.stop()
-        self.rest()
-
-    def rest(self) -> None:
-        """Wait in the loop until somebody stops it, whatever comes out of it meanwhile."""
-        self.run_until_stopped(again=True)
-
-    def run_until_stopped(self, *, again: bool = False) -> None:
-        """Run the loop until somebody stops it.
-
-        Args:
-            again: The thread goes on whatever comes out of the loop.
-        """
-        self.entries += 1
-        self.inside = True
-        try:
-            if again:
-                self.enter_again()
-            else:
-                self.enter()
-        finally:
-            self.inside = False
+        self.enter_again()
 
     def forget(self) -> None:
         """The loop is closed: the thread waits like any other from now on."""
@@ -211,22 +172,19 @@ class Resident(LoopEntry):
 
 
 class LoopWakeup:
-    """A wake-up for a resident thread, which runs its loop while it waits."""
+    """A wake-up for a resident thread, which runs its loop while it waits. For one wait."""
 
-    __slots__ = ("_current", "_late", "_live", "_outside", "_owner", "_set", "runner")
+    # No lock: set before the loop is stopped, and looked at before it is entered.
+    _set = False
+    # No lock: written before a look at that flag, and read after it is set.
+    _outside: Wakeup | None = None  # what the thread waits with when its loop is closed
+    # One thread, the owner's:
+    _late = False
 
     def __init__(self, runner: Resident) -> None:
         # Never changes:
         self.runner = runner
         self._live = runner.live
-        self._current = runner.live.primitives.current
-        self._owner = self._current()
-        # No lock: set before the loop is stopped, and looked at before it is entered.
-        self._set = False
-        # No lock: written before a look at that flag, and read after it is set.
-        self._outside: Wakeup | None = None  # what the thread waits with when its loop is closed
-        # One thread, the owner's:
-        self._late = False
 
     def set(self) -> None:
         """Wake the thread. From any thread; takes no lock."""
@@ -235,17 +193,25 @@ class LoopWakeup:
         self._set = True
         if self._outside is not None:
             self._outside.set()
-        elif self._current() == self._owner:
+        elif self.runner.current() == self.runner.owner:
             self._live.loop.stop()
         else:
             self._live.post(self._live.loop.stop)
+
+    def end(self) -> None:
+        """As the protocol says. Where the manager is being stopped, close the loop."""
+        runner = self.runner
+        runner.waits -= 1
+        # Not before all waits are over: in its cleanup a coroutine may ask for this thread.
+        if self._live.closing and not (runner.waits or runner.gone):
+            runner.close()
 
     def nudge(self) -> None:
         """As `set()`, but from the loop itself: other branches first come to where they wait.
 
         The request that one of them sends is then under way while the thread does something else.
         """
-        if self._current() == self._owner:
+        if self.runner.current() == self.runner.owner:
             self._live.leave_soon()
         else:
             self.set()
@@ -257,21 +223,21 @@ class LoopWakeup:
         if timeout is not None and not self._set:
             return self._wait_until(timeout)
         if not self._set:
-            self.runner.run_until_stopped()
+            self.runner.enter()
         self._set = False
         return True
 
     def rest(self) -> None:
         """As `wait()`, for an idle thread, which goes on whatever comes out of the loop."""
         if not (self._set or self.runner.gone):
-            self.runner.rest()
+            self.runner.enter_again()
         self._set = False
 
     def _wait_until(self, timeout: float) -> bool:
         self._late = False
         timer = self._live.later(timeout, self._time_over)
         try:
-            self.runner.run_until_stopped()
+            self.runner.enter()
         finally:
             timer.cancel()
         done, self._set = self._set, False
@@ -303,6 +269,7 @@ class _PatientWakeup:
         self._slice = PATIENCE / _LOOKS
         self.set = wakeup.set
         self.nudge = wakeup.nudge
+        self.end = wakeup.end
 
     def wait(self, timeout: float | None = None) -> bool:
         """As the wake-up within, in parts, between which it looks at the loop.

@@ -7,7 +7,6 @@ import contextvars
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wsgi_async.core.base.checks import check_timeout
 from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, request_deadline, time_left, within
 from wsgi_async.core.jobs import bridge
@@ -56,7 +55,7 @@ def run(
     seconds = before = None
     try:
         if timeout is not None or request_deadline.get() is not None:
-            seconds = time_left(check_timeout(timeout))
+            seconds = time_left(timeout)
         if context is not None:
             before = context.copy()
         own = contextvars.copy_context() if context is None else context
@@ -121,7 +120,7 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
         BaseException: What a signal handler raised in the waiting main thread.
     """
     need_stack()
-    job.wakeup = wakeup = runner.borrow()
+    job.wakeup = wakeup = runner.wakeup()
     if seconds is not None:
         job.deadline = Deadline(seconds)
     try:
@@ -137,7 +136,7 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
     finally:
         if job.inbox is not None:
             finish_inbox(job.inbox)
-        runner.give_back(wakeup)
+        wakeup.end()
 
 
 def _give_up(runner: Runner, job: Job, wakeup: Wakeup, *, interrupted: bool = False) -> None:

@@ -47,12 +47,9 @@ class Runner(Protocol):
             Closing: The manager is being stopped.
         """
 
-    def borrow(self) -> Wakeup:
-        """A wake-up for one wait of the current thread; give it back after the wait."""
+    def wakeup(self) -> Wakeup:
+        """A wake-up for one wait of the current thread."""
         ...
-
-    def give_back(self, wakeup: Wakeup) -> None:
-        """The wait is over."""
 
     def leave(self) -> None:
         """Have the loop's thread notice that the manager is being stopped. Takes no lock."""
