@@ -43,10 +43,10 @@ endif
 # The name of the extra that an environment for this is made with.
 extra = $(if $(FREE_THREADED),$(patsubst test,test-free-threaded,$1),$1)
 
-.PHONY: help run run-django test test-all upstream check format bench docs build clean
+.PHONY: help run run-django test test-all upstream check format bench docs build release-check clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  HOST, PORT, WORKERS, THREADS (run, run-django), PYTHON, PYTHONS (test-all), VENV, TEST_JOBS, TEST_ARGS"
 	@echo "  and BENCH_ARGS can be set."
@@ -88,9 +88,13 @@ docs: $(VENV)/.extra-docs ## Build the documentation's site into site
 	$(PY) -m sphinx -W --keep-going -q -E -d $(VENV)/.doctrees docs site
 	@echo "The site is in site: open site/index.html"
 
-build: $(VENV)/.extra-test ## Build the wheel and the sdist into dist
+build: $(VENV)/.extra-build ## Build the wheel and the sdist into dist, and check them
 	rm -rf dist
 	$(PY) -m build --outdir dist .
+	$(PY) -m twine check --strict dist/*
+
+release-check: ## Name the placeholders that a release must not have
+	@.ci/release-check
 
 clean: ## Remove the virtual environments and everything that was built
 	rm -rf .venv .venv-* $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -15,6 +15,7 @@ from benchmarks.requests import requests
 from benchmarks.resource import open_resource
 from benchmarks.rest import IDLE, rest
 from benchmarks.threads import WORKERS, eight_threads
+from benchmarks.timeouts import with_a_timeout
 from benchmarks.timing import Scenario
 from benchmarks.upstream import http_calls
 from benchmarks.views import django_view, flask_view
@@ -87,6 +88,17 @@ SUBJECTS = {
         "an app that ignores the loop: us per request",
         middleware,
         labels={"bare": "app alone", "wrapped": "app in AsyncLoopMiddleware"},
+    ),
+    "timeout": Subject(
+        "a Flask async def view in process: us per request",
+        with_a_timeout,
+        baseline="keeper",
+        labels={
+            "keeper": "loop on its own thread",
+            "keeper_timeout": "the same, timeout=30",
+            "resident": "loop on the worker",
+            "resident_timeout": "the same, timeout=30",
+        },
     ),
     "pause": Subject("each call after a pause: us per call", calls.after_a_pause),
     "stream": Subject("items of an async generator: us per item", streams.stream, labels=STREAMS),

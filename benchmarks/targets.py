@@ -180,6 +180,18 @@ TARGETS = (
         at_most=0.3,
     ),
     Target(
+        "timeout_keeper",
+        "a Flask async def view, with timeout= / without, loop on its own thread",
+        _ratio("timeout", "keeper_timeout", "keeper"),
+        at_most=1.05,
+    ),
+    Target(
+        "timeout_resident",
+        "the same, loop on the worker",
+        _ratio("timeout", "resident_timeout", "resident"),
+        at_most=1.05,
+    ),
+    Target(
         "iterate",
         "loop on the worker: iterate() / limit, 10,000 items",
         _ratio("stream", "resident", "limit"),

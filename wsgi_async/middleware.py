@@ -50,6 +50,7 @@ import weakref
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Literal
 
+from .core.base.checks import check_timeout
 from .core.base.log import origin
 from .core.jobs import bridge
 from .core.managers.current import request_manager
@@ -93,7 +94,7 @@ class AsyncLoopMiddleware:
             one client per process. It is made at the first request of each process, so also after
             a fork, and stopped when the process exits.
         timeout: Seconds that all waits of a request have together; None without a limit. It sets
-            the deadline of the request's scope.
+            the deadline of the request's scope, whose `no_timeout()` takes it away again.
         reuse: The manager of a thread that has ended continues, and is the next new thread's. For
             servers that start a thread for each request; where threads live long it changes
             nothing. `"auto"` turns it on for the development servers of Werkzeug, Flask, wsgiref
@@ -155,7 +156,7 @@ class AsyncLoopMiddleware:
         )
         self._provider = Provider(options)
         self.app = app
-        self._timeout = timeout
+        self._timeout = check_timeout(timeout)
         self._adopt = adopt
         self._local = _Local()
 

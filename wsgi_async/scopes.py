@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .core.base.checks import check_timeout
 from .core.base.deadlines import Deadline, request_deadline
+from .core.base.primitives import Primitives
 from .core.managers.manager import lifecycle_of, submit_to_group
 from .core.messages.errors import OutsideRequestError
 from .core.results.groups import JobGroup
@@ -47,7 +48,7 @@ class RequestScope:
     Args:
         manager: Runs the request's coroutines.
         context: The context that all of the request runs in.
-        timeout: Seconds that all waits of the request have; None without a limit.
+        timeout: Seconds from zero that all waits of the request have; None without a limit.
     """
 
     __slots__ = ("_context", "_deadline", "_group", "_limits", "manager")
@@ -61,10 +62,10 @@ class RequestScope:
         # The loop's mutex guards it, as it guards what is in it.
         self._group: JobGroup | None = None
         # Used in the request's context only, which one thread at a time can be in.
-        self._deadline: Deadline | None = None
+        self._deadline: _RequestDeadline | None = None
         self._limits: list[_Limit] = []  # the first is that of a request around this one
         if timeout is not None:
-            context.run(self.timeout, timeout)
+            context.run(self._begin, timeout)
 
     def __repr__(self) -> str:
         return f"<RequestScope {'over' if self._context is None else 'open'} of {self.manager!r}>"
@@ -101,6 +102,16 @@ class RequestScope:
 
     # -- time ----------------------------------------------------------------------------------
 
+    def _begin(self, timeout: float | None = None) -> _RequestDeadline:
+        """Have a deadline from now on; in the request's context."""
+        outer = request_deadline.get()
+        deadline = self._deadline = _RequestDeadline(timeout)
+        request_deadline.set(deadline)
+        if outer is not None:
+            self._limits.append(_Limit(self, outer.left()))
+            self._apply(deadline)
+        return deadline
+
     def timeout(self, seconds: float | None) -> AbstractContextManager[None]:
         """Set a deadline for the rest of the request, or for a `with` block.
 
@@ -127,15 +138,28 @@ class RequestScope:
                 "deadline in the application or its response body; in a coroutine use "
                 "asyncio.timeout(), and elsewhere give run() or result() a timeout."
             )
-        outer = request_deadline.get()
-        if self._deadline is None:
-            self._limits.append(_Limit(self, None if outer is None else outer.until))
-            self._deadline = Deadline()
-            request_deadline.set(self._deadline)
-        made = _Limit(self, Deadline(limit).until)
+        deadline = self._deadline or self._begin()
+        made = _Limit(self, limit)
         self._limits.append(made)
-        self._apply(self._deadline)
+        self._apply(deadline)
         return made
+
+    def no_timeout(self) -> None:
+        """Take away the time limit that the middleware's `timeout=` sets for this request.
+
+        For a stream that is to last longer than other responses. Call it in the view, or in the
+        stream itself; a wait that has begun keeps its limit. Deadlines that you set with
+        `timeout()` still apply. From any thread, and in a coroutine too.
+
+        Raises:
+            RuntimeError: The request is over.
+        """
+        if self._context is None:
+            raise OutsideRequestError(
+                "This request is over. Call no_timeout() in the view or in its response body."
+            )
+        if self._deadline is not None:
+            self._deadline.general = None
 
     def _is_current(self) -> bool:
         """Whether the current context is the request's own, not just a copy of it."""
@@ -170,7 +194,7 @@ class RequestScope:
         """
         self._limits.clear()
         if self._deadline is not None:
-            self._deadline.until = None
+            self._deadline.until = self._deadline.general = None
 
     def end(self) -> None:
         """Refuse new tasks, cancel the others, and wait for them. For the middleware."""
@@ -184,15 +208,43 @@ class RequestScope:
             group.end()
 
 
+class _RequestDeadline(Deadline):
+    """What a request's waits are bounded by. Lives as long as the request's context.
+
+    Args:
+        general: Seconds from now that every request has; None without such a limit.
+    """
+
+    __slots__ = ("general",)
+
+    def __init__(self, general: float | None) -> None:
+        # No lock: written by the request's own thread, and by that which closes the response.
+        self.until = None  # the nearest that was set in the request
+        # No lock: any thread may take it away, and none brings it back.
+        self.general = None if general is None else Primitives.clock() + general
+
+    def left(self) -> float | None:
+        """Seconds until the nearer of the two, 0 when it has passed; None without a limit."""
+        until, general = self.until, self.general
+        if until is None or (general is not None and general < until):
+            until = general
+        return None if until is None else max(0.0, until - Primitives.clock())
+
+
 class _Limit:
-    """One deadline of a scope. Lives as long as its `with` block, if there is one."""
+    """One deadline of a scope. Lives as long as its `with` block, if there is one.
+
+    Args:
+        scope: Whose it is.
+        seconds: From now; None for no limit.
+    """
 
     __slots__ = ("_ended", "_scope", "until")
 
-    def __init__(self, scope: RequestScope, until: float | None) -> None:
+    def __init__(self, scope: RequestScope, seconds: float | None) -> None:
         self._scope = scope
         self._ended = False
-        self.until = math.inf if until is None else until
+        self.until = math.inf if seconds is None else Primitives.clock() + seconds
 
     def __enter__(self) -> None:
         if self._ended:

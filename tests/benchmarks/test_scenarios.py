@@ -26,6 +26,7 @@ from benchmarks import (
     resource,
     streams,
     threads,
+    timeouts,
     timing,
     upstream,
     upstream_server,
@@ -174,6 +175,12 @@ def test_middleware() -> None:
     """The app is measured with the middleware and without."""
     scenario = middleware(TINY)
     check(scenario, {"limit", "bare", "wrapped"}, values=2)
+
+
+def test_timeout() -> None:
+    """Requests with a deadline are measured beside those without."""
+    ways = {"keeper", "keeper_timeout", "resident", "resident_timeout"}
+    check(timeouts.with_a_timeout(TINY), ways, values=2)
 
 
 def test_streams() -> None:

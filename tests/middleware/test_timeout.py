@@ -15,10 +15,10 @@ from tests.core.support import Endless, Worker, give, on_worker, reached
 from tests.middleware.test_scope import app_of
 from tests.middleware.test_scope_timeout import in_view, left
 from tests.middleware.wsgi import ignore_start, make_environ
-from wsgi_async import loop_from, scope_from
+from wsgi_async import RequestScope, loop_from, scope_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
     from wsgiref.types import WSGIEnvironment
 
 
@@ -150,3 +150,96 @@ def test_work_for_the_manager_is_not_bound() -> None:
         assert loop.submit_task(in_a_thread()).result() == math.inf
 
     in_view(view, timeout=1000)
+
+
+@on_worker
+def test_a_long_stream_can_take_the_limit_away() -> None:
+    """A view that sends events for hours says so, and the other views keep their limit."""
+
+    async def ticks() -> AsyncIterator[bytes]:
+        yield b"one"
+        yield b"two"
+
+    def events(environ: WSGIEnvironment) -> Iterator[bytes]:
+        loop, scope = loop_from(environ), scope_from(environ)
+        with pytest.raises(TimeoutError, match="not started"):
+            loop.run(give("page"))
+        scope.no_timeout()
+        return loop.iterate(ticks())
+
+    def page(environ: WSGIEnvironment) -> None:
+        with pytest.raises(TimeoutError, match="not started"):
+            loop_from(environ).run(give("page"))
+
+    body: Any = app_of(events, timeout=0)(make_environ(), ignore_start)
+    assert b"".join(body) == b"onetwo"
+    body.close()
+    in_view(page, timeout=0)
+
+
+@on_worker
+def test_an_async_view_can_take_it_away_too() -> None:
+    """In a coroutine or in a thread that it starts; from then on the request's waits may last."""
+
+    async def in_coroutine(scope: RequestScope) -> float:
+        scope.no_timeout()
+        return left()
+
+    async def in_a_thread(scope: RequestScope) -> float:
+        await asyncio.to_thread(scope.no_timeout)
+        return left()
+
+    def view(environ: WSGIEnvironment) -> None:
+        loop, scope = loop_from(environ), scope_from(environ)
+        assert left() <= 1000
+        for take_away in (in_coroutine, in_a_thread):
+            assert loop.run(take_away(scope)) == math.inf
+        assert left() == math.inf
+
+    in_view(view, timeout=1000)
+
+
+@on_worker
+def test_deadlines_of_the_request_itself_stay() -> None:
+    """What was set with `scope.timeout()` is not the middleware's, and neither is what comes."""
+
+    def view(environ: WSGIEnvironment) -> None:
+        scope = scope_from(environ)
+        with scope.timeout(100):
+            scope.no_timeout()
+            assert 10 < left() <= 100
+            scope.timeout(10)
+        assert left() <= 10
+
+    in_view(view, timeout=5)
+
+
+@on_worker
+def test_a_request_within_a_request_takes_its_own_limit_away_only() -> None:
+    """The application around it still waits no longer than it may."""
+
+    def inner(environ: WSGIEnvironment) -> None:
+        assert left() <= 5
+        scope_from(environ).no_timeout()
+        assert 5 < left() <= 100
+
+    def outer(environ: WSGIEnvironment) -> None:
+        in_view(inner, timeout=5)
+        assert left() <= 100
+
+    in_view(outer, timeout=100)
+
+
+@on_worker
+def test_there_need_not_be_a_limit_to_take_away() -> None:
+    """A view does not have to know how the application is set up; after it, this is refused."""
+    scopes: list[RequestScope] = []
+
+    def view(environ: WSGIEnvironment) -> None:
+        scopes.append(scope_from(environ))
+        scopes[0].no_timeout()
+        assert left() == math.inf
+
+    in_view(view)
+    with pytest.raises(RuntimeError, match="request is over"):
+        scopes[0].no_timeout()

@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-import tarfile
-import tomllib
-import zipfile
-from email import message_from_bytes
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,48 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.project
-
-
-@pytest.fixture(scope="session")
-def built(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the sdist, and the wheel that was built from it."""
-    folder = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, checkout],
-        check=True,
-        capture_output=True,
-    )
-    return folder
-
-
-@pytest.fixture(scope="session")
-def wheel(built: Path) -> dict[str, bytes]:
-    """The wheel's files by name."""
-    (path,) = built.glob("*.whl")
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
-
-
-@pytest.fixture(scope="session")
-def sdist(built: Path) -> set[str]:
-    """The names in the sdist, without the folder around them."""
-    (path,) = built.glob("*.tar.gz")
-    with tarfile.open(path) as archive:
-        return {name.partition("/")[2] for name in archive.getnames()}
-
-
-@pytest.fixture(scope="session")
-def metadata(wheel: dict[str, bytes]) -> Message:
-    """What pip reads of it."""
-    (content,) = (content for name, content in wheel.items() if name.endswith("/METADATA"))
-    return message_from_bytes(content)
-
-
-@pytest.fixture(scope="session")
-def project(checkout: Path) -> dict[str, Any]:
-    """The project table of pyproject.toml."""
-    table: dict[str, Any] = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
-    return table
 
 
 def test_wheel_holds_the_package_and_nothing_else(wheel: dict[str, bytes]) -> None:
@@ -92,16 +44,6 @@ def test_version_is_in_one_place(metadata: Message, project: dict[str, Any]) -> 
     assert "version" in project["dynamic"]
 
 
-def test_readme_leads_somewhere_on_a_package_index(metadata: Message) -> None:
-    """There are no files beside it there, so all its links are addresses."""
-    description = metadata.get_payload()
-    assert isinstance(description, str)
-    assert metadata["Description-Content-Type"] == "text/markdown"
-    links = re.findall(r"\]\(([^)]+)\)", description)
-    assert links
-    assert [link for link in links if not link.startswith("https://")] == []
-
-
 def test_needs_nothing(metadata: Message) -> None:
     """Installing it without extras brings nothing else."""
     assert not [need for need in metadata.get_all("Requires-Dist", []) if "extra ==" not in need]
@@ -120,6 +62,7 @@ def test_has_the_promised_extras(metadata: Message) -> None:
         "test",
         "test-free-threaded",
         "bench",
+        "build",
         "docs",
     }
     assert extras <= set(metadata.get_all("Provides-Extra", []))
@@ -176,6 +119,7 @@ def test_has_known_classifiers(project: dict[str, Any], checkout: Path) -> None:
         "CHANGELOG.md",
         "CONTRIBUTING.md",
         "LICENSE",
+        "SECURITY.md",
         "pyproject.toml",
     ],
 )

@@ -4,17 +4,23 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import iscoroutinefunction
 from django.core.handlers.wsgi import WSGIHandler
 
 from wsgi_async.middleware import loop_from
+
+from .async_backend import closing, find_close
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from django.core.handlers.wsgi import WSGIRequest
     from django.http.response import HttpResponseBase
+
+    from .async_backend import Close
 
 __all__ = ["Handler"]
 
@@ -26,8 +32,20 @@ class Handler(WSGIHandler):
     """The WSGI handler inside `AsyncLoopMiddleware`. Lives as long as the application.
 
     It sends a `StreamingHttpResponse` over an async iterator item by item, and does not collect it
-    in memory. Any worker thread may call it.
+    in memory. If the app `django_async_backend` is installed, the database connections of an async
+    view or stream are closed when it ends. Any worker thread may call it.
     """
+
+    @cached_property
+    def _close(self) -> Close | None:
+        return find_close()  # not in the constructor: the apps may not be loaded there
+
+    def make_view_atomic(self, view: Any) -> Any:
+        """Wrap a view as Django does, and close the connections of an async view."""
+        atomic = super().make_view_atomic(view)
+        if self._close is not None and iscoroutinefunction(atomic):
+            return closing(atomic, self._close)
+        return atomic
 
     def _get_response(self, request: WSGIRequest) -> HttpResponseBase:
         response: Any = super()._get_response(request)
@@ -44,7 +62,8 @@ class Handler(WSGIHandler):
             # Not `streaming_content`, which is one more generator around it. Django encodes what
             # the loop's iterator brings, and closes it with the response: the `finally` blocks
             # have run when `request_finished` is sent.
-            stream = _Stream(response._iterator, getattr(request, _VIEWS_STREAM, None))  # noqa: SLF001
+            inner = getattr(request, _VIEWS_STREAM, None)
+            stream = _Stream(response._iterator, inner, self._close)  # noqa: SLF001
             response.streaming_content = loop_from(request.environ).iterate(stream)
         return response
 
@@ -59,11 +78,15 @@ class _Stream:
     Args:
         outer: The iterator that is sent.
         inner: The view's own; the same one where no middleware has wrapped it.
+        close: Closes the database connections of the stream's task; None without any.
     """
 
-    def __init__(self, outer: AsyncIterator[Any], inner: AsyncIterator[Any] | None) -> None:
+    def __init__(
+        self, outer: AsyncIterator[Any], inner: AsyncIterator[Any] | None, close: Close | None
+    ) -> None:
         self._outer = outer
         self._inner = inner
+        self._close = close
         self.__qualname__ = getattr(inner or outer, "__qualname__", repr(outer))  # for the log
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -73,6 +96,13 @@ class _Stream:
         return self._outer.__anext__()
 
     async def aclose(self) -> None:
+        try:
+            await self._aclose_both()
+        finally:
+            if self._close is not None:
+                await self._close()
+
+    async def _aclose_both(self) -> None:
         try:
             await _aclose(self._outer)
         finally:
