@@ -23,7 +23,7 @@ from wsgi_async.core import LoopThreadPoolExecutor
 from wsgi_async.core.actors.leaving import end_streams
 from wsgi_async.core.managers.process import stop_all
 
-from .gunicorn_connections import Connections
+from .gunicorn_connections import Connections, Requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,19 +91,23 @@ class LoopThreadWorker(ThreadWorker):
         Returns:
             What gunicorn's does: whether the connection is to be kept for a next request.
         """
-        keep = self._handle_first(conn)
-        while keep is True:  # old versions return something else
-            comes = self._connections.next_comes(conn)
-            if comes is not True:
-                return comes is None  # the main thread waits, or closes the connection
-            keep = super().handle(conn)
+        requests = Requests(self._connections, conn)
+        try:
+            keep = self._handle_first(conn, requests)
+            while keep is True:  # old versions return something else
+                comes = requests.next_comes()
+                if comes is not True:
+                    return comes is None  # the main thread waits, or closes the connection
+                keep = super().handle(conn)
+        finally:
+            requests.end()
         return keep
 
-    def _handle_first(self, conn: Any) -> Any:
+    def _handle_first(self, conn: Any, requests: Requests) -> Any:
         wait_for_data = getattr(conn, "wait_for_data", None)
         if wait_for_data is None or conn.initialized:  # old versions do not wait in a thread
             return super().handle(conn)
-        conn.wait_for_data = partial(self._connections.first_comes, wait_for_data, conn.sock)
+        conn.wait_for_data = partial(requests.first_comes, wait_for_data)
         try:
             return super().handle(conn)
         finally:

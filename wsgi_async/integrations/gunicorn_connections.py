@@ -9,14 +9,13 @@ long as nobody else needs the thread.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.managers.thread_pool import crew_of
 from wsgi_async.core.runners.resident import current_seat
 
 if TYPE_CHECKING:
-    import socket
+    import asyncio
     from collections.abc import Callable
 
     from wsgi_async.core import LoopThreadPoolExecutor
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from wsgi_async.core.runners.crew import Crew
     from wsgi_async.core.runners.resident import Resident
 
-__all__ = ["Connections"]
+__all__ = ["Connections", "Requests"]
 
 
 class Connections:
@@ -34,93 +33,119 @@ class Connections:
     """
 
     # Never changes once a thread waits:
-    _crew: Crew
+    crew: Crew
 
     def __init__(self) -> None:
         # No lock: a thread adds and removes its own, and the main thread copies.
-        self._waits: set[Wakeup] = set()
+        self.waits: set[Wakeup] = set()
         # No lock: True once, for good. A thread looks at it when its wake-up is in the set.
-        self._stopped = False
+        self.stopped = False
 
     def use(self, pool: LoopThreadPoolExecutor) -> None:
         """Serve the connections with these threads. Called once, before anything else."""
-        self._crew = crew_of(pool)
+        self.crew = crew_of(pool)
 
     def stop(self) -> None:
         """Have no thread wait any more. For the main thread, also in a signal handler."""
-        self._stopped = True
-        for wakeup in list(self._waits):
+        self.stopped = True
+        for wakeup in list(self.waits):
             wakeup.set()
 
-    def first_comes(
-        self, wait_for_data: Callable[[float], bool], sock: socket.socket, timeout: float
-    ) -> bool:
-        """Wait for the first request of a connection; browsers open some that they do not use.
+
+class Requests:
+    """The requests that one thread serves of one connection, one after the other.
+
+    Lives until the thread turns to something else. For that thread only.
+
+    Args:
+        connections: Those of the process.
+        conn: gunicorn's connection.
+    """
+
+    def __init__(self, connections: Connections, conn: Any) -> None:
+        self._connections = connections
+        self._conn = conn
+        self._fileno: int = conn.sock.fileno()
+        self._wakeup: Wakeup | None = None  # while the thread waits
+        self._come = False
+        # Where the connection is watched. It stays so from one request to the next, as each
+        # change takes a system call.
+        self._watching: asyncio.AbstractEventLoop | None = None
+
+    def first_comes(self, wait_for_data: Callable[[float], bool], timeout: float) -> bool:
+        """Wait for the first request; browsers open connections that they do not use.
 
         Args:
             wait_for_data: What gunicorn waits with. The loop stands still meanwhile.
-            sock: The connection's socket.
             timeout: Seconds.
         """
         if _runner_here() is None or wait_for_data(0.0):
             return wait_for_data(timeout)
-        self._wait(sock, timeout)
+        self._wait(timeout)
         return wait_for_data(0.0)
 
-    def next_comes(self, conn: Any) -> bool | None:
-        """Wait until the next request of a kept-alive connection comes.
+    def next_comes(self) -> bool | None:
+        """Wait for the next one.
 
         Returns:
             Whether it comes before the connection has to be closed; None if this thread cannot
             wait for that, or is needed elsewhere.
         """
         # TLS and gunicorn's parser may have read some of it already, and nothing more will come.
-        unreader = getattr(conn.parser, "unreader", None)
-        if conn.cfg.is_ssl or unreader is None or unreader.buf.getvalue():
+        unreader = getattr(self._conn.parser, "unreader", None)
+        if self._conn.cfg.is_ssl or unreader is None or unreader.buf.getvalue():
             return None
-        return self._wait(conn.sock, conn.cfg.keepalive)
+        return self._wait(self._conn.cfg.keepalive)
 
-    def _wait(self, sock: socket.socket, timeout: float) -> bool | None:
-        runner = _runner_here()
+    def end(self) -> None:
+        """The thread turns to something else: watch the connection no more."""
+        loop, self._watching = self._watching, None
+        if loop is not None and not loop.is_closed():
+            loop.remove_reader(self._fileno)
+
+    def _wait(self, timeout: float) -> bool | None:
+        runner, all_ = _runner_here(), self._connections
         if runner is None:
             return None
-        wakeup = runner.wakeup()
-        self._waits.add(wakeup)
+        wakeup = self._wakeup = runner.wakeup()
+        all_.waits.add(wakeup)
         try:
-            if self._stopped or not self._crew.stand_by(wakeup):
+            if all_.stopped or not all_.crew.stand_by(wakeup):
                 return None
             try:
-                readable = _wait_in_loop(runner, wakeup, sock, timeout)
+                in_time = self._wait_in_loop(runner.live.raw, wakeup, timeout)
             finally:
-                free = self._crew.end_standing_by(wakeup)
+                free = all_.crew.end_standing_by(wakeup)
         finally:
-            self._waits.discard(wakeup)
+            self._wakeup = None
+            all_.waits.discard(wakeup)
             wakeup.end()
-        return readable if free and not self._stopped else None
+        if not free or all_.stopped:
+            return None
+        return self._come or (None if in_time else False)
+
+    def _wait_in_loop(
+        self, loop: asyncio.AbstractEventLoop, wakeup: Wakeup, timeout: float
+    ) -> bool:
+        self._come = False
+        if self._watching is not loop:
+            self.end()
+            # By its number: asyncio's error about a socket that it does not know, which it catches
+            # itself, shows the socket's addresses. That takes a tenth of a small request.
+            loop.add_reader(self._fileno, self._readable)
+            self._watching = loop
+        return wakeup.wait(timeout)
+
+    def _readable(self) -> None:
+        """On the loop: the connection can be read."""
+        if self._wakeup is None:
+            self.end()  # it is more of the request that is being served
+        else:
+            self._come = True
+            self._wakeup.set()
 
 
 def _runner_here() -> Resident | None:
     seat = current_seat()
     runner = None if seat is None else seat.runner
     return None if runner is None or runner.live.closing else runner
-
-
-def _wait_in_loop(
-    runner: Resident, wakeup: Wakeup, sock: socket.socket, timeout: float
-) -> bool | None:
-    """Whether the socket can be read; None if the wait was ended by something else."""
-    came: list[bool] = []
-    loop = runner.live.raw
-    loop.add_reader(sock, partial(_note, came, wakeup.set))
-    try:
-        in_time = wakeup.wait(timeout)
-    finally:
-        loop.remove_reader(sock)
-    if came or not in_time:
-        return bool(came)
-    return None
-
-
-def _note(came: list[bool], wake: Callable[[], None]) -> None:
-    came.append(True)
-    wake()
