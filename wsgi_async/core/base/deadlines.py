@@ -63,14 +63,14 @@ def time_left(timeout: float | None) -> float | None:
     Raises:
         WaitTimeoutError: The deadline has passed.
     """
-    deadline = request_deadline.get()
-    if deadline is not None and deadline.left() == 0:
+    seconds = bounded(timeout)
+    if seconds == 0 and bounded(None) == 0:
         raise WaitTimeoutError(
             "The request's deadline has passed, so this was not started. "
             "Give the request more time, or use the manager's submit_task() for work that may "
             "outlive the request."
         )
-    return bounded(timeout)
+    return seconds
 
 
 def within(timeout: float | None, waited: float | None) -> str:

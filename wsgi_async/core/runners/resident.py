@@ -14,6 +14,7 @@ from wsgi_async.core.base.checks import inherited_error
 from wsgi_async.core.loops.entering import LoopEntry
 from wsgi_async.core.messages.errors import ManagerStateError
 
+from .alarm import Alarm
 from .runner import register
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ class Resident(LoopEntry):
         self.current = live.primitives.current
         self.owner = self.current()
         # One thread, the owner's:
+        self.alarm = Alarm(live)
         self.waits = 0  # how many it is in, one inside the other
         self.gone = False  # the loop is closed, or our parent process's
         seat.runner = self
@@ -235,11 +237,11 @@ class LoopWakeup:
 
     def _wait_until(self, timeout: float) -> bool:
         self._late = False
-        timer = self._live.later(timeout, self._time_over)
+        self.runner.alarm.set(timeout, self._time_over)
         try:
             self.runner.enter()
         finally:
-            timer.cancel()
+            self.runner.alarm.clear()
         done, self._set = self._set, False
         return done or not self._late
 

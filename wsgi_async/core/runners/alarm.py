@@ -1,0 +1,59 @@
+"""The time limits of a resident thread's waits."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from wsgi_async.core.loops.live_loop import LiveLoop
+
+__all__ = ["Alarm"]
+
+
+class Alarm:
+    """Calls something when a wait in a loop has lasted too long.
+
+    Nearly every wait is over before that. So one timer stays on the loop from wait to wait, and
+    looks, when it rings, how long the wait of that moment may still last. Lives as long as the
+    loop; for its thread only.
+    """
+
+    def __init__(self, live: LiveLoop) -> None:
+        # Never changes:
+        self._live = live
+        # One thread, the loop's:
+        self._call: Callable[[], None] | None = None  # None between two waits
+        self._due = math.inf  # the end of the wait, by the loop's clock
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings = math.inf  # when the timer does
+
+    def set(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call this in so many seconds, unless it is cleared before."""
+        self._call, self._due = call, self._live.raw.time() + seconds
+        if self._due < self._rings:
+            self._start(seconds)
+
+    def clear(self) -> None:
+        """The wait is over."""
+        self._call = None
+
+    def _start(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._rings = self._due
+        self._timer = self._live.later(seconds, self._ring)
+
+    def _ring(self) -> None:
+        self._timer, self._rings = None, math.inf
+        call, left = self._call, self._due - self._live.raw.time()
+        if call is None:
+            return
+        if left > 0:
+            self._start(left)
+        else:
+            self._call = None
+            call()
