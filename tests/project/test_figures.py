@@ -19,7 +19,8 @@ def measured(checkout: Path) -> dict[str, dict[str, Any]]:
 def test_the_readmes_microseconds_are_the_published_ones(checkout: Path) -> None:
     """A user who reads the README and the page of figures finds the same numbers."""
     results = measured(checkout)
-    shown = dict(re.findall(r"^(\S.*?) +(\d+) +█+$", (checkout / "README.md").read_text(), re.MULTILINE))
+    readme = (checkout / "README.md").read_text()
+    shown = dict(re.findall(r"^(\S.*?) +(\d+) +█+$", readme, re.MULTILINE))
     assert {name: int(figure) for name, figure in shown.items()} == {
         "asgiref's async_to_sync": round(results["with_asgiref"]["asgiref"]["median"]),
         "asyncio.run": round(results["alone"]["asyncio_run"]["median"]),
