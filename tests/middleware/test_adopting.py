@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Endless, give, on_worker, throw
+from tests.core.support import LIMIT, Endless, give, on_worker, throw
 from tests.middleware.test_scope import app_of
 from tests.middleware.wsgi import ignore_start, make_environ, running_loop, serve
 from wsgi_async import loop_from
@@ -114,6 +115,32 @@ def test_tasks_and_futures_can_be_waited_for() -> None:
         return []
 
     serve(app_of(view, adopt=True))
+
+
+@on_worker
+def test_timers_that_sync_code_sets_ring_on_the_loop() -> None:
+    """An SDK may set a timer from the request's thread, though the loop sleeps on another one."""
+    rang = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def ring() -> None:
+        threads.append(threading.current_thread())
+        rang.set()
+
+    def view(environ: WSGIEnvironment) -> list[bytes]:
+        loop = asyncio.get_event_loop()
+        loop.call_later(3600, ring).cancel()
+        handle = loop.call_at(loop.time() + 0.01, ring)
+        assert run_sync(asyncio.to_thread(rang.wait, LIMIT))
+        assert not handle.cancelled()
+        assert threads == [loop_from(environ).run(give_thread())]
+        return []
+
+    serve(app_of(view, adopt=True))
+
+
+async def give_thread() -> threading.Thread:
+    return threading.current_thread()
 
 
 @on_worker

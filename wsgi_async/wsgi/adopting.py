@@ -133,20 +133,25 @@ class _Facade:
         if running_loop() is self.raw:
             return self.raw.create_task(coro, **options)
 
-        async def make() -> asyncio.Task[Any]:
-            return _AdoptedTask(self, coro, **options)
+        try:
+            refuse_in_event_loop("use asyncio.create_task()")
+            return self._made_there(partial(_AdoptedTask, self, coro, **options))
+        except BaseException:
+            close_unstarted(coro)
+            raise
+
+    def _made_there(self, make: Callable[[], T]) -> T:
+        """What a function makes on the loop, for sync code."""
+
+        async def made() -> T:
+            return make()
 
         # An SDK's cleanup may come after the request's deadline.
         context = copy_context()
         context.run(request_deadline.set, None)
-        try:
-            refuse_in_event_loop("use asyncio.create_task()")
-            # Not run(), which would say in debug mode that the task is left behind.
-            made = self._manager.submit_task(make(), task_type=self._manager.task_type)
-            return context.run(made.result)
-        except BaseException:
-            close_unstarted(coro)
-            raise
+        # Not run(), which would say in debug mode that a task is left behind.
+        future = self._manager.submit_task(made(), task_type=self._manager.task_type)
+        return context.run(future.result)
 
     def create_future(self) -> Any:
         """Make a future of the loop that any thread can fill."""
@@ -155,6 +160,17 @@ class _Facade:
     def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
         """As the loop's `call_soon_threadsafe()`."""
         return self.raw.call_soon_threadsafe(callback, *args, context=context)
+
+    def call_later(self, delay: float, callback: Any, *args: Any, **context: Any) -> Any:
+        """As the loop's, from any thread."""
+        return self.call_at(self.raw.time() + delay, callback, *args, **context)
+
+    def call_at(self, when: float, callback: Any, *args: Any, **context: Any) -> Any:
+        """As the loop's, from any thread."""
+        if running_loop() is not None:
+            return self.raw.call_at(when, callback, *args, **context)
+        context.setdefault("context", copy_context())
+        return self._made_there(partial(self.raw.call_at, when, callback, *args, **context))
 
     async def shutdown_asyncgens(self) -> None:
         """Nothing: the generators may be another request's."""
