@@ -16,13 +16,11 @@ from benchmarks.contenders import Contender
 from benchmarks.effort import Effort
 from benchmarks.redis_server import KEY, redis_server
 from benchmarks.requests import Route, check, side_by_side
-from benchmarks.server import Served, servers
+from benchmarks.server import THREADS, Served, servers
 from benchmarks.timing import Measure, Scenario, batch, interleave
 from benchmarks.work import OnLoop, Setting, Work, beside_task
 from benchmarks.workers import worker_threads
 
-THREADS = 8
-"""Threads of the servers here: one for each connection."""
 
 BESIDE = ("limit", "resident", "keeper", "process")
 VIEWS = (*BESIDE, "uvloop_resident", "uvloop_keeper", "uvloop_process")

@@ -15,8 +15,8 @@ from benchmarks.child import environment, module
 WORKERS = 1
 """One process on one core leaves the other core to the client."""
 
-THREADS = 4
-"""Threads of each gunicorn worker, where nothing else is said."""
+THREADS = 8
+"""Threads of each gunicorn worker: one for each of the client's connections."""
 
 RESIDENT = "wsgi_async.integrations.gunicorn.LoopThreadWorker"
 """gunicorn's name for the workers on whose threads loops live."""
