@@ -21,7 +21,6 @@ from benchmarks.timing import Measure, Scenario, batch, interleave
 from benchmarks.work import OnLoop, Setting, Work, beside_task
 from benchmarks.workers import worker_threads
 
-
 BESIDE = ("limit", "resident", "keeper", "process")
 VIEWS = (*BESIDE, "uvloop_resident", "uvloop_keeper", "uvloop_process")
 """Ways to serve the views; see `redis_app.application()`."""

@@ -14,6 +14,7 @@ from benchmarks.middleware import middleware
 from benchmarks.requests import requests
 from benchmarks.resource import open_resource
 from benchmarks.rest import IDLE, rest
+from benchmarks.server import THREADS
 from benchmarks.threads import WORKERS, eight_threads
 from benchmarks.timeouts import with_a_timeout
 from benchmarks.timing import Scenario
@@ -190,7 +191,7 @@ SUBJECTS = {
         served=True,
     ),
     "redis_view": Subject(
-        f"gunicorn, {redis_calls.THREADS} threads, a view with ten Redis GETs: requests per second",
+        f"gunicorn, {THREADS} threads, a view with ten Redis GETs: requests per second",
         redis_calls.ten_gets,
         labels=SERVED,
         served=True,
