@@ -87,7 +87,13 @@ def test_without_it_the_manager_ends_with_its_thread(seen: Seen) -> None:
     wait_until(lambda: seen.managers[0].state == "stopped", what="the manager is stopped")
 
 
-PER_REQUEST = ["Werkzeug/3.1.3", "WSGIServer/0.2", "WSGIServer/0.2 CPython/3.13.1"]
+PER_REQUEST = [
+    "Werkzeug/3.1.3",
+    "WSGIServer/0.2",
+    "WSGIServer/0.2 CPython/3.13.1",
+    "WSGIServer",  # from Python 3.15 on
+    "WSGIServer CPython/3.15.2",
+]
 POOLED = ["gunicorn/23.0.0", "waitress", "uWSGI", "Apache/2.4", "", None]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -30,13 +31,16 @@ _warned: list[str] = []
 """The subinterpreter that a warning has been given of: the one that has imported this module."""
 
 
-_THREAD_PER_REQUEST = ("Werkzeug/", "WSGIServer/")
-"""How the development servers of Flask and Werkzeug, and of wsgiref and Django, name themselves."""
+_THREAD_PER_REQUEST = re.compile(r"(Werkzeug|WSGIServer)([/ ]|$)")
+"""How the development servers of Flask and Werkzeug, and of wsgiref and Django, name themselves.
+
+From Python 3.15 on wsgiref's tells no version.
+"""
 
 
 def starts_thread_per_request(environ: Mapping[str, Any]) -> bool:
     """Whether the server is known to start a thread for each request."""
-    return str(environ.get("SERVER_SOFTWARE", "")).startswith(_THREAD_PER_REQUEST)
+    return _THREAD_PER_REQUEST.match(str(environ.get("SERVER_SOFTWARE", ""))) is not None
 
 
 def refuse_greenlets() -> None:
