@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit, getcurrent, greenlet  # type: ignore[import-untyped]
 
@@ -24,6 +24,13 @@ __all__ = ["Scheduler"]
 
 LIMIT = 3000
 """Steps after which an order counts as never ending."""
+
+
+def _keep_task(_loop: object, _task: object) -> None:
+    """Before Python 3.12 each loop has its own; nothing is to be done."""
+
+
+_swap_task: Any = getattr(asyncio.tasks, "_swap_current_task", _keep_task)
 
 
 class Scheduler:
@@ -172,11 +179,15 @@ class Scheduler:
             self._switch(None)
 
     def _switch(self, fibre: Fibre | None) -> None:
-        # asyncio keeps the running loop for each real thread; here each fibre has its own.
+        # asyncio keeps the running loop for each real thread, and from Python 3.14 on the running
+        # task too. Here each fibre has its own.
         loop = asyncio._get_running_loop()
+        task = None if loop is None else _swap_task(loop, None)
         self.running = fibre
         (self._hub if fibre is None else fibre.glet).switch()
         asyncio._set_running_loop(loop)
+        if task is not None:
+            _swap_task(loop, task)
 
     # -- the choice --------------------------------------------------------------------------
 
