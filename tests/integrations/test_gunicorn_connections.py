@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers.process import LIMIT, LOOP_THREAD_WORKER, Server, assert_clean, gunicorn
+from tests.servers.process import (
+    LIMIT,
+    LOOP_THREAD_WORKER,
+    Server,
+    assert_clean,
+    gunicorn,
+    wait_until,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,3 +110,22 @@ def test_a_worker_ends_though_connections_are_kept(sign: signal.Signals) -> None
         # gunicorn itself keeps connections for two seconds more, and a worker for thirty.
         assert time.monotonic() - began < 20
         assert_clean(server)
+
+
+def test_a_connection_whose_request_is_under_way_is_answered_though_the_worker_ends() -> None:
+    """A client that has connected before SIGTERM, and sends after it, gets its answer."""
+    with serve("--threads", "1") as server:
+        server.get("/use")  # the thread has a loop from now on
+        server.wait_for("a thread has waited")  # for more requests of that connection
+        handed = len(server.find("handed to a thread"))
+        with connected(server) as late:
+            late.connect()
+            wait_until(
+                lambda: len(server.find("handed to a thread")) > handed, what="it is accepted"
+            )
+            server.signal(signal.SIGTERM)
+            wait_until(
+                lambda: len(server.find("a thread has waited")) > 1, what="the wait is broken off"
+            )
+            assert get(late)
+        assert server.wait() == 0

@@ -82,7 +82,8 @@ class Requests:
         if _runner_here() is None or wait_for_data(0.0):
             return wait_for_data(timeout)
         self._wait(timeout)
-        return wait_for_data(0.0)
+        # gunicorn drops a new connection that is given back to it while it stops.
+        return wait_for_data(timeout if self._connections.stopped else 0.0)
 
     def next_comes(self) -> bool | None:
         """Wait for the next one.

@@ -110,7 +110,6 @@ class LiveLoop:
         self.bridged: object = None  # the plug-in that has been told of the loop
         # Never changes; bound once, as these are looked up in every call:
         self.wake_with: Callable[..., object] = loop.call_soon_threadsafe
-        self._create_task = loop.create_task
         self._start_queued = self.start_queued
 
     @property
@@ -324,10 +323,12 @@ class LiveLoop:
             TypeError: The factory has returned something else.
             BaseException: What the factory raised.
         """
-        if self.raw.get_task_factory() is None:
-            # As create_task() does, which names each task by a number first.
+        factory: Any = self.raw.get_task_factory()
+        # As create_task() does, which names each task by a number first, or fails itself where a
+        # factory returns something else.
+        if factory is None:
             return asyncio.Task(coro, loop=self.raw, name=name, context=context)
-        task: Any = self._create_task(coro, context=context)
+        task = factory(self.raw, coro, context=context)
         try:
             task.set_name(name)
         except AttributeError:
