@@ -202,7 +202,7 @@ def child_other_ways(manager: AsyncioLoopManager) -> None:
 
 
 def test_other_waits(mode: str) -> None:
-    """So do the waits of a `SyncFuture`, and calls run on the thread as ever, openings too."""
+    """So do the waits of a `SyncFuture`, and calls run on the thread as usual, openings too."""
     in_process(child_other_ways, mode)
 
 

@@ -191,7 +191,7 @@ def test_a_timeout_that_is_not_reached(worker: Worker, start: Start, mode: str) 
 def test_run_in_another_thread_ends_with_the_coroutine(
     worker: Worker, start: Start, mode: str
 ) -> None:
-    """Also where the sync function is in a pool's thread; the next call is served as ever."""
+    """Also where the sync function is in a pool's thread; the next call is served as usual."""
     manager = start()
     endless = Endless()
 
@@ -466,7 +466,7 @@ def test_close_a_stream_in_the_middle(
 
 
 def test_task_of_a_group_fails(worker: Worker, start: Start, mode: str) -> None:
-    """A failing branch cancels the one with the sync function; the next call is as ever."""
+    """A failing branch cancels the one with the sync function; the next call is not affected."""
     start()
 
     async def fail() -> None:

@@ -146,7 +146,7 @@ def test_somebody_elses_system_exit(
     kind: type[BaseException],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Another task's SystemExit does not hit who waits, or runs the loop; it goes to the log."""
+    """Another task's SystemExit does not hit the waiting thread or the loop's; it is logged."""
     manager = make_manager()
 
     async def start_one_that_exits() -> str:
@@ -259,7 +259,7 @@ def test_a_stop_wakes_who_waits_for_a_bare_future(make_manager: MakeManager) -> 
 def test_a_stop_wakes_who_waits_for_a_wrapped_task(
     make_manager: MakeManager, submitted: bool
 ) -> None:
-    """Who waits for a task through `async_to_sync_future` gets the same error as everybody."""
+    """A thread that waits through `async_to_sync_future` gets the same error as the others."""
     manager, task = make_manager(), Endless()
 
     async def leave() -> asyncio.Task[Any]:

@@ -115,7 +115,7 @@ def test_a_thread_of_a_coroutine_is_in_the_request(make_manager: MakeManager) ->
 
 @on_worker
 def test_ids_are_none_of_its_business(make_manager: MakeManager) -> None:
-    """A manager with an id is used by who asks for it by that, or in its request."""
+    """A manager with an id is used where it is asked for by that id, or in its request."""
     other = make_manager("other")
     assert current_manager() is not other
 

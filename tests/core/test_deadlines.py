@@ -71,7 +71,7 @@ def test_run_ends_at_the_deadline(
 
 @on_worker
 def test_the_shorter_timeout_is_named(make_manager: MakeManager) -> None:
-    """A call's own timeout still counts where it comes first, and its error says so."""
+    """A call's own timeout still counts where it comes first, and its error names it."""
     manager = make_manager()
 
     def view() -> None:
@@ -142,7 +142,7 @@ def test_a_future_is_waited_for_until_the_deadline(make_manager: MakeManager) ->
 
 
 def test_a_future_by_hand_is_waited_for_until_the_deadline() -> None:
-    """`wait()` is over at the deadline too, whoever fills the future, and says so by False."""
+    """`wait()` is over at the deadline too, whoever fills the future, and returns False."""
 
     def view() -> None:
         assert SyncFuture[None]().wait() is False

@@ -101,7 +101,7 @@ def test_from_a_coroutine(make_manager: MakeManager, misuse: Misuse, way_out: st
 
 @on_worker
 def test_asyncio_run_is_not_ours(make_manager: MakeManager) -> None:
-    """Only our own loop is guarded: others of the same class run, stop and close as ever."""
+    """Only our own loop is guarded: others of the same class run, stop and close as usual."""
     make_manager()
     loop = asyncio.SelectorEventLoop()
     loop.call_soon(loop.stop)

@@ -62,7 +62,7 @@ def refused(call: Call, manager: AsyncioLoopManager) -> RuntimeError:
 @every_call
 @on_worker
 def test_before_start(loop_factory: LoopFactory | None, call: Call) -> None:
-    """A manager that is not started says so, and what to do."""
+    """The error of a manager that is not started tells so, and what to do."""
     manager = AsyncioLoopManager("early", loop_factory=loop_factory)
     error = str(refused(call, manager))
     assert "not started" in error
@@ -73,7 +73,7 @@ def test_before_start(loop_factory: LoopFactory | None, call: Call) -> None:
 @every_call
 @on_worker
 def test_after_stop(make_manager: MakeManager, call: Call) -> None:
-    """A manager that was stopped says so, and what to do."""
+    """The error of a stopped manager tells so, and what to do."""
     manager = make_manager("late")
     manager.stop()
     error = str(refused(call, manager))
@@ -142,7 +142,7 @@ def test_within_a_task_that_is_being_stopped(make_manager: MakeManager, call: Ca
 def test_what_could_not_be_started_any_more(make_manager: MakeManager) -> None:
     """A task that came while the loop stood still is closed when the manager stops.
 
-    Its future says so.
+    Its future has the error.
     """
     manager = make_manager()
     stands, go_on = threading.Event(), threading.Event()
@@ -166,7 +166,7 @@ def test_what_could_not_be_started_any_more(make_manager: MakeManager) -> None:
     with Worker() as one, Worker() as two:
         waiting, submitting = one.begin(manager.run, stand_still()), two.begin(submit_and_stop)
         future = outcome(submitting)
-        wait_until(waiting.done, "who waits is woken")
+        wait_until(waiting.done, "the waiting thread is woken")
     assert inspect.getcoroutinestate(coro) == inspect.CORO_CLOSED
     with pytest.raises(RuntimeError, match="stopped"):
         future.result()

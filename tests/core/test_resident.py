@@ -195,7 +195,7 @@ def test_a_call_that_has_begun_when_the_loop_is_left(
 def test_a_future_of_a_loop_that_stands_still(
     owner: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is the same for who waits for a submitted task; that goes on when the owner does."""
+    """It is the same for a thread that waits for a submitted task, which continues later."""
     monkeypatch.setattr(resident, "PATIENCE", 0.5)
 
     def view() -> SyncFuture[str]:

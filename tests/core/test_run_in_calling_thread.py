@@ -586,7 +586,7 @@ def test_nothing_of_it_is_logged(
 
 
 def test_a_stop_meanwhile(make_manager: MakeManager, runner: str, worker: Worker) -> None:
-    """A manager that is stopped while a function runs gives its caller the error that says so."""
+    """A manager that is stopped while a function runs gives its caller the error that tells why."""
     manager: AsyncioLoopManager = worker.call(make_manager)
     began, go = threading.Event(), threading.Event()
 

@@ -94,7 +94,7 @@ def test_a_cancellation(make: Make) -> None:
 
 
 def test_cancel_comes_too_late(make: Make) -> None:
-    """Where there is a result already, `cancel()` says so and changes nothing."""
+    """Where there is a result already, `cancel()` returns False and changes nothing."""
     future = make()
     future.set_result("page")
     assert not future.cancel()

@@ -145,7 +145,7 @@ def test_a_stop_is_not_an_error(
 def test_an_error_during_a_stop_is_logged(
     make_manager: MakeManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A task whose cleanup fails when it is stopped says so in the log."""
+    """A task whose cleanup fails when it is stopped is logged."""
     manager = make_manager()
     endless = Endless()
 

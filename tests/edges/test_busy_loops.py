@@ -1,4 +1,4 @@
-"""Loops that have something ready in every turn: a call ends all the same, as soon as ever."""
+"""Loops that have something ready in every turn: a call ends all the same, and no later."""
 
 from __future__ import annotations
 

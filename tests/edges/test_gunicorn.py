@@ -105,7 +105,7 @@ def test_a_stream_that_begins_after_the_signal_ends_too(tmp_path: Path) -> None:
 
 
 def test_the_hook_leaves_gunicorn_as_it_is(tmp_path: Path) -> None:
-    """Without open streams the worker serves, is replaced and leaves as ever."""
+    """Without open streams the worker serves, is replaced and ends as usual."""
     config = tmp_path / "gunicorn.conf.py"
     config.write_text(HOOK)
     with serve("plain", "--threads=2", "--max-requests=2", f"--config={config}") as server:

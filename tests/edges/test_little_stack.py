@@ -71,7 +71,7 @@ def recurse(use: Callable[[], object]) -> int:
 
 
 def child(name: str, place: str) -> None:
-    """Use a manager in a deep recursion while a task is in flight, and then as ever."""
+    """Use a manager in a deep recursion while a task is in flight, and then as usual."""
     # What could not be handed over, or not be closed, is the caller's, who has run out of stack.
     warnings.simplefilter("ignore")
     sys.setrecursionlimit(300)

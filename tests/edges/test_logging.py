@@ -194,7 +194,7 @@ def child_loop_fails(broken: str) -> None:
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_who_waits_for_a_loop_that_fails_is_told(broken: str) -> None:
-    """A loop that cannot go on wakes its waiters before it says so in the log."""
+    """A loop that cannot go on wakes its waiters before it logs anything."""
     assert lines(child_loop_fails, broken) == ["told", "stopped"]
 
 

@@ -187,7 +187,7 @@ def test_a_database_in_trouble_does_not_end_the_checker(
     local: LocalServer,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It says so in the log, and goes on when the trouble is over."""
+    """It logs the trouble, and continues when that is over."""
     manager.run(store.add(local.url("/"), limit=5))
     with closing(sqlite3.connect(store.path)) as db:
         db.execute("ALTER TABLE checks RENAME TO elsewhere")

@@ -100,7 +100,7 @@ def test_a_client_stays_open_between_requests(
 
 
 def test_one_thread_that_checks_itself_does_not_hang(checkout: Path, tmp_path: Path) -> None:
-    """A request that waits for its own thread gives up after its time limit, and says so."""
+    """A request that waits for its own thread gives up after its time limit, and tells why."""
     alone = {"WORKERS": "1", "THREADS": "1", "CHECK_TIMEOUT": "0.5", "CHECK_INTERVAL": "3600"}
     with board(checkout, tmp_path / "board.sqlite3", **alone) as server:
         server.ready(READY)

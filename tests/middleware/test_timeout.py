@@ -154,7 +154,7 @@ def test_work_for_the_manager_is_not_bound() -> None:
 
 @on_worker
 def test_a_long_stream_can_take_the_limit_away() -> None:
-    """A view that sends events for hours says so, and the other views keep their limit."""
+    """A view that sends events for hours lifts its limit, and the other views keep theirs."""
 
     async def ticks() -> AsyncIterator[bytes]:
         yield b"one"

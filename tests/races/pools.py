@@ -300,7 +300,7 @@ def stop_idle_beside_background(world: World) -> None:
 
 
 def stop_at_work(world: World) -> None:
-    """The same as the thread calls run(): it gets its result, or an error that says so."""
+    """The same as the thread calls run(): it gets its result, or an error that tells why."""
 
     def function() -> object:
         try:

@@ -152,7 +152,7 @@ def test_functions_for_the_thread_that_waits(
     ],
 )
 def test_stops(scenario: Scenario, preemptions: int, at_least: int) -> None:
-    """Whatever is cut off ends with an error that says so, and nothing is begun afterwards."""
+    """Whatever is cut off ends with an error that tells why, and nothing is begun afterwards."""
     assert orders(scenario, preemptions=preemptions).orders >= at_least
 
 

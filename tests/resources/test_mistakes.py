@@ -1,4 +1,4 @@
-"""What makes no resource: the error says so, and what to write instead."""
+"""What makes no resource: the error tells why, and what to write instead."""
 
 from __future__ import annotations
 

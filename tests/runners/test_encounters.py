@@ -165,7 +165,7 @@ def unless_stopped(call: Callable[[], Any]) -> Any:
 def test_a_stop_that_comes_beside_a_call_wakes_it(
     loop_factory: Factory, place: str, way: str
 ) -> None:
-    """Whenever a stop is asked for, who waits gets a result or an error, and nobody hangs."""
+    """Whenever a stop is asked for, each waiting thread gets a result or an error."""
 
     def body(encounter: Encounter) -> None:
         manager = encounter.manager

@@ -228,7 +228,7 @@ def test_a_shutdown_does_what_is_queued() -> None:
 
 
 def test_a_shutdown_can_drop_what_is_queued() -> None:
-    """What no thread has taken is canceled, and everybody who waits for it is told."""
+    """What no thread has taken is canceled, and every thread that waits for it is told."""
     pool = LoopThreadPoolExecutor(1)
     (plug,) = plugs(pool, 1)
     futures = [pool.submit(int) for _ in range(3)]

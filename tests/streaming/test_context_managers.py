@@ -389,7 +389,7 @@ def test_it_is_for_one_with_statement(make_manager: MakeManager) -> None:
 
 @on_worker
 def test_exiting_what_is_not_open(make_manager: MakeManager) -> None:
-    """By hand, an exit without an enter, or after the exit, enters nothing and says so."""
+    """By hand, an exit without an enter, or after the exit, enters nothing and is an error."""
     session = Session()
     wrapped = make_manager().wrap_async_context_manager(session)
     with pytest.raises(RuntimeError, match="not entered"):
@@ -436,7 +436,7 @@ def test_what_is_no_context_manager(make_manager: MakeManager) -> None:
 
 
 def test_before_the_start() -> None:
-    """A manager that is not started says so."""
+    """A manager that is not started raises an error that tells why."""
     with pytest.raises(RuntimeError, match="not started"):
         AsyncioLoopManager().wrap_async_context_manager(Session())
 

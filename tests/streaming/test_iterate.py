@@ -641,7 +641,7 @@ def test_what_cannot_be_iterated(
 
 
 def test_before_the_start() -> None:
-    """A manager that is not started says so."""
+    """A manager that is not started raises an error that tells why."""
     with pytest.raises(RuntimeError, match="not started"):
         AsyncioLoopManager().iterate(Numbers().walk())
 

@@ -98,7 +98,7 @@ class Views(TestCase):
 
 
 def test_scopes_end_with_their_request() -> None:
-    """`scope_from(request)` has tasks and a deadline, which end when Django says so."""
+    """`scope_from(request)` has tasks and a deadline, which end when Django closes the response."""
     run_cases(
         """
 began, ended = threading.Event(), []

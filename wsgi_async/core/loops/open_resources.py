@@ -119,7 +119,7 @@ class OpenResources:
             self.waits.remove(wait)
 
     def _way(self, key: Hashable, name: str, goal: Hashable) -> list[str]:
-        """The names on the way from a key to another, over who waits for whom.
+        """The names on the way from a key to another, along the waits of owners for keys.
 
         By key, not by owner: one that closes must not open itself once more either. It ends, as
         no cycle is ever let in.

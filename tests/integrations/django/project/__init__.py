@@ -1,1 +1,1 @@
-"""A small Django project. A package in earnest, as Django wants each app in one place."""
+"""A small Django project. A real package, as Django wants each app in one place."""
