@@ -68,7 +68,7 @@ def child_inherited_manager(loop: str, busy: bool) -> None:
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
 def test_an_inherited_manager(loop: str, busy: bool) -> None:
-    """Using the parent's manager is an error that tells why; nothing hangs, nothing is left open."""
+    """Using the parent's manager is an error that tells why; nothing hangs or stays open."""
     in_process(child_inherited_manager, loop, busy)
 
 
