@@ -53,6 +53,37 @@ class Ticker:
             await asyncio.sleep(0)
 
 
+# -- time limits -------------------------------------------------------------------------------
+
+
+def test_a_time_limit_counts_from_the_call_though_the_thread_has_computed(
+    owner: Worker, manager: AsyncioLoopManager
+) -> None:
+    """What the thread did before a call does not shorten it, also beside an earlier limit."""
+
+    def function() -> str:
+        assert manager.run(value("before"), timeout=1.2) == "before"
+        over = time.monotonic() + 1.0
+        while time.monotonic() < over:
+            pass
+        return manager.run(asyncio.sleep(0.8, "slept"), timeout=1.4)
+
+    assert owner.call(function) == "slept"
+
+
+def test_a_time_limit_that_is_nearer_than_an_earlier_one_is_kept(
+    owner: Worker, manager: AsyncioLoopManager
+) -> None:
+    """A short limit after a long one ends the call."""
+
+    def function() -> None:
+        assert manager.run(value("before"), timeout=LIMIT) == "before"
+        with pytest.raises(TimeoutError):
+            manager.run(Endless().wait(), timeout=0.05)
+
+    owner.call(function)
+
+
 # -- work and background tasks -----------------------------------------------------------------
 
 

@@ -25,15 +25,16 @@ class Alarm:
     def __init__(self, live: LiveLoop) -> None:
         # Never changes:
         self._live = live
+        self._clock = live.primitives.clock
         # One thread, the loop's:
         self._call: Callable[[], None] | None = None  # None between two waits
-        self._due = math.inf  # the end of the wait, by the loop's clock
+        self._due = math.inf  # the end of the wait
         self._timer: asyncio.TimerHandle | None = None
         self._rings = math.inf  # when the timer does
 
     def set(self, seconds: float, call: Callable[[], None]) -> None:
         """Call this in so many seconds, unless it is cleared before."""
-        self._call, self._due = call, self._live.raw.time() + seconds
+        self._call, self._due = call, self._clock() + seconds
         if self._due < self._rings:
             self._start(seconds)
 
@@ -49,7 +50,7 @@ class Alarm:
 
     def _ring(self) -> None:
         self._timer, self._rings = None, math.inf
-        call, left = self._call, self._due - self._live.raw.time()
+        call, left = self._call, self._due - self._clock()
         if call is None:
             return
         if left > 0:
