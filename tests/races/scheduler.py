@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
 from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit, getcurrent, greenlet  # type: ignore[import-untyped]
@@ -27,10 +28,12 @@ LIMIT = 3000
 
 
 def _keep_task(_loop: object, _task: object) -> None:
-    """Before Python 3.12 each loop has its own; nothing is to be done."""
+    """Before Python 3.14 each loop has its own; nothing is to be done."""
 
 
-_swap_task: Any = getattr(asyncio.tasks, "_swap_current_task", _keep_task)
+_swap_task: Any = _keep_task
+if sys.version_info >= (3, 14):
+    _swap_task = getattr(asyncio.tasks, "_swap_current_task")  # noqa: B009 - mypy knows no such name
 
 
 class Scheduler:
