@@ -134,14 +134,15 @@ class _Facade:
             return self.raw.create_task(coro, **options)
 
         try:
-            refuse_in_event_loop("use asyncio.create_task()")
-            return self._made_there(partial(_AdoptedTask, self, coro, **options))
+            make = partial(_AdoptedTask, self, coro, **options)
+            return self._made_there(make, "use asyncio.create_task()")
         except BaseException:
             close_unstarted(coro)
             raise
 
-    def _made_there(self, make: Callable[[], T]) -> T:
+    def _made_there(self, make: Callable[[], T], instead: str) -> T:
         """What a function makes on the loop, for sync code."""
+        refuse_in_event_loop(instead)
 
         async def made() -> T:
             return make()
@@ -167,10 +168,11 @@ class _Facade:
 
     def call_at(self, when: float, callback: Any, *args: Any, **context: Any) -> Any:
         """As the loop's, from any thread."""
-        if running_loop() is not None:
+        if running_loop() is self.raw:
             return self.raw.call_at(when, callback, *args, **context)
         context.setdefault("context", copy_context())
-        return self._made_there(partial(self.raw.call_at, when, callback, *args, **context))
+        make = partial(self.raw.call_at, when, callback, *args, **context)
+        return self._made_there(make, "use the running loop's call_later()")
 
     async def shutdown_asyncgens(self) -> None:
         """Nothing: the generators may be another request's."""
