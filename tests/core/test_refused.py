@@ -62,7 +62,7 @@ def refused(call: Call, manager: AsyncioLoopManager) -> RuntimeError:
 @every_call
 @on_worker
 def test_before_start(loop_factory: LoopFactory | None, call: Call) -> None:
-    """The error of a manager that is not started tells so, and what to do."""
+    """If a manager is not started, the error explains that and how to fix it."""
     manager = AsyncioLoopManager("early", loop_factory=loop_factory)
     error = str(refused(call, manager))
     assert "not started" in error
@@ -73,7 +73,7 @@ def test_before_start(loop_factory: LoopFactory | None, call: Call) -> None:
 @every_call
 @on_worker
 def test_after_stop(make_manager: MakeManager, call: Call) -> None:
-    """The error of a stopped manager tells so, and what to do."""
+    """If a manager was stopped, the error explains that and how to fix it."""
     manager = make_manager("late")
     manager.stop()
     error = str(refused(call, manager))

@@ -55,7 +55,7 @@ def test_a_loop_in_the_master_is_warned_of_before_the_fork(options: list[str]) -
 @needs_uwsgi
 @pytest.mark.parametrize("threads", ["--threads=1", "--threads=2"])
 def test_a_worker_is_refused_the_masters_loop_and_has_its_own(threads: str) -> None:
-    """uWSGI forks after the app is loaded: the error tells why, and there is no hang."""
+    """If uWSGI forks after it has loaded the app, a clear error is raised and nothing hangs."""
     options = ["--py-call-uwsgi-fork-hooks", threads]
     with uwsgi("tests.servers.forked:app", *options) as server:
         for _ in range(3):
