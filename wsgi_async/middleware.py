@@ -168,8 +168,7 @@ class AsyncLoopMiddleware:
         # It may have been stopped by hand, or be the one of the process we were forked from.
         if manager is None or not manager.running:
             manager = self._local.manager = self._provider.first_request(environ)
-        if bridge.plugins:
-            bridge.look()  # async views that need an integration may call another library only
+        bridge.look()  # async views that need an integration may call another library only
         context = copy_context()
         context.run(request_manager.set, weakref.ref(manager))
         context.run(origin.set, RequestLine(environ))

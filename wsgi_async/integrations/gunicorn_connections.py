@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.managers.thread_pool import crew_of
-from wsgi_async.core.runners.resident import current_seat
+from wsgi_async.core.runners.resident import resident_here
 
 if TYPE_CHECKING:
     import asyncio
@@ -147,6 +147,5 @@ class Requests:
 
 
 def _runner_here() -> Resident | None:
-    seat = current_seat()
-    runner = None if seat is None else seat.runner
+    runner = resident_here()
     return None if runner is None or runner.live.closing else runner

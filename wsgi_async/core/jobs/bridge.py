@@ -88,11 +88,9 @@ _lock = threading.Lock()
 
 def look() -> None:
     """Load the plug-in of a library that has been imported by now. Cheap where there is none."""
-    waiting = plugins
-    if not sys.modules.keys().isdisjoint(waiting):
-        for library, plugin in waiting.items():
-            if library in sys.modules:
-                _load(library, plugin)
+    for library, plugin in plugins.items():
+        if library in sys.modules:
+            _load(library, plugin)
 
 
 def _load(library: str, plugin: str) -> None:

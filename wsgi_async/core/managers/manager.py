@@ -270,8 +270,7 @@ class AsyncioLoopManager:
         given: object = coro
         if not (type(given) is CoroutineType or is_coroutine(given)):
             raise not_a_coroutine(given)
-        if bridge.plugins:
-            bridge.look()
+        bridge.look()
         leftovers = warn_of_leftovers(runner) if self._debug else None
         try:
             return run(runner, coro, timeout, context, copy_back=copy_back)

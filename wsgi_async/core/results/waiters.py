@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.jobs.wait import wait_for
-from wsgi_async.core.runners.resident import LoopWakeup, current_seat
+from wsgi_async.core.runners.resident import LoopWakeup, resident_here
 
 if TYPE_CHECKING:
     from wsgi_async.core.base.primitives import Wakeup
@@ -24,8 +24,7 @@ class Waiters(list[Any]):
 
     def append(self, waiter: Any) -> None:
         """As the base class."""
-        seat = current_seat()
-        runner = None if seat is None else seat.runner
+        runner = resident_here()
         if runner is not None and not isinstance(waiter.event, _LoopEvent):
             waiter.event = _LoopEvent(LoopWakeup(runner))
         super().append(waiter)

@@ -32,6 +32,7 @@ __all__ = [
     "current_seat",
     "forget_seat",
     "has_free_seat",
+    "resident_here",
     "take_seat",
     "wakeup_here",
 ]
@@ -83,10 +84,15 @@ def has_free_seat() -> bool:
     return _here.seat is not None and _here.seat.runner is None
 
 
+def resident_here() -> Resident | None:
+    """Runs the loop that lives on the current thread, if one does."""
+    seat = _here.seat
+    return None if seat is None else seat.runner
+
+
 def wakeup_here(primitives: Primitives) -> Wakeup:
     """A wake-up for one wait of the current thread, in the loop that lives on it, if any."""
-    seat = _here.seat
-    runner = None if seat is None else seat.runner
+    runner = resident_here()
     return primitives.wakeup() if runner is None else runner.wakeup()
 
 
