@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from .core import AsyncioLoopManager
-    from .core.base.settings import LoopFactory
+    from .core.base.settings import Hook, LoopFactory
 
 __all__ = ["AsyncLoopMiddleware", "loop_from", "scope_from"]
 
@@ -109,6 +109,8 @@ class AsyncLoopMiddleware:
         loop_factory: Makes the event loops; for example `uvloop.new_event_loop`.
         debug: asyncio's debug mode; None for its default.
         grace: Seconds; see `AsyncioLoopManager`.
+        on_start: A function, plain or async, that is called on each loop when it starts.
+        on_stop: Likewise when it stops; see `AsyncioLoopManager`.
 
     Raises:
         TypeError: `app` or `loop_factory` cannot be called, `id` cannot be hashed, or two options
@@ -136,6 +138,8 @@ class AsyncLoopMiddleware:
         loop_factory: LoopFactory | None = None,
         debug: bool | None = None,
         grace: float = 5.0,
+        on_start: Hook | None = None,
+        on_stop: Hook | None = None,
     ) -> None:
         if not callable(app):
             raise TypeError(
@@ -153,6 +157,8 @@ class AsyncLoopMiddleware:
             loop_factory=loop_factory,
             debug=debug,
             grace=grace,
+            on_start=on_start,
+            on_stop=on_stop,
         )
         self._provider = Provider(options)
         self.app = app

@@ -137,7 +137,10 @@ def test_errors_have_a_common_base() -> None:
         ("registry", "()"),
         (
             "__init__",
-            "(self, id=None, *, creator_thread=None, loop_factory=None, debug=None, grace=5.0)",
+            (
+                "(self, id=None, *, creator_thread=None, loop_factory=None, debug=None, grace=5.0, "
+                "on_start=None, on_stop=None)"
+            ),
         ),
     ],
 )

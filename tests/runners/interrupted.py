@@ -14,7 +14,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from tests.core.support import say, wait_until
-from tests.runners.parts import LIMIT, Plug, make, value
+from tests.runners.parts import LIMIT, Plug, factory_of, make, value
 from tests.runners.spies import AtLine
 
 if TYPE_CHECKING:
@@ -135,10 +135,8 @@ def child(loop: str, way: str) -> None:
         loop: The kind of loop.
         way: What the main thread waits in.
     """
-    import uvloop
-
     wait = WAYS[way]
-    factory = uvloop.new_event_loop if loop == "uvloop" else None
+    factory = factory_of(loop)
     if way == "unbegun":
         logging.getLogger("wsgi_async").setLevel(logging.ERROR)
     manager = make(None, loop_factory=factory, grace=0.01 if way == "unbegun" else LIMIT)

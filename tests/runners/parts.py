@@ -13,11 +13,22 @@ from wsgi_async import AsyncioLoopManager
 from wsgi_async.core.managers.manager import lifecycle_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from wsgi_async.core.base.primitives import Primitives
 
-__all__ = ["LIMIT", "Door", "Plug", "Worker", "make", "started", "steps", "thread_of", "value"]
+__all__ = [
+    "LIMIT",
+    "Door",
+    "Plug",
+    "Worker",
+    "factory_of",
+    "make",
+    "started",
+    "steps",
+    "thread_of",
+    "value",
+]
 
 T = TypeVar("T")
 
@@ -43,6 +54,15 @@ def started(
     finally:
         manager.stop(LIMIT / 2)
     assert manager.state == "stopped"
+
+
+def factory_of(loop: str) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes the loops of this kind; uvloop is imported only where it is asked for."""
+    if loop != "uvloop":
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop  # type: ignore[no-any-return, unused-ignore]
 
 
 def thread_of(manager: AsyncioLoopManager) -> int:

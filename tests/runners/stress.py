@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from tests.core.support import say, wait_until
-from tests.runners.parts import LIMIT, Worker, make, thread_of
+from tests.runners.parts import LIMIT, Worker, factory_of, make, thread_of
 from tests.runners.spies import SpyPrimitives
 from wsgi_async import async_to_sync_future
 
@@ -109,10 +109,8 @@ class Target:
     """A manager and what is known of it."""
 
     def __init__(self, owner: Worker, loop: str, *, stops: bool) -> None:
-        import uvloop
-
         self.spy = SpyPrimitives()
-        factory = uvloop.new_event_loop if loop == "uvloop" else None
+        factory = factory_of(loop)
         self.manager = owner.call(make, self.spy, loop_factory=factory, grace=LIMIT)
         self.stops = stops  # somebody stops it now and then
         self.lives_on = {thread_of(self.manager)}  # one thread for each life

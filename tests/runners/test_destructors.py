@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.core.conftest import needs_uvloop
 from tests.core.support import in_process, say
 from tests.runners.encounters import Encounter, at_every_line
-from tests.runners.parts import LIMIT, Door, Worker, started, steps, value
+from tests.runners.parts import LIMIT, Door, Worker, factory_of, started, steps, value
 from wsgi_async import AsyncioLoopManager
 from wsgi_async.core.managers.manager import lifecycle_of
 
@@ -176,8 +177,6 @@ def child_that_collects(loop: str, runner: str) -> None:
 
 
 def collect_all_the_time(loop: str) -> None:
-    import uvloop
-
     begun: list[int] = []
     ended: list[int] = []
     futures: list[concurrent.futures.Future[None]] = []
@@ -196,7 +195,7 @@ def collect_all_the_time(loop: str) -> None:
         cycle.append(cycle)
         begun.append(1)
 
-    factory = uvloop.new_event_loop if loop == "uvloop" else None
+    factory = factory_of(loop)
     with AsyncioLoopManager(loop_factory=factory) as manager:
         gc.set_threshold(1)
         for number in range(300):
@@ -211,7 +210,7 @@ def collect_all_the_time(loop: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("loop", ["ours", "uvloop"])
+@pytest.mark.parametrize("loop", ["ours", pytest.param("uvloop", marks=needs_uvloop)])
 def test_a_collector_that_runs_all_the_time_hangs_nobody(loop: str, runner: str) -> None:
     """With a collection at every chance, calls, destructors and generators come to their ends."""
     assert in_process(child_that_collects, loop, runner, limit=60) == "300 300 300 300\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.core.conftest import needs_uvloop
 from tests.core.support import in_process
 from tests.runners.stress import child
 
@@ -11,7 +12,7 @@ from tests.runners.stress import child
 @pytest.mark.slow
 @pytest.mark.stress
 @pytest.mark.parametrize("seed", [1])
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("loop", ["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
 def test_whatever_threads_do_at_once_each_gets_its_outcome(
     loop: str, runner: str, seed: int
 ) -> None:

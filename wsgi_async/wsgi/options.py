@@ -11,7 +11,7 @@ from wsgi_async.core.base.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from wsgi_async.core.base.settings import LoopFactory
+    from wsgi_async.core.base.settings import Hook, LoopFactory
 
 __all__ = ["Options"]
 
@@ -31,6 +31,8 @@ class Options:
     loop_factory: LoopFactory | None
     debug: bool | None
     grace: float
+    on_start: Hook | None
+    on_stop: Hook | None
 
     def __post_init__(self) -> None:
         _check_hashable("id", self.id)
@@ -61,7 +63,13 @@ class Options:
 
     def manager_settings(self) -> dict[str, Any]:
         """What `AsyncioLoopManager` takes by keyword."""
-        return {"loop_factory": self.loop_factory, "debug": self.debug, "grace": self.grace}
+        return {
+            "loop_factory": self.loop_factory,
+            "debug": self.debug,
+            "grace": self.grace,
+            "on_start": self.on_start,
+            "on_stop": self.on_stop,
+        }
 
 
 def _check_hashable(name: str, value: object) -> None:

@@ -254,4 +254,4 @@ class Actor:
         if call is not None:
             self.live.finish(call, exception=error, cancelled=cancelled)
         elif not cancelled:
-            report(logging.ERROR, "%s: %s failed", self.live.label, self.label, error=error)
+            report(logging.ERROR, "%s: %s failed", self.live.status, self.label, error=error)

@@ -178,7 +178,7 @@ class ContextManagerActor(Actor):
                 report(
                     logging.WARNING,
                     "%s: %s was not exited within %s s, and was canceled",
-                    self.live.label,
+                    self.live.status,
                     self.label,
                     self.live.grace,
                 )

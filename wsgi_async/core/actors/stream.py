@@ -191,7 +191,7 @@ class StreamActor(Actor):
             report(
                 logging.WARNING,
                 "%s: closing %s took longer than %s s, and was canceled",
-                self.live.label,
+                self.live.status,
                 self.label,
                 self.live.grace,
             )

@@ -10,9 +10,10 @@ from numbers import Real
 
 from .primitives import Primitives
 
-__all__ = ["LoopFactory", "Settings", "primitives"]
+__all__ = ["Hook", "LoopFactory", "Settings", "primitives"]
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+Hook = Callable[[], object]
 
 primitives = Primitives()
 """What the whole process uses, outside of tests."""
@@ -29,6 +30,8 @@ class Settings:
     loop_factory: LoopFactory | None = None
     debug: bool | None = None
     grace: float = 5.0
+    on_start: Hook | None = None
+    on_stop: Hook | None = None
     primitives: Primitives = field(default=primitives)
 
     def __post_init__(self) -> None:
@@ -36,6 +39,9 @@ class Settings:
             raise TypeError(
                 f"loop_factory is {self.loop_factory!r}. Give a callable that makes a loop."
             )
+        for name, hook in (("on_start", self.on_start), ("on_stop", self.on_stop)):
+            if hook is not None and not callable(hook):
+                raise TypeError(f"{name} is {hook!r}. Give a function, plain or async.")
         if not isinstance(self.grace, Real):
             raise TypeError(f"grace is {self.grace!r}. Give a number of seconds from zero.")
         if not 0 <= float(self.grace) < math.inf:

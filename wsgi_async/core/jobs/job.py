@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wsgi_async.core.base.log import with_origin
+from wsgi_async.core.base.primitives import Primitives
 
 from .inbox import Inbox
 
@@ -99,6 +100,7 @@ class Job:
     # Class attributes are the defaults: a call pays for setting three, not for a dozen.
     # Never changes once the loop sees the job:
     wakeup: Wakeup | None = None  # of the thread that blocks for it
+    waiter: int | None = None  # the ident of that thread
     deadline: Deadline | None = None  # of that thread
     quiet = False  # its task does not raise the CancelledError that its thread gets
     foreign_context = False  # somebody else's context, who may be inside it
@@ -131,6 +133,7 @@ class Job:
         self.coro = coro
         self.context = context
         self.outer = outer
+        self.since = Primitives.clock()
 
     @property
     def name(self) -> str:
@@ -141,6 +144,11 @@ class Job:
     def label(self) -> str:
         """What to call it in the log."""
         return with_origin(self.name, self.context)
+
+    @property
+    def age(self) -> float:
+        """Seconds since it came in."""
+        return Primitives.clock() - self.since
 
     def discard(self) -> None:
         """Nobody will ever run it: leave no coroutine behind that was never awaited."""
@@ -208,6 +216,7 @@ class ActorCall(Job):
     def __init__(self, actor: Served) -> None:
         # Never changes:
         self.actor = actor
+        self.since = Primitives.clock()
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop
 from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.base.forks import warn_of_silent_forks
 from wsgi_async.core.base.log import report
-from wsgi_async.core.jobs import bridge
+from wsgi_async.core.jobs import bridge, observers
 from wsgi_async.core.loops.guard import BoundLoop
 from wsgi_async.core.loops.live_loop import LiveLoop
 from wsgi_async.core.loops.making import make_loop
@@ -21,6 +21,7 @@ from wsgi_async.core.runners.keeper import Keeper
 from wsgi_async.core.runners.resident import Resident, current_seat
 
 from .executor import LoopExecutor
+from .hooks import run_on_start
 from .shutdown import Shutdown
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from wsgi_async.core.base.settings import Settings
     from wsgi_async.core.base.threads import ThreadNode
-    from wsgi_async.core.loops.selector import WatchedSelector
     from wsgi_async.core.runners.runner import Runner
 
 __all__ = ["STOP_TIMEOUT", "Lifecycle"]
@@ -96,6 +96,17 @@ class Lifecycle:
         return f"AsyncioLoopManager{named} of thread {owner}"
 
     @property
+    def work(self) -> str:
+        """What runs the loop, and what is in flight there; a hint."""
+        runner = self.runner
+        if runner is None:
+            return "in_flight=0"
+        jobs = runner.live.unfinished()
+        age = f" oldest={max(job.age for job in jobs):.1f}s" if jobs else ""
+        kind = "resident" if runner.resident else "keeper"
+        return f"{kind} in_flight={len(jobs)}{age}"
+
+    @property
     def resident(self) -> bool:
         """Whether its loop lives on the thread that it belongs to."""
         runner = self.runner
@@ -133,6 +144,7 @@ class Lifecycle:
         before = self._claim()
         try:
             runner = self._build(resident=resident)
+            self._call_on_start(runner)
         except BaseException:
             with self._lock:
                 self._state = before
@@ -180,13 +192,30 @@ class Lifecycle:
                 self._settings.primitives,
                 grace=self._settings.grace,
                 label=lambda: self.label,
-                beats=selector is None,
+                status=lambda: f"{self.label} ({self.work})",
+                selector=selector,
             )
             loop.guard(lambda: self.label)
-            _watch(selector, live)
+            _watch(live)
             runner = self._run(live, resident=resident)
             undo.pop_all()
         return runner
+
+    def _call_on_start(self, runner: Runner) -> None:
+        hook = self._settings.on_start
+        if hook is None:
+            return
+        try:
+            run_on_start(runner, hook)
+        except BaseException:
+            self._refuse_work(runner, STOP_TIMEOUT)
+            if isinstance(runner, Resident):
+                self.close(runner.live)
+                runner.forget()
+            else:
+                runner.leave()
+                runner.join(STOP_TIMEOUT)
+            raise
 
     def _run(self, live: LiveLoop, *, resident: bool) -> Runner:
         seat = current_seat()
@@ -252,7 +281,7 @@ class Lifecycle:
         live = runner.live
         names = ", ".join(job.label for job in live.in_flight()) or "a callback on its loop"
         self.given_up = True
-        report(logging.WARNING, "%s did not stop in time: %s holds its loop", live.label, names)
+        report(logging.WARNING, "%s did not stop in time: %s holds its loop", live.status, names)
         # Nobody can take the loop away from it, but nobody else has to wait for it either.
         live.fail_unfinished()
 
@@ -262,12 +291,15 @@ class Lifecycle:
         executor = self._executor
         try:
             if executor is not None:
-                Shutdown(live, executor, budget=budget).run()
+                on_stop = None if self.runner is None else self._settings.on_stop
+                Shutdown(live, executor, budget=budget, on_stop=on_stop).run()
             if bridge.active is not None:
                 bridge.active.loop_closed(live.raw)
-            self._on_stopped()
+            if self.runner is not None:
+                self._on_stopped()
         finally:
-            self._finish()
+            if self.runner is not None:  # else its start has failed, and says what it is now
+                self._finish()
 
     def _finish(self) -> None:
         with self._lock:
@@ -292,11 +324,13 @@ class Lifecycle:
         return runner
 
 
-def _watch(selector: WatchedSelector | None, live: LiveLoop) -> None:
+def _watch(live: LiveLoop) -> None:
     """Have lost wake-ups noticed, and let the loop come to rest before it is left."""
+    selector = live.selector
     reported: list[bool] = []
 
     def lost() -> None:
+        observers.tell_lost()
         if reported:
             return
         reported.append(True)
@@ -307,7 +341,7 @@ def _watch(selector: WatchedSelector | None, live: LiveLoop) -> None:
             "waited. Some object that belongs to one event loop, such as an HTTP client at module "
             'level, is used by several threads. Set per="process", or give each loop its own with '
             "@loop_resource",
-            live.label,
+            live.status,
             waited or "nothing",
         )
 

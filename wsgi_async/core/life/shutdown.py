@@ -11,18 +11,24 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+from collections import Counter
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
+from wsgi_async.core.base.coroutines import name_of
 from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.base.log import report, with_origin
 from wsgi_async.core.base.primitives import start_thread
+from wsgi_async.core.jobs import observers
 from wsgi_async.core.loops.entering import LoopEntry
 from wsgi_async.core.loops.open_resources import belongs_to_resource, context_of, resources_of
+
+from .hooks import call_hook
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
+    from wsgi_async.core.base.settings import Hook
     from wsgi_async.core.loops.live_loop import LiveLoop
     from wsgi_async.core.loops.open_resources import ResourceTask
 
@@ -44,16 +50,26 @@ class Shutdown:
         live: What is closed.
         executor: The loop's default executor.
         budget: Seconds for all steps together.
+        on_stop: The user's, called first.
     """
 
-    def __init__(self, live: LiveLoop, executor: LoopExecutor, *, budget: float) -> None:
+    def __init__(
+        self,
+        live: LiveLoop,
+        executor: LoopExecutor,
+        *,
+        budget: float,
+        on_stop: Hook | None = None,
+    ) -> None:
         self._live = live
         self._loop = live.raw
         self._entry = LoopEntry(live)
         self._executor = executor
         # Complained of, and not waited for again.
         self._left_behind: set[asyncio.Task[Any]] = set()
+        self._cut_off: dict[asyncio.Task[Any], str] = {}  # what was not done, by name
         self._deadline = Deadline(budget)
+        self._on_stop = on_stop
 
     def run(self) -> None:
         """End everything and close the loop. Raises nothing; what goes wrong is logged."""
@@ -61,6 +77,7 @@ class Shutdown:
         # The user's may fail, and its tasks must end all the same.
         self._loop.set_task_factory(None)
         for step in (
+            self._call_on_stop,
             self._end_tasks,
             self._close_resources,
             self._end_resources_tasks,
@@ -72,13 +89,14 @@ class Shutdown:
             except Exception as error:
                 self._report_failure("a step of its stop failed", error)
         self._live.fail_unfinished()
+        self._report_cut_off()
         try:
             self._live.loop.give_back(max(_LEAST, self._share(1)))
         except Exception as error:
             self._report_failure("its event loop could not be closed in order", error)
 
     def _report_failure(self, what: str, error: BaseException) -> None:
-        report(logging.ERROR, "%s: " + what, self._live.label, error=error)
+        report(logging.ERROR, "%s: " + what, self._live.status, error=error)
 
     def _share(self, steps: int) -> float:
         """The seconds of the next step, if so many have to share what is left."""
@@ -90,6 +108,15 @@ class Shutdown:
             jobs = list(self._live.queue)
         for job in jobs:
             self._live.request_cancel(job)
+
+    def _call_on_stop(self) -> None:
+        if self._on_stop is None:
+            return
+        hook = call_hook(self._on_stop)
+        try:
+            self._run(hook, self._share(4), lambda: self._complain("its on_stop"))
+        except Exception as error:
+            self._report_failure("its on_stop failed", error)
 
     # -- tasks ---------------------------------------------------------------------------------
 
@@ -105,6 +132,7 @@ class Shutdown:
         # What an actor has begun to close is not cut short, as little as any other cleanup.
         leaving = {actor.task for actor in self._live.actors if actor.leaving} | self._live.leaving
         mine = tracked & self._tasks()
+        self._note_cut_off(mine)
         _cancel(mine - leaving)
         self._live.leaving.update(mine)  # a resident's wind_up() may be on the loop still
         if mine:
@@ -114,10 +142,28 @@ class Shutdown:
     def _cancel_until_none_is_left(self, budget: Deadline) -> None:
         """A task that is being canceled may start another: look again each time."""
         while tasks := self._tasks():
+            self._note_cut_off(tasks)
             _cancel(tasks)
             left = budget.left() or 0.0
             if not self._run(_wait(tasks), left):
                 self._leave_tasks()
+
+    def _note_cut_off(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+        for task in tasks:
+            if task not in self._cut_off:
+                self._cut_off[task] = name = self._name(task)
+                observers.tell_cut_off(name)
+
+    def _name(self, task: asyncio.Task[Any]) -> str:
+        """The name of its coroutine: the same for each task that does the same."""
+        ours = self._live.is_of_job(task) or any(one.task is task for one in self._live.actors)
+        return task.get_name() if ours else name_of(task.get_coro())
+
+    def _report_cut_off(self) -> None:
+        if self._cut_off:
+            counts = Counter(self._cut_off.values()).most_common()
+            names = ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts)
+            report(logging.INFO, "%s: its stop has cut off %s", self._live.status, names)
 
     def _tasks(self) -> set[asyncio.Task[Any]]:
         """What is to end now: not what a resource has started, which goes with the resource."""
@@ -223,7 +269,7 @@ class Shutdown:
         report(
             logging.WARNING,
             "%s: %s did not end in time when the manager was stopped",
-            self._live.label,
+            self._live.status,
             what,
         )
 

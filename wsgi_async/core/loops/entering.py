@@ -50,7 +50,7 @@ class LoopEntry:
             report(
                 logging.ERROR,
                 "%s: %s escaped from a task that nobody waits for; the loop continues",
-                self.live.label,
+                self.live.status,
                 type(error).__name__,
                 error=error,
             )
@@ -73,7 +73,7 @@ class LoopEntry:
             self._failures += 1
             if self._failures > _TOO_OFTEN:
                 raise
-            report(logging.ERROR, "%s: the event loop was left", self.live.label, error=error)
+            report(logging.ERROR, "%s: the event loop was left", self.live.status, error=error)
 
     def _called(self) -> None:
         self._failures = 0

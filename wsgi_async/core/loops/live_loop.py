@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wsgi_async.core.base.log import report
-from wsgi_async.core.jobs import bridge
+from wsgi_async.core.jobs import bridge, observers
 from wsgi_async.core.jobs.job import ActorCall, current_caller
 from wsgi_async.core.messages.errors import Closing, ManagerStateError
 from wsgi_async.core.messages.foreign_loops import explain
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from wsgi_async.core.jobs.job import Job
 
     from .guard import BoundLoop
+    from .selector import WatchedSelector
 
 __all__ = ["Followed", "LiveLoop", "Parked"]
 
@@ -64,9 +65,10 @@ class LiveLoop:
         loop: The loop, with its methods bound before they were guarded.
         primitives: Locks, wake-ups, loop entry, clock.
         grace: How long a canceled coroutine may clean up, in seconds.
-        label: Tells what to call the manager in the log.
-        beats: It wakes once a second as long as there is work in flight; see `WatchedSelector`,
-            which does this for loops of asyncio's own.
+        label: Tells what to call the manager in errors.
+        status: Likewise in the log, with what runs the loop and what is in flight.
+        selector: The loop's, where it is ours. A loop without it wakes once a second by itself as
+            long as there is work in flight; see `WatchedSelector`.
     """
 
     def __init__(
@@ -76,14 +78,17 @@ class LiveLoop:
         *,
         grace: float,
         label: Callable[[], str],
-        beats: bool,
+        status: Callable[[], str],
+        selector: WatchedSelector | None = None,
     ) -> None:
         # Never changes:
         self.loop = loop
         self.raw = loop.raw
         self.primitives = primitives
         self.grace = grace
+        self.selector = selector
         self._label = label
+        self._status = status
         # On the loop: ends its run when nothing is ready on it any more. A loop that cannot tell
         # ends it after the present turn.
         self.leave_soon: Callable[[], None] = loop.stop
@@ -106,7 +111,7 @@ class LiveLoop:
         # The loop holds its tasks weakly: this keeps the parked ones.
         self.actors: set[Parked] = set()
         self.leaving: set[asyncio.Task[Any]] = set()  # canceled since the manager is being stopped
-        self._may_beat = beats
+        self._may_beat = selector is None
         self.bridged: object = None  # the plug-in that has been told of the loop
         # Never changes; bound once, as these are looked up in every call:
         self.wake_with: Callable[..., object] = loop.call_soon_threadsafe
@@ -114,8 +119,13 @@ class LiveLoop:
 
     @property
     def label(self) -> str:
-        """What to call the manager in the log and in errors."""
+        """What to call the manager in errors."""
         return self._label()
+
+    @property
+    def status(self) -> str:
+        """What to call it in the log: with what runs the loop, and what is in flight."""
+        return self._status()
 
     # -- from any thread -----------------------------------------------------------------------
 
@@ -179,7 +189,7 @@ class LiveLoop:
                 logging.WARNING,
                 "%s: %s did not end within %s s after it was canceled, and continues without its "
                 "caller",
-                self.label,
+                self.status,
                 job.label,
                 self.grace,
             )
@@ -207,6 +217,8 @@ class LiveLoop:
             job.done = True
         if job.timer is not None:
             self.post(job.timer.cancel)
+        if observers.observers:
+            observers.tell_done(job)
         if job.wakeup is not None:
             job.wakeup.set()
         if job.future is not None:
@@ -217,6 +229,11 @@ class LiveLoop:
         """The jobs that have begun and are not done; a hint."""
         with self.mutex:
             return list(self.jobs)
+
+    def unfinished(self) -> list[Job]:
+        """As `in_flight()`, with those that have not begun."""
+        with self.mutex:
+            return [*self.jobs, *self.queue]
 
     def is_of_job(self, task: asyncio.Task[Any]) -> bool:
         """Whether a task carries out a job, done or not."""

@@ -30,6 +30,10 @@ class WatchedSelector(selectors.DefaultSelector):
     """What is in flight on the loop; it changes under our hands."""
     lost: Callable[[], None] | None = None
     """Called when a look has found a wake-up that was lost."""
+    turns = 0
+    """How often the loop has come by. Others look at it in passing, to see whether it turns."""
+    asleep = False
+    """Whether it waits here with nothing to do; likewise."""
     _looked = False
     _turns_left = 0
 
@@ -55,6 +59,7 @@ class WatchedSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As the base class."""
+        self.turns += 1
         if self._turns_left and self._leaves(ready=timeout == 0):
             return []  # whoever enters the loop next looks
         if timeout == 0:
@@ -68,8 +73,15 @@ class WatchedSelector(selectors.DefaultSelector):
             self._looked = False
             return events
         if (timeout is None or timeout > LOOK) and self.work:
-            events = self._select(LOOK)
+            events = self._sleep(LOOK)
             self._looked = not events
             return events
         self._looked = False
-        return self._select(timeout)
+        return self._sleep(timeout)
+
+    def _sleep(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        self.asleep = True
+        try:
+            return self._select(timeout)
+        finally:
+            self.asleep = False

@@ -30,7 +30,7 @@ def warn_of_leftovers(runner: Runner) -> Callable[[], None]:
             report(
                 logging.WARNING,
                 "%s: run() left the task %s behind, %r; await it, or submit_task() it",
-                live.label,
+                live.status,
                 with_origin(task.get_name()),
                 task.get_coro(),
             )

@@ -28,7 +28,7 @@ from wsgi_async.core.base.checks import (
 from wsgi_async.core.base.coroutines import is_coroutine, need_stack
 from wsgi_async.core.base.deadlines import request_deadline
 from wsgi_async.core.base.forks import notice_fork
-from wsgi_async.core.base.settings import LoopFactory, Settings
+from wsgi_async.core.base.settings import Hook, LoopFactory, Settings
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import Job, current_caller
 from wsgi_async.core.life.lifecycle import Lifecycle
@@ -84,6 +84,10 @@ class AsyncioLoopManager:
         debug: asyncio's debug mode. It also warns of tasks that a `run()` leaves behind. As
             asyncio decides with None.
         grace: How long a coroutine may clean up after a timeout has canceled it, in seconds.
+        on_start: A function, plain or async, that is called on the loop when it starts, before any
+            other work, and has 10 seconds. What it raises, `start()` raises.
+        on_stop: Likewise when it stops, before the loop's resources are closed. What it raises is
+            logged.
 
     Raises:
         TypeError, ValueError: An argument that cannot be used.
@@ -98,9 +102,13 @@ class AsyncioLoopManager:
         loop_factory: LoopFactory | None = None,
         debug: bool | None = None,
         grace: float = 5.0,
+        on_start: Hook | None = None,
+        on_stop: Hook | None = None,
     ) -> None:
         hash(id)
-        settings = Settings(loop_factory=loop_factory, debug=debug, grace=grace)
+        settings = Settings(
+            loop_factory=loop_factory, debug=debug, grace=grace, on_start=on_start, on_stop=on_stop
+        )
         notice_fork()
         self.id = id
         self._debug = debug
@@ -111,11 +119,7 @@ class AsyncioLoopManager:
 
     def __repr__(self) -> str:
         kind = "" if self.task_type is None else f" task_type={self.task_type!r}"
-        return f"<{self._life.label} {self.state}{kind} in_flight={self._in_flight()}>"
-
-    def _in_flight(self) -> int:
-        runner = self._life.runner
-        return 0 if runner is None else len(runner.live.jobs) + len(runner.live.queue)
+        return f"<{self._life.label} {self.state}{kind} {self._life.work}>"
 
     @property
     def task_type(self) -> Hashable:

@@ -156,7 +156,7 @@ class JobGroup:
             report(
                 logging.WARNING,
                 "%s: %s did not end within %s s after its request, and continues",
-                self._live.label,
+                self._live.status,
                 job.label,
                 self._live.grace,
             )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Keeper"]
 
 
-class Keeper:
+class Keeper(LoopEntry):
     """Runs one loop on a thread of its own, which does nothing else.
 
     A call from any thread is a hop: the job goes to the loop, and the caller blocks until the
@@ -34,12 +34,14 @@ class Keeper:
     resident = False  # Never changes.
 
     def __init__(self, live: LiveLoop) -> None:
-        # Never changes:
-        self.live = live
+        super().__init__(live)
         register(self)
+        # Never changes:
         self._primitives = live.primitives
         self.begin = live.submit
         self._thread: threading.Thread | None = None
+        # No lock: written by the keeper before start() returns.
+        self.owner = 0
 
     def start(self, close: Callable[[], None], name: str) -> None:
         """Start the thread; on return the loop is running.
@@ -53,8 +55,13 @@ class Keeper:
         """
         self.live.loop.thread = name
         running = self._primitives.wakeup()
-        self.live.raw.call_soon(running.set)
-        self._thread = self._primitives.start_thread(lambda: self._run(close), name)
+
+        def run() -> None:
+            self.owner = self._primitives.current()
+            self.live.raw.call_soon(running.set)
+            self._run(close)
+
+        self._thread = self._primitives.start_thread(run, name)
         running.wait()
 
     # -- from any thread -----------------------------------------------------------------------
@@ -76,17 +83,16 @@ class Keeper:
 
     def _run(self, close: Callable[[], None]) -> None:
         live = self.live
-        entry = LoopEntry(live)
         try:
             while not live.closing:
-                entry.enter_again()
+                self.enter_again()
         except BaseException as error:
             # Not from a task: the loop itself is broken, for example its selector.
             live.closing = True
             report(
                 logging.ERROR,
                 "%s: the event loop failed and is being closed",
-                live.label,
+                live.status,
                 error=error,
             )
         finally:

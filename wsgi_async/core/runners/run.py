@@ -121,6 +121,7 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
     """
     need_stack()
     job.wakeup = wakeup = runner.wakeup()
+    job.waiter = runner.live.primitives.current()
     if seconds is not None:
         job.deadline = Deadline(seconds)
     try:

@@ -39,6 +39,12 @@ class Runner(Protocol):
     live: LiveLoop
     resident: bool
     """Whether the loop's thread is the one that the manager belongs to."""
+    owner: int
+    """The ident of the loop's thread."""
+    entries: int
+    """How often that thread has entered the loop; a hint."""
+    inside: bool
+    """Whether it is in the loop right now; a hint."""
 
     def begin(self, job: Job) -> None:
         """Hand in a job that this thread waits for next.

@@ -1,0 +1,48 @@
+"""What users have called when a manager starts and stops, on its loop."""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+from typing import TYPE_CHECKING
+
+from wsgi_async.core.base.coroutines import name_after
+from wsgi_async.core.messages.errors import Closing
+from wsgi_async.core.runners.run import run
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from wsgi_async.core.base.settings import Hook
+    from wsgi_async.core.runners.runner import Runner
+
+__all__ = ["call_hook", "run_on_start"]
+
+_START_TIMEOUT = 10.0
+"""Seconds that an `on_start` may take."""
+
+
+def run_on_start(runner: Runner, hook: Hook) -> None:
+    """Call `on_start` on a loop that nobody else has seen yet, and wait for it.
+
+    In an empty context: what it starts outlives the request in which the manager is started.
+
+    Raises:
+        WaitTimeoutError: It did not end in time.
+        BaseException: What it raised.
+    """
+    try:
+        contextvars.Context().run(run, runner, call_hook(hook), _START_TIMEOUT)
+    except Closing as error:  # the process is at its end
+        raise RuntimeError("The manager was stopped before its on_start was done.") from error
+
+
+def call_hook(hook: Hook) -> Coroutine[None, None, None]:
+    """A coroutine that calls a hook, and awaits what it returns if that can be awaited."""
+
+    async def call() -> None:
+        result = hook()
+        if inspect.isawaitable(result):
+            await result
+
+    return name_after(hook, call())
