@@ -64,7 +64,8 @@ def _step(awaited: Any) -> tuple[FrameType | None, object]:
     if isinstance(awaited, AsyncGeneratorType):
         return awaited.ag_frame, awaited.ag_await
     if isinstance(awaited, GeneratorType):
-        return awaited.gi_frame, getattr(awaited, "gi_yieldfrom", None)
+        generator: Any = awaited  # pyright: ignore[reportUnknownVariableType]
+        return generator.gi_frame, generator.gi_yieldfrom
     # Coroutines of other makes, such as Cython's, tell as much.
     return getattr(awaited, "cr_frame", None), getattr(awaited, "cr_await", None)
 
