@@ -191,4 +191,4 @@ def test_the_process_ends_with_work_that_does_not() -> None:
     """A function without an end holds the exit up for a bounded time, and the log tells."""
     out, err, status = run_process(child_that_ends_with_endless_work)
     assert (out, status) == ("ends\n", 0)
-    assert "of thread 'pool_0' did not stop in time" in err
+    assert "of thread 'pool_0' (resident, 0 in flight) did not stop in time" in err

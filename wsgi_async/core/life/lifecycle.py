@@ -98,13 +98,24 @@ class Lifecycle:
     @property
     def work(self) -> str:
         """What runs the loop, and what is in flight there; a hint."""
+        kind, count, age = self._look()
+        oldest = f" oldest={age:.1f}s" if count else ""
+        return f"{kind} in_flight={count}{oldest}".lstrip()
+
+    @property
+    def status(self) -> str:
+        """What to call the manager in the log: with its work."""
+        kind, count, age = self._look()
+        oldest = f", the oldest for {age:.1f} s" if count else ""
+        return f"{self.label} ({kind or 'not started'}, {count} in flight{oldest})"
+
+    def _look(self) -> tuple[str, int, float]:
+        """What runs the loop, how many calls are not done, and the age of the oldest."""
         runner = self.runner
         if runner is None:
-            return "in_flight=0"
-        jobs = runner.live.unfinished()
-        age = f" oldest={max(job.age for job in jobs):.1f}s" if jobs else ""
-        kind = "resident" if runner.resident else "keeper"
-        return f"{kind} in_flight={len(jobs)}{age}"
+            return "", 0, 0.0
+        ages = [job.age for job in runner.live.unfinished()]
+        return "resident" if runner.resident else "keeper", len(ages), max(ages, default=0.0)
 
     @property
     def resident(self) -> bool:
@@ -192,7 +203,7 @@ class Lifecycle:
                 self._settings.primitives,
                 grace=self._settings.grace,
                 label=lambda: self.label,
-                status=lambda: f"{self.label} ({self.work})",
+                status=lambda: self.status,
                 selector=selector,
             )
             loop.guard(lambda: self.label)
