@@ -63,7 +63,7 @@ class Manager(TypedDict):
     state: str
     task_type: str | None
     runner: str | None
-    """`"keeper"` or `"resident"`; None if it is not started."""
+    """`"keeper"`, `"resident"` or `"guest"`; None if it is not started."""
     thread: str | None
     """The name of the thread that its loop runs on."""
     lineage: list[str]
@@ -143,7 +143,7 @@ class _Look:
             return found
         answered = self._done.is_set()
         live = runner.live
-        found["runner"] = "resident" if runner.resident else "keeper"
+        found["runner"] = runner.kind
         found["thread"] = thread_name(runner.owner)
         found["loop"] = f"{type(live.raw).__module__}.{type(live.raw).__qualname__}"
         found["lag"] = self._lag

@@ -34,10 +34,12 @@ def loop_from(request: Mapping[str, Any] | Any) -> AsyncioLoopManager:
 
     Args:
         request: The WSGI environ, or a request object that has it as its `environ`, as those of
-            Flask, Django, Pyramid and others do.
+            Flask, Django, Pyramid and others do. Under ASGI, the scope or a request that has it
+            as its `scope`.
 
     Returns:
         What is in `environ["async.loop"]`: the manager of the worker thread that runs the request.
+        Under ASGI that of the server's loop.
 
     Raises:
         LoopNotFound: The application is not wrapped, or the response has been closed already.
@@ -63,29 +65,40 @@ def scope_from(request: Mapping[str, Any] | Any) -> RequestScope:
 
 
 def _look_up(request: Any, key: str) -> Any:
-    environ = getattr(request, "environ", request)
+    environ = getattr(request, "environ", None)
+    if environ is None:
+        environ = getattr(request, "scope", request)  # under ASGI
     try:
         return environ[key]
     except KeyError:
         pass
     except TypeError:
-        raise _not_wsgi(request) from None
+        raise TypeError(
+            f"{request!r} is neither a WSGI environ nor a request that has one. Pass the request."
+        ) from None
     for finder in _finders:
         found = finder(environ, key)
         if found is not None:
             return found
-    raise LoopNotFound(
+    raise (_not_wrapped_in_asgi(request) if _is_asgi(environ) else _not_wrapped(key)) from None
+
+
+def _is_asgi(environ: Mapping[str, Any]) -> bool:
+    return "type" in environ and "asgi" in environ
+
+
+def _not_wrapped(key: str) -> LoopNotFound:
+    return LoopNotFound(
         f"This environ has no {key!r}: the application is not wrapped, or the response is over. "
         "Wrap it once, with AsyncLoop(app) in Flask, get_wsgi_application() of "
         "wsgi_async.integrations.django in Django, elsewhere AsyncLoopMiddleware(app), and look it "
         "up while the request runs."
-    ) from None
+    )
 
 
-def _not_wsgi(request: object) -> Exception:
-    if hasattr(request, "scope"):
-        return LoopNotFound(
-            f"{request!r} came from an ASGI server, or from a client that behaves like one. Use "
-            "`await` in async code, and wsgi_async.run() in sync code."
-        )
-    return TypeError(f"{request!r} is neither a WSGI environ nor a request that has one.")
+def _not_wrapped_in_asgi(request: object) -> LoopNotFound:
+    return LoopNotFound(
+        f"{request!r} came from an ASGI server, or from a client that behaves like one, and its "
+        "application is not wrapped. Wrap it in AsyncLoopMiddleware of wsgi_async.asgi, or use "
+        "`await` in async code."
+    )

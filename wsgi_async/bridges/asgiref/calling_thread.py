@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-__all__ = ["AsCallingThread", "calling_thread"]
+__all__ = ["AsCallingThread", "ask_us_in", "calling_thread"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -110,6 +110,16 @@ class _Mark(threading.local):
 
 
 _mark = _Mark()
+
+
+def ask_us_in(context: contextvars.Context) -> None:
+    """Have asgiref ask us in a context whose code it runs in the thread of a request.
+
+    Under ASGI a request has such a thread, and its sync code blocks it while it waits for us.
+    """
+    kind = asgiref_sync().SyncToAsync
+    if context.get(kind.thread_sensitive_context) is not None:
+        context.run(AsCallingThread().__enter__)
 
 
 def _put(executors: Any) -> Callable[[], object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from .calling_thread import AsCallingThread, calling_thread
+from .calling_thread import AsCallingThread, ask_us_in, calling_thread
 from .locals import forget_critical, move_here, value_back, watch_critical
 from .one_thread import submit_for, thread_inbox
 from .own_calls import call_as_asgiref, watch_own_calls
@@ -30,7 +30,6 @@ def ready() -> bool:
 class Plugin:
     """The core's `Bridge` to asgiref, which says what each method is for."""
 
-    context_moved = staticmethod(move_here)
     value_back = staticmethod(value_back)
     thread_inbox = staticmethod(thread_inbox)
     calling_loop = staticmethod(calling_loop)
@@ -45,6 +44,11 @@ class Plugin:
     def loop_opened(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have asgiref ask us for what runs on this loop."""
         asgiref_sync().AsyncToSync.loop_thread_executors[loop] = calling_thread
+
+    def context_moved(self, context: contextvars.Context) -> None:
+        """Have a context from another thread work here: its `Local`s, and who is asked."""
+        move_here(context)
+        ask_us_in(context)
 
     def loop_closed(self, loop: asyncio.AbstractEventLoop) -> None:
         """Take that back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from contextlib import ExitStack
@@ -17,11 +18,13 @@ from wsgi_async.core.loops.guard import BoundLoop
 from wsgi_async.core.loops.live_loop import LiveLoop
 from wsgi_async.core.loops.making import make_loop
 from wsgi_async.core.messages.errors import ManagerStateError
+from wsgi_async.core.runners.guest import Guest
 from wsgi_async.core.runners.keeper import Keeper
 from wsgi_async.core.runners.resident import Resident, current_seat
 
+from .departure import Departure
 from .executor import LoopExecutor
-from .hooks import run_on_start
+from .hooks import call_hook, run_on_start
 from .shutdown import Shutdown
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
     from wsgi_async.core.base.settings import Settings
     from wsgi_async.core.base.threads import ThreadNode
+    from wsgi_async.core.loops.selector import WatchedSelector
     from wsgi_async.core.runners.runner import Runner
 
 __all__ = ["STOP_TIMEOUT", "Lifecycle"]
@@ -115,7 +119,7 @@ class Lifecycle:
         if runner is None:
             return "", 0, 0.0
         ages = [job.age for job in runner.live.unfinished()]
-        return "resident" if runner.resident else "keeper", len(ages), max(ages, default=0.0)
+        return runner.kind, len(ages), max(ages, default=0.0)
 
     @property
     def resident(self) -> bool:
@@ -150,12 +154,29 @@ class Lifecycle:
             task_type: The label of the tasks that it takes.
             resident: The loop lives on the current thread, which enters it whenever it waits.
         """
+
+        def build() -> Runner:
+            runner = self._build(resident=resident)
+            self._call_on_start(runner)
+            return runner
+
+        self._start(task_type, build)
+
+    def start_as_guest(self, task_type: Hashable) -> None:
+        """Use the current thread's running loop, which another one runs."""
+        self._start(task_type, self._build_guest)
+
+    async def call_on_start(self) -> None:
+        """Call the user's hook on the loop that the manager is a guest on."""
+        if self._settings.on_start is not None:
+            await call_hook(self._settings.on_start)
+
+    def _start(self, task_type: Hashable, build: Callable[[], Runner]) -> None:
         if self._state == "inherited":
             raise self.refusal()  # before the lock: another thread may have held it at the fork
         before = self._claim()
         try:
-            runner = self._build(resident=resident)
-            self._call_on_start(runner)
+            runner = build()
         except BaseException:
             with self._lock:
                 self._state = before
@@ -198,19 +219,33 @@ class Lifecycle:
                 raw.set_debug(self._settings.debug)
             executor = self._executor = LoopExecutor()
             raw.set_default_executor(executor)
-            live = LiveLoop(
-                loop,
-                self._settings.primitives,
-                grace=self._settings.grace,
-                label=lambda: self.label,
-                status=lambda: self.status,
-                selector=selector,
-            )
+            live = self._live(loop, selector)
             loop.guard(lambda: self.label)
             _watch(live)
             runner = self._run(live, resident=resident)
             undo.pop_all()
         return runner
+
+    def _build_guest(self) -> Runner:
+        self._executor = None  # the loop has its own
+        live = self._live(BoundLoop(asyncio.get_running_loop()), None)
+        departure = Departure(
+            live,
+            budget=self._time_to_stop,
+            on_stop=self._settings.on_stop,
+            ended=partial(self.close, live),
+        )
+        return Guest(live, departure.begin)
+
+    def _live(self, loop: BoundLoop, selector: WatchedSelector | None) -> LiveLoop:
+        return LiveLoop(
+            loop,
+            self._settings.primitives,
+            grace=self._settings.grace,
+            label=lambda: self.label,
+            status=lambda: self.status,
+            selector=selector,
+        )
 
     def _call_on_start(self, runner: Runner) -> None:
         hook = self._settings.on_start
@@ -298,12 +333,11 @@ class Lifecycle:
 
     def close(self, live: LiveLoop) -> None:
         """The last thing that the loop's thread does with the loop: close it, leave every list."""
-        budget = STOP_TIMEOUT if self._deadline is None else self._deadline.left() or 0.0
         executor = self._executor
         try:
             if executor is not None:
                 on_stop = None if self.runner is None else self._settings.on_stop
-                Shutdown(live, executor, budget=budget, on_stop=on_stop).run()
+                Shutdown(live, executor, budget=self._time_to_stop(), on_stop=on_stop).run()
             if bridge.active is not None:
                 bridge.active.loop_closed(live.raw)
             if self.runner is not None:
@@ -311,6 +345,10 @@ class Lifecycle:
         finally:
             if self.runner is not None:  # else its start has failed, and says what it is now
                 self._finish()
+
+    def _time_to_stop(self) -> float:
+        """The seconds that are left of the stop that was asked for first."""
+        return STOP_TIMEOUT if self._deadline is None else self._deadline.left() or 0.0
 
     def _finish(self) -> None:
         with self._lock:
@@ -320,6 +358,8 @@ class Lifecycle:
             runner, self.runner = self.runner, None
         if isinstance(runner, Resident):
             runner.forget()
+        elif isinstance(runner, Guest):
+            runner.go()
         self._ended.set()
 
     def inherit(self) -> object | None:

@@ -159,14 +159,48 @@ class AsyncioLoopManager:
             OSError: The process has no file descriptors left.
         """
         hash(task_type)
+        node = self._node()
+        resident = node is threads.current_node() and has_free_seat()
+        self._life.start(task_type, resident=resident)
+        self._register(node)
+
+    async def start_on_running_loop(self, task_type: Hashable = None) -> None:
+        """Use the running loop, which somebody else runs, for example an ASGI server.
+
+        Sync code on other threads can then `run()` coroutines on it. `stop()` ends the manager's
+        own tasks and closes the loop's resources; the loop itself, and its other tasks, go on.
+        `loop_factory` and `debug` have no effect. In a coroutine, on the thread that the manager
+        belongs to.
+
+        Args:
+            task_type: As `start()` takes it.
+
+        Raises:
+            RuntimeError: As `start()`.
+            BaseException: What `on_start` raised.
+        """
+        hash(task_type)
+        node = self._node()
+        self._life.start_as_guest(task_type)
+        self._register(node)
+        try:
+            await self._life.call_on_start()
+        except BaseException:
+            self._life.request_stop()
+            raise
+
+    def _node(self) -> threads.ThreadNode:
+        """The thread that it belongs to, for a start."""
         node = self._life.node
         if node.ended:
             raise ManagerStateError(
                 f"{self._life.label} cannot be started: its thread has ended. "
                 "Make a manager in a thread that is alive."
             )
-        resident = node is threads.current_node() and has_free_seat()
-        self._life.start(task_type, resident=resident)
+        return node
+
+    def _register(self, node: threads.ThreadNode) -> None:
+        """It has been started: let look-ups find it, and have it stopped with its thread."""
         for hook in _start_hooks:
             hook()
         with threads.lock():

@@ -31,7 +31,9 @@ class Keeper(LoopEntry):
         live: The live loop.
     """
 
-    resident = False  # Never changes.
+    # Never changes:
+    kind = "keeper"
+    resident = False
 
     def __init__(self, live: LiveLoop) -> None:
         super().__init__(live)

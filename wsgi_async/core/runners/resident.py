@@ -107,7 +107,9 @@ class Resident(LoopEntry):
         close: Closes the loop; for the owner's thread.
     """
 
-    resident = True  # Never changes.
+    # Never changes:
+    kind = "resident"
+    resident = True
 
     def __init__(self, live: LiveLoop, seat: Seat, close: Callable[[], None]) -> None:
         super().__init__(live)

@@ -37,6 +37,8 @@ class Runner(Protocol):
     """
 
     live: LiveLoop
+    kind: str
+    """`"keeper"`, `"resident"`, or `"guest"` where somebody else runs the loop."""
     resident: bool
     """Whether the loop's thread is the one that the manager belongs to."""
     owner: int

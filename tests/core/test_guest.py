@@ -1,0 +1,177 @@
+"""A manager on a loop that somebody else runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.core.support import LIMIT
+from wsgi_async import AsyncioLoopManager, ManagerStateError, loop_resource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+async def here() -> tuple[asyncio.AbstractEventLoop, int]:
+    return asyncio.get_running_loop(), threading.get_ident()
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+def test_other_threads_run_on_the_running_loop() -> None:
+    """run(), submit_task() and iterate() of other threads are carried out on the loop."""
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(3):
+            yield number
+
+    async def main() -> None:
+        manager = AsyncioLoopManager()
+        await manager.start_on_running_loop()
+        assert manager.get_event_loop() is asyncio.get_running_loop()
+        expected = await here()
+        assert await asyncio.to_thread(manager.run, here()) == expected
+        assert await manager.submit_task(here()) == expected
+        assert await asyncio.to_thread(lambda: list(manager.iterate(numbers()))) == [0, 1, 2]
+        await asyncio.to_thread(manager.stop)
+        assert manager.state == "stopped"
+
+    asyncio.run(main())
+
+
+def test_run_is_refused_on_the_loop_itself() -> None:
+    """In a coroutine run() says what to do instead of blocking the loop."""
+
+    async def main() -> None:
+        manager = AsyncioLoopManager()
+        await manager.start_on_running_loop()
+        with pytest.raises(RuntimeError, match="await"):
+            manager.run(here())
+        await asyncio.to_thread(manager.stop)
+
+    asyncio.run(main())
+
+
+def test_a_stop_ends_its_own_work_only() -> None:
+    """stop() cancels what came by the manager and closes resources; other tasks go on."""
+    events: list[str] = []
+
+    @loop_resource
+    async def client() -> AsyncIterator[None]:
+        events.append("open")
+        yield
+        events.append("closed")
+
+    async def use() -> None:
+        await client()
+        try:
+            await forever()
+        finally:
+            events.append("cleaned up")
+
+    async def main() -> None:
+        other = asyncio.ensure_future(forever())
+        manager = AsyncioLoopManager(on_stop=lambda: events.append("on_stop"))
+        await manager.start_on_running_loop()
+        future = manager.submit_task(use())
+        while not events:
+            await asyncio.sleep(0)
+        await asyncio.to_thread(manager.stop)
+        assert events == ["open", "on_stop", "cleaned up", "closed"]
+        with pytest.raises(ManagerStateError):
+            future.result(0)
+        assert not other.done()
+        other.cancel()
+
+    asyncio.run(main())
+
+
+def test_it_starts_again() -> None:
+    """After a stop it can be started again, on another loop or with a thread of its own."""
+    manager = AsyncioLoopManager()
+
+    async def main() -> None:
+        await manager.start_on_running_loop()
+        assert (await asyncio.to_thread(manager.run, here()))[0] is asyncio.get_running_loop()
+        await asyncio.to_thread(manager.stop)
+
+    asyncio.run(main())
+    asyncio.run(main())
+    with manager:
+        assert manager.run(here())[1] != threading.get_ident()
+
+
+def test_a_loop_that_ends_first_leaves_nobody_waiting() -> None:
+    """A loop closed under the manager stops that, and waiting threads get an error."""
+    manager = AsyncioLoopManager()
+    errors: list[BaseException] = []
+    waits = threading.Event()
+
+    def wait() -> None:
+        waits.set()
+        try:
+            manager.run(forever())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=wait)
+
+    async def main() -> None:
+        await manager.start_on_running_loop()
+        thread.start()
+        while "in_flight=1" not in repr(manager):
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    thread.join(LIMIT)
+    assert not thread.is_alive()
+    assert isinstance(errors[0], (ManagerStateError, asyncio.CancelledError))
+    assert manager.state == "stopped"
+
+
+def test_a_start_hook_that_raises() -> None:
+    """What on_start raises comes out of the start, and the manager is not usable."""
+
+    def fail() -> None:
+        raise LookupError("no network")
+
+    async def main() -> None:
+        manager = AsyncioLoopManager(on_start=fail)
+        with pytest.raises(LookupError, match="no network"):
+            await manager.start_on_running_loop()
+        while manager.state != "stopped":
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def test_a_task_that_resists_a_stop_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """What does not end in time is logged by name, and the stop returns."""
+
+    async def resist() -> None:
+        while True:
+            try:
+                await forever()
+            except asyncio.CancelledError:
+                if released:
+                    raise
+
+    released: list[bool] = []
+
+    async def main() -> None:
+        manager = AsyncioLoopManager()
+        await manager.start_on_running_loop()
+        manager.submit_task(resist())
+        await asyncio.sleep(0)
+        await asyncio.to_thread(manager.stop, 0.2)
+        released.append(True)
+
+    asyncio.run(main())
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert any("resist did not end in time when the manager was stopped" in w for w in warnings)

@@ -1,0 +1,36 @@
+"""A request's scope under ASGI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wsgi_async.core.base.deadlines import request_deadline
+from wsgi_async.scopes import RequestScope
+
+if TYPE_CHECKING:
+    from contextvars import Token
+
+    from wsgi_async.core.base.deadlines import Deadline
+
+__all__ = ["AsgiScope"]
+
+
+class AsgiScope(RequestScope):
+    """As under WSGI, for a request whose sync code runs on other threads, in copies of its context.
+
+    Its deadline is there from the beginning, so that all of them see the same one.
+    """
+
+    __slots__ = ()
+
+    def enter(self) -> Token[Deadline | None]:
+        """Have the present context see the deadline."""
+        return request_deadline.set(self._deadline or self._begin())
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether a task was submitted, and the end may have to wait for it."""
+        return self._group is not None
+
+    def _is_current(self) -> bool:
+        return self._context is not None and request_deadline.get() is self._deadline

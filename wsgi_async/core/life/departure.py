@@ -1,0 +1,153 @@
+"""The end of a manager on a loop that somebody else runs: its own work ends, the loop goes on.
+
+As `Shutdown` does on our own loops, with the same shares of the time; on the loop, as a task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from typing import TYPE_CHECKING, Any
+
+from wsgi_async.core.base.checks import running_loop
+from wsgi_async.core.base.deadlines import Deadline
+from wsgi_async.core.base.log import report
+from wsgi_async.core.jobs import observers
+from wsgi_async.core.loops.open_resources import known_resources
+
+from .hooks import call_hook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine
+
+    from wsgi_async.core.base.settings import Hook
+    from wsgi_async.core.loops.live_loop import LiveLoop
+    from wsgi_async.core.loops.open_resources import ResourceTask
+
+__all__ = ["Departure"]
+
+
+class Departure:
+    """The closing steps, once. Lives as long as the manager is started; on the loop's thread only.
+
+    Args:
+        live: Whose work ends.
+        budget: Tells how many seconds all steps have together.
+        on_stop: The user's, called first.
+        ended: Called when all is done.
+    """
+
+    def __init__(
+        self,
+        live: LiveLoop,
+        *,
+        budget: Callable[[], float],
+        on_stop: Hook | None,
+        ended: Callable[[], None],
+    ) -> None:
+        self._live = live
+        self._budget = budget
+        self._deadline = Deadline()
+        self._on_stop = on_stop
+        self._ended = ended
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Begin, unless it has begun. On the loop, or without it where that has ended already."""
+        if running_loop() is not self._live.raw:
+            self._live.fail_unfinished()
+            self._ended()
+        elif self._task is None:
+            self._deadline = Deadline(self._budget())
+            # In an empty context: nothing of the request that has begun it.
+            self._task = asyncio.Task(
+                self._run(), loop=self._live.raw, context=contextvars.Context(), name="stop"
+            )
+
+    async def _run(self) -> None:
+        try:
+            await self._steps()
+        finally:
+            self._live.fail_unfinished()
+            self._ended()
+
+    async def _steps(self) -> None:
+        self._refuse_queued()
+        for step in (self._call_on_stop, self._end_tasks, self._close_resources):
+            try:
+                await step()
+            except Exception as error:
+                report(
+                    logging.ERROR,
+                    "%s: a step of its stop failed",
+                    self._live.status,
+                    error=error,
+                )
+
+    def _share(self, steps: int) -> float:
+        return (self._deadline.left() or 0.0) / steps
+
+    def _refuse_queued(self) -> None:
+        with self._live.mutex:
+            jobs = list(self._live.queue)
+        for job in jobs:
+            self._live.request_cancel(job)
+
+    async def _call_on_stop(self) -> None:
+        if self._on_stop is not None:
+            await self._bounded(call_hook(self._on_stop), self._share(4), "its on_stop")
+
+    async def _end_tasks(self) -> None:
+        """Cancel the tasks of calls and streams, and wait for their cleanup."""
+        jobs = {job.task: job.label for job in self._live.in_flight() if job.task is not None}
+        actors = {one.task: one.label for one in self._live.actors if one.task is not None}
+        tasks = {**jobs, **actors}
+        tasks.pop(asyncio.current_task(), None)  # type: ignore[arg-type]
+        for task in tasks:
+            observers.tell_cut_off(task.get_name())
+            if task not in self._live.leaving:
+                task.cancel()
+        await self._wait(tasks, self._share(2))
+        for task, label in tasks.items():
+            if not task.done():
+                self._complain(label)
+
+    async def _close_resources(self) -> None:
+        resources = known_resources(self._live.raw)
+        if resources is None:
+            return
+        while (owners := resources.next_to_close()) and self._deadline.left():
+            await self._end(owners, self._share(max(1, len(resources.open)) + 1))
+            for owner in owners:
+                resources.forget(owner)
+
+    async def _end(self, owners: list[ResourceTask], seconds: float) -> None:
+        for owner in owners:
+            owner.end()
+        await self._wait([owner.task for owner in owners], seconds)
+        for owner in owners:
+            if not owner.task.done():
+                self._complain(f"the loop resource {owner.name}")
+                owner.task.cancel()
+
+    async def _bounded(self, coro: Coroutine[Any, Any, None], seconds: float, what: str) -> None:
+        task = self._live.loop.create_task(coro)
+        await self._wait([task], seconds)
+        if task.done():
+            task.result()
+        else:
+            self._complain(what)
+            task.cancel()
+
+    async def _wait(self, tasks: Collection[asyncio.Task[Any]], seconds: float) -> None:
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    def _complain(self, what: str) -> None:
+        report(
+            logging.WARNING,
+            "%s: %s did not end in time when the manager was stopped",
+            self._live.status,
+            what,
+        )
