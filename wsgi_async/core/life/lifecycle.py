@@ -9,11 +9,11 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
-from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop
+from wsgi_async.core.base.checks import refuse_in_event_loop
 from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.base.forks import warn_of_silent_forks
 from wsgi_async.core.base.log import report
-from wsgi_async.core.jobs import bridge, observers
+from wsgi_async.core.jobs import bridge
 from wsgi_async.core.loops.guard import BoundLoop
 from wsgi_async.core.loops.live_loop import LiveLoop
 from wsgi_async.core.loops.making import make_loop
@@ -22,10 +22,12 @@ from wsgi_async.core.runners.guest import Guest
 from wsgi_async.core.runners.keeper import Keeper
 from wsgi_async.core.runners.resident import Resident, current_seat
 
+from . import words
 from .departure import Departure
 from .executor import LoopExecutor
 from .hooks import call_hook, run_on_start
 from .shutdown import Shutdown
+from .watching import watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -94,32 +96,17 @@ class Lifecycle:
     @property
     def label(self) -> str:
         """What to call the manager in messages."""
-        thread = None if self.node.thread is None else self.node.thread()
-        owner = self.node.ident if thread is None else repr(thread.name)
-        named = "" if self.id is None else f" id={self.id!r}"
-        return f"AsyncioLoopManager{named} of thread {owner}"
+        return words.label(self.id, self.node)
 
     @property
     def work(self) -> str:
         """What runs the loop, and what is in flight there; a hint."""
-        kind, count, age = self._look()
-        oldest = f" oldest={age:.1f}s" if count else ""
-        return f"{kind} in_flight={count}{oldest}".lstrip()
+        return words.work(self.runner)
 
     @property
     def status(self) -> str:
         """What to call the manager in the log: with its work."""
-        kind, count, age = self._look()
-        oldest = f", the oldest for {age:.1f} s" if count else ""
-        return f"{self.label} ({kind or 'not started'}, {count} in flight{oldest})"
-
-    def _look(self) -> tuple[str, int, float]:
-        """What runs the loop, how many calls are not done, and the age of the oldest."""
-        runner = self.runner
-        if runner is None:
-            return "", 0, 0.0
-        ages = [job.age for job in runner.live.unfinished()]
-        return runner.kind, len(ages), max(ages, default=0.0)
+        return f"{self.label} ({words.work_in_the_log(self.runner)})"
 
     @property
     def resident(self) -> bool:
@@ -135,15 +122,7 @@ class Lifecycle:
 
     def refusal(self) -> ManagerStateError:
         """Why the manager cannot be used now, and what to do."""
-        label, state = self.label, self.state
-        if state == "inherited":
-            return inherited_error(label)
-        if state == "new":
-            return ManagerStateError(f"{label} is not started. Call its start() first.")
-        if state == "starting":
-            return ManagerStateError(f"{label} is being started. Use it when start() has returned.")
-        done = "is being stopped" if state == "stopping" else "was stopped"
-        return ManagerStateError(f"{label} {done}. Call its start() again when it has stopped.")
+        return words.refusal(self.label, self.state)
 
     # -- start ---------------------------------------------------------------------------------
 
@@ -221,7 +200,7 @@ class Lifecycle:
             raw.set_default_executor(executor)
             live = self._live(loop, selector)
             loop.guard(lambda: self.label)
-            _watch(live)
+            watch(live)
             runner = self._run(live, resident=resident)
             undo.pop_all()
         return runner
@@ -373,34 +352,6 @@ class Lifecycle:
             runner.live.inherited = True
         self._state = "inherited"
         return runner
-
-
-def _watch(live: LiveLoop) -> None:
-    """Have lost wake-ups noticed, and let the loop come to rest before it is left."""
-    selector = live.selector
-    reported: list[bool] = []
-
-    def lost() -> None:
-        observers.tell_lost()
-        if reported:
-            return
-        reported.append(True)
-        waited = ", ".join(sorted(job.label for job in live.in_flight())[:3])
-        report(
-            logging.WARNING,
-            "%s: a wake-up from another thread was lost and came up to a second late, while %s "
-            "waited. Some object that belongs to one event loop, such as an HTTP client at module "
-            'level, is used by several threads. Set per="process", or give each loop its own with '
-            "@loop_resource",
-            live.status,
-            waited or "nothing",
-        )
-
-    if selector is None:
-        return
-    selector.work = live.jobs
-    selector.lost = lost
-    live.leave_soon = partial(selector.leave_soon, live.loop.stop)
 
 
 def _nothing() -> None:
