@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import threading
 from typing import TYPE_CHECKING
@@ -133,6 +134,23 @@ def test_a_loop_that_ends_first_leaves_nobody_waiting() -> None:
     assert not thread.is_alive()
     assert isinstance(errors[0], (ManagerStateError, asyncio.CancelledError))
     assert manager.state == "stopped"
+
+
+def test_a_loop_that_ends_before_it_begins_a_call() -> None:
+    """A call that the loop has not begun when it is closed fails, and its coroutine is closed."""
+    manager = AsyncioLoopManager()
+
+    async def main() -> concurrent.futures.Future[None]:
+        await manager.start_on_running_loop()
+        return manager.submit_task(forever())
+
+    loop = asyncio.new_event_loop()
+    future = loop.run_until_complete(main())
+    loop.close()
+    with pytest.raises(ManagerStateError, match="was stopped before this call was done"):
+        future.result(LIMIT)
+    with pytest.raises(ManagerStateError, match="was stopped"):
+        manager.run(here())
 
 
 def test_a_start_hook_that_raises() -> None:

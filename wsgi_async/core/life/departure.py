@@ -56,8 +56,7 @@ class Departure:
     def begin(self) -> None:
         """Begin, unless it has begun. On the loop, or without it where that has ended already."""
         if running_loop() is not self._live.raw:
-            self._live.fail_unfinished()
-            self._ended()
+            self._fail_all()
         elif self._task is None:
             self._deadline = Deadline(self._budget())
             # In an empty context: nothing of the request that has begun it.
@@ -69,8 +68,19 @@ class Departure:
         try:
             await self._steps()
         finally:
-            self._live.fail_unfinished()
-            self._ended()
+            self._fail_all()
+
+    def _fail_all(self) -> None:
+        """Nothing is done on the loop any more: wake everybody who waits for it."""
+        live = self._live
+        live.closing = True
+        with live.mutex:
+            queued = list(live.queue)
+            live.queue.clear()
+        for job in queued:
+            live.cancel_unstarted(job)
+        live.fail_unfinished()
+        self._ended()
 
     async def _steps(self) -> None:
         self._refuse_queued()
