@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import logging
 import threading
 from typing import TYPE_CHECKING
@@ -140,12 +139,9 @@ def test_a_loop_that_ends_before_it_begins_a_call() -> None:
     """A call that the loop has not begun when it is closed fails, and its coroutine is closed."""
     manager = AsyncioLoopManager()
 
-    async def main() -> concurrent.futures.Future[None]:
-        await manager.start_on_running_loop()
-        return manager.submit_task(forever())
-
     loop = asyncio.new_event_loop()
-    future = loop.run_until_complete(main())
+    loop.run_until_complete(manager.start_on_running_loop())
+    future = manager.submit_task(forever())
     loop.close()
     with pytest.raises(ManagerStateError, match="was stopped before this call was done"):
         future.result(LIMIT)
