@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from gunicorn.config import make_settings
 
@@ -97,7 +97,7 @@ class Server:
         self._reader = threading.Thread(target=self._read, name="server-log")
         self._reader.start()
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

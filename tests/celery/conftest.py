@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.celery.brokers import RABBITMQ, rabbitmq_server, redis_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytest.importorskip("celery", reason="celery is not installed")
+
+
+@pytest.fixture(scope="package")
+def redis_url() -> Iterator[str]:
+    """A real Redis."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed (Debian's package redis-server)")
+    with redis_server() as port:
+        yield f"redis://127.0.0.1:{port}/0"
+
+
+@pytest.fixture(scope="package")
+def rabbitmq_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real RabbitMQ."""
+    if not Path(RABBITMQ).exists():
+        pytest.skip("rabbitmq-server is not installed (Debian's package rabbitmq-server)")
+    with rabbitmq_server(tmp_path_factory.mktemp("rabbitmq")) as port:
+        yield f"amqp://guest:guest@127.0.0.1:{port}//"

@@ -1,0 +1,71 @@
+"""A real Celery worker, and what the tests ask of it."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery
+
+from tests.servers.process import Server
+
+if TYPE_CHECKING:
+    from celery.result import AsyncResult
+
+__all__ = ["LIMIT", "Worker"]
+
+LIMIT = 40.0
+
+_numbers = itertools.count()
+
+
+class Worker(Server):
+    """A worker of `tests.celery.tasks`, ready for work.
+
+    Args:
+        pool: Celery's name of the pool.
+        broker: Where the tasks come from.
+        backend: Where the results go, a Redis.
+        queue: Of another worker, which has ended; one of its own with None.
+    """
+
+    def __init__(self, pool: str, broker: str, backend: str, queue: str | None = None) -> None:
+        # No two workers share one by accident.
+        self.queue = queue or f"{pool}-{next(_numbers)}"
+        quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "info"]
+        super().__init__(
+            *("-m", "celery", "-A", "tests.celery.tasks", "worker", "--pool", pool),
+            *(*quiet, "--concurrency", "1", "-Q", self.queue),
+            BROKER=broker,
+            BACKEND=backend,
+            # Celery and its clients use what newer ones call deprecated.
+            PYTHONWARNINGS="ignore",
+        )
+        self._client = Celery(broker=broker, backend=backend)
+        self._results: list[AsyncResult[Any]] = []
+        self.ready(r"celery@.* ready", port=0)
+
+    def begin(self, name: str, *args: Any) -> AsyncResult[Any]:
+        """Send a task."""
+        full = name if name == "looking" else f"tests.celery.tasks.{name}"
+        result: AsyncResult[Any] = self._client.send_task(full, args, queue=self.queue)
+        self._results.append(result)
+        return result
+
+    def again(self, result: AsyncResult[Any]) -> AsyncResult[Any]:
+        """The result of a task that was sent to another worker, which has ended."""
+        found: AsyncResult[Any] = self._client.AsyncResult(result.id)
+        self._results.append(found)
+        return found
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        for result in self._results:
+            # Its destructor would look for the backend when that has ended.
+            result.backend.remove_pending_result(result)
+            result.backend = None
+        self._client.close()
+
+    def result(self, name: str, *args: Any) -> Any:
+        """Send a task and wait for what it returns or raises."""
+        return self.begin(name, *args).get(timeout=LIMIT)

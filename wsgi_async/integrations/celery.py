@@ -1,0 +1,220 @@
+"""Celery: `async def` tasks, on an event loop that stays open from task to task.
+
+`AsyncLoop(celery_app)` is all that it takes.
+"""
+# pyright: reportMissingTypeStubs=false, reportPrivateUsage=false
+
+from __future__ import annotations
+
+import functools
+import inspect
+import signal
+import threading
+import weakref
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from celery import signals
+from celery._state import _task_stack
+
+from wsgi_async.core import AsyncioLoopManager
+from wsgi_async.core.base.coroutines import name_after
+from wsgi_async.core.base.settings import Settings
+from wsgi_async.core.managers.current import request_manager, start_once
+from wsgi_async.core.managers.process import stop_all
+from wsgi_async.core.managers.registry import get_or_create_loop_manager
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Hashable
+    from types import FrameType
+
+    from celery import Celery
+
+    from wsgi_async.core.base.settings import Hook, LoopFactory
+
+__all__ = ["AsyncLoop"]
+
+
+class AsyncLoop:
+    """Runs the `async def` tasks of a Celery app on a manager of the thread that has the task.
+
+    Also those of `@shared_task` and of classes with an `async def run()`. In the prefork and solo
+    pools there is one manager for each process, in the threads pool one for each thread. What the
+    tasks open with `@loop_resource`, and what they `submit_task()`, lives on from task to task,
+    until the worker ends.
+
+    In the coroutine `self.request`, `self.retry()` and `current_task` work as in a sync task; not
+    in tasks that it makes itself with `asyncio.create_task()`. A soft time limit cancels the
+    coroutine, which can clean up, and raises `SoftTimeLimitExceeded` as in a sync task. In the
+    prefork pool `revoke(terminate=True)` does the same before the process ends. A hard time limit
+    kills the process, as always. In the threads pool Celery itself knows no limits.
+
+    Args:
+        app: The Celery app.
+        id: The id of the managers, for `get_or_create_loop_manager(id)`.
+        loop_factory: Makes the event loops; for example `uvloop.new_event_loop`.
+        debug: asyncio's debug mode.
+        grace: Seconds that a canceled coroutine may clean up.
+        on_start: Called on each loop when it starts.
+        on_stop: Called on each loop when it stops.
+
+    Raises:
+        TypeError, ValueError: An option cannot be used.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        *,
+        id: Hashable = None,
+        loop_factory: LoopFactory | None = None,
+        debug: bool | None = None,
+        grace: float = 5.0,
+        on_start: Hook | None = None,
+        on_stop: Hook | None = None,
+    ) -> None:
+        hash(id)
+        self._id = id
+        self._options: dict[str, Any] = {
+            "loop_factory": loop_factory,
+            "debug": debug,
+            "grace": grace,
+            "on_start": on_start,
+            "on_stop": on_stop,
+        }
+        Settings(**self._options)
+        self._local = _Local()
+        self._app: Any = app
+        # Not weak: the app does not keep us.
+        self._app.on_after_finalize.connect(self._adopt_all, weak=False)
+        _signals.worker_init.connect(self._adopt_all, weak=False)
+        if self._app.finalized:
+            self._adopt_all()
+        _watch_worker()
+
+    def _adopt_all(self, **_: object) -> None:
+        for task in self._app.tasks.values():
+            self._adopt(task)
+
+    def _adopt(self, task: Any) -> None:
+        """Have a task's coroutine function run on the manager."""
+        # Where Celery retries by itself, its own function is around the task's.
+        name = "_orig_run" if hasattr(task, "_orig_run") else "run"
+        function = getattr(task, name)
+        if hasattr(function, _MARK) or not inspect.iscoroutinefunction(inspect.unwrap(function)):
+            return
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            return self._run(task, function(*args, **kwargs))
+
+        setattr(run, _MARK, True)
+        setattr(task, name, run)
+
+    def _run(self, task: Any, coro: Coroutine[Any, Any, Any]) -> Any:
+        manager = self._manager()
+        token = request_manager.set(weakref.ref(manager))
+        try:
+            request = task.request_stack.top
+            return manager.run(name_after(coro, _InRequest(coro, task, request)))
+        finally:
+            request_manager.reset(token)
+
+    def _manager(self) -> AsyncioLoopManager:
+        manager = self._local.manager
+        # It may be the one of the process that we were forked from.
+        if manager is None or not manager.running:
+            manager = get_or_create_loop_manager(self._id, True, **self._options)
+            self._local.manager = start_once(manager)
+        return manager
+
+
+_MARK = "_wsgi_async"
+# Celery has no types.
+_signals: Any = signals
+_tasks: Any = _task_stack
+
+
+class _Local(threading.local):
+    """One thread's manager. Lives as long as the thread."""
+
+    manager: AsyncioLoopManager | None = None
+
+
+class _InRequest(Coroutine[Any, Any, Any]):
+    """A task's coroutine. In each of its steps the loop's thread has Celery's present request.
+
+    Celery keeps that for each thread, and the loop's is another than the task's.
+    """
+
+    def __init__(self, coro: Coroutine[Any, Any, Any], task: Any, request: object) -> None:
+        self._coro = coro
+        self._task = task
+        self._request = request
+
+    def send(self, value: Any) -> Any:
+        """As a coroutine."""
+        return self._step(self._coro.send, value)
+
+    def throw(self, *error: Any) -> Any:
+        """As a coroutine."""
+        return self._step(self._coro.throw, *error)
+
+    def _step(self, step: Callable[..., Any], *args: Any) -> Any:
+        if self._request is None:  # called as a function
+            return step(*args)
+        _tasks.push(self._task)
+        self._task.request_stack.push(self._request)
+        try:
+            return step(*args)
+        finally:
+            self._task.request_stack.pop()
+            _tasks.pop()
+
+    def close(self) -> None:
+        """As a coroutine."""
+        self._coro.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        value: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                found = self.send(value) if error is None else self.throw(error)
+            except StopIteration as end:
+                return end.value
+            value = error = None
+            try:
+                value = yield found
+            except GeneratorExit:
+                self.close()
+                raise
+            except BaseException as thrown:
+                error = thrown
+
+
+_watched: list[bool] = []
+
+
+def _watch_worker() -> None:
+    """Stop the managers with the worker's processes, which skip `atexit`. Once."""
+    if not _watched:
+        _watched.append(True)
+        _signals.worker_process_init.connect(_in_child, weak=False)
+        for end in (_signals.worker_process_shutdown, _signals.worker_shutdown):
+            end.connect(_stop_all, weak=False)
+
+
+def _stop_all(**_: object) -> None:
+    stop_all()
+
+
+def _in_child(**_: object) -> None:
+    """In a process of the prefork pool: have a SIGTERM end the task instead of the process."""
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, _: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the second one kills
+    raise SystemExit(128 + number)
