@@ -95,8 +95,8 @@ def _finding(found: _Found, *, one_thread: bool) -> Finding:
     return Finding(
         code="shared-client",
         severity="note" if one_thread else "warning",
-        state=f"{found.module.__name__}.{found.variable} is an object of {kind.__module__}."
-        f"{kind.__qualname__}, which works on one event loop only. {consequence}",
+        state=f"{found.module.__name__}.{found.variable} ({kind.__module__}.{kind.__qualname__}) "
+        f"works on one event loop only, and each thread has its own. {consequence}",
         remedy='Make it a @loop_resource, or set per="process".',
         page="docs/global_clients.md",
         where=where if line is None else f"{where}:{line}",
@@ -185,13 +185,14 @@ def _assigned(file: str) -> dict[str, int]:
         return {}
     lines: dict[str, int] = {}
     for node in ast.walk(tree):
-        targets = [node.target] if isinstance(node, ast.AnnAssign) else []
-        targets += node.targets if isinstance(node, ast.Assign) else []
-        for name in (each.id for each in targets if isinstance(each, ast.Name)):
-            lines[name] = min(node.lineno, lines.get(name, node.lineno))  # type: ignore[attr-defined]
+        if isinstance(node, (ast.Assign, ast.AnnAssign)):
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                name = getattr(target, "id", getattr(target, "attr", ""))  # of self, mostly
+                lines[name] = min(node.lineno, lines.get(name, node.lineno))
     return lines
 
 
 def _line(found: _Found) -> int | None:
-    name = found.variable.partition(".")[0].partition("[")[0]
-    return _assigned(str(found.module.__file__)).get(name)
+    """Where the variable is assigned, or the attribute that it has."""
+    variable, _, attribute = found.variable.partition("[")[0].partition(".")
+    return _assigned(str(found.module.__file__)).get(attribute or variable)

@@ -169,9 +169,9 @@ def _print(findings: list[Finding], name: str, *, as_json: bool) -> None:
 
 def _block(finding: Finding, columns: int, *, color: bool) -> str:
     """A finding as a paragraph, with its severity in the margin."""
-    lines = _wrapped(finding.state, columns) + _wrapped(finding.remedy, columns)
-    place = "" if finding.where is None else f"{finding.where}  "
-    lines += [f"{place}[{finding.code}]", finding.page]
+    state = finding.state if finding.where is None else f"{finding.where}: {finding.state}"
+    lines = _wrapped(state, columns) + _wrapped(finding.remedy, columns)
+    lines += _wrapped(f"{finding.page} [{finding.code}]", columns)
     label = finding.severity.ljust(_LABEL)
     if color:
         label = f"\033[{_COLORS[finding.severity]}m{label}\033[0m"

@@ -77,8 +77,9 @@ def _arguments(call: ast.Call, text: str) -> tuple[list[Any], dict[str, Any]]:
 
 def not_loaded(name: str, error: BaseException) -> Finding:
     """What to say of an app that could not be imported."""
+    remedy = "Start the doctor as your server is started: in its folder, with its environment."
     if isinstance(error, NotLoadedError):
-        reason = str(error)
+        reason, remedy = str(error), "Name the app as `module:app` or `module:factory()`."
     elif isinstance(error, SystemExit):
         reason = f"it exits with {error.code!r}"
     else:
@@ -87,7 +88,7 @@ def not_loaded(name: str, error: BaseException) -> Finding:
         code="not-imported",
         severity="error",
         state=f"{name} cannot be imported: {reason.rstrip('.')}.",
-        remedy="Name the app as `module:app`, and call the doctor where your server would start.",
+        remedy=remedy,
         page="docs/doctor.md#name-the-app",
         where=_where(error),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from wsgi_async.core.life.lifecycle import STOP_TIMEOUT
+from wsgi_async.core.managers.manager import lifecycle_of
 
 from .findings import Finding
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from wsgi_async.core import AsyncioLoopManager
     from wsgi_async.wsgi.options import Options
 
-    from .findings import Server, Subject
+    from .findings import Server, Severity, Subject
 
 __all__ = ["check_managers", "check_server"]
 
@@ -57,8 +58,8 @@ def _worker_class(server: Server) -> Iterator[Finding]:
 def _threads(server: Server, options: Options) -> Iterator[Finding]:
     if server.kind == "sync":
         yield _sync()
-    elif server.kind == "resident" and server.one_thread:
-        yield _one_thread()
+    elif server.one_thread:
+        yield _one_thread(server)
     elif server.kind == "resident" and options.per == "process":
         yield _resident_without_effect()
     elif server.kind == "gthread" and options.per == "thread":
@@ -78,12 +79,12 @@ def _sync() -> Finding:
     )
 
 
-def _one_thread() -> Finding:
+def _one_thread(server: Server) -> Finding:
     return Finding(
         code="one-thread",
         severity="warning",
-        state="LoopThreadWorker has one thread, so one slow request or stream holds up all others "
-        "of its process.",
+        state=f"The worker class {server.worker_class} has one thread, so one slow request or "
+        "stream holds up all others of its process.",
         remedy="Set threads, for example to 8. There is one for each request and each open stream.",
         page="docs/deployment.md#threads-and-streams",
     )
@@ -124,32 +125,24 @@ def _streams_hold() -> Finding:
 
 def _graceful_timeout(server: Server, options: Options) -> Iterator[Finding]:
     have, limit = server.graceful_timeout, options.timeout or 0.0
-    enough = limit + options.grace * bool(limit) + STOP_TIMEOUT
-    remedy = f"Set graceful_timeout to {enough:g} or more."
+    severity: Severity = "warning"
     if have < STOP_TIMEOUT:
-        state = (
-            f"graceful_timeout is {have:g} s, and closing the loops may take {STOP_TIMEOUT:g} s. "
-            "What is not closed by then is killed."
-        )
-        yield Finding(
-            code="graceful-timeout", severity="warning", state=state, remedy=remedy, page=_STOPPING
-        )
+        state = f"and closing the loops may take {STOP_TIMEOUT:g} s. The rest is not cleaned up."
     elif have < limit:
-        state = (
-            f"graceful_timeout is {have:g} s, and a request may take {limit:g} s. A worker that "
-            "stops is killed under such a request."
-        )
-        yield Finding(
-            code="graceful-timeout", severity="warning", state=state, remedy=remedy, page=_STOPPING
-        )
+        state = f"and a request may take {limit:g} s. One that does is cut off at a stop."
     elif limit and have < limit + STOP_TIMEOUT:
-        state = (
-            f"graceful_timeout is {have:g} s. After a request that takes its {limit:g} s, there is "
-            f"too little time to close the loops, which may take {STOP_TIMEOUT:g} s."
-        )
-        yield Finding(
-            code="graceful-timeout", severity="note", state=state, remedy=remedy, page=_STOPPING
-        )
+        severity = "note"
+        state = f"too short for a request of {limit:g} s and then the cleanup of the loops."
+    else:
+        return
+    enough = limit + options.grace * bool(limit) + STOP_TIMEOUT
+    yield Finding(
+        code="graceful-timeout",
+        severity=severity,
+        state=f"gunicorn kills a stopping worker after {have:g} s (graceful_timeout), {state}",
+        remedy=f"Set graceful_timeout to {enough:g} or more.",
+        page=_STOPPING,
+    )
 
 
 def _worker_timeout(server: Server, options: Options) -> Iterator[Finding]:
@@ -170,23 +163,27 @@ def _worker_timeout(server: Server, options: Options) -> Iterator[Finding]:
 def check_managers(subject: Subject) -> Iterator[Finding]:
     """Managers that run before the server forks its workers."""
     server = subject.server
-    for manager in subject.started_by_config:
-        yield _before_fork(manager, "warning", "gunicorn's configuration is read")
-    for manager in subject.started_by_app:
+    for manager in _users_own(subject.started_by_config):
+        yield _before_fork(manager, "warning", "gunicorn's settings are read")
+    for manager in _users_own(subject.started_by_app):
         if server is None:
             yield _before_fork(manager, "note", "the app is imported")
         elif server.preload:
-            yield _before_fork(manager, "error", "the app is imported, which preload_app does")
+            yield _before_fork(manager, "warning", "the app is imported, before the fork")
 
 
-def _before_fork(manager: AsyncioLoopManager, severity: str, when: str) -> Finding:
-    consequence = {
-        "note": "If your server forks after that, the worker processes cannot use it.",
-    }.get(severity, "The worker processes cannot use it.")
+def _users_own(managers: list[AsyncioLoopManager]) -> list[AsyncioLoopManager]:
+    """Those that the app has started itself. `run()` gets another one after a fork."""
+    return [manager for manager in managers if not lifecycle_of(manager).lasting]
+
+
+def _before_fork(manager: AsyncioLoopManager, severity: Severity, when: str) -> Finding:
+    condition = "if your server forks after that" if severity == "note" else "which refuse it"
     return Finding(
         code="manager-before-fork",
-        severity="error" if severity == "error" else "warning" if severity == "warning" else "note",
-        state=f"{manager!r} starts when {when}. {consequence}",
+        severity=severity,
+        state=f"{lifecycle_of(manager).label} is started when {when}. It cannot be used in worker "
+        f"processes, {condition}.",
         remedy="Start it in the worker process: in gunicorn, in the hook post_worker_init.",
         page="docs/deployment.md#processes-and-preload",
     )
