@@ -13,6 +13,7 @@ import pytest
 from tests.core.support import run_code
 from tests.doctor.parts import LIMIT, WRAPPED, diagnose, run_doctor, write
 from wsgi_async.__main__ import main
+from wsgi_async.doctor.command import examine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,22 +69,27 @@ def test_json_is_a_list_of_findings(tmp_path: Path) -> None:
         ("invalid:app", "SyntaxError"),
     ],
 )
-def test_an_app_that_cannot_be_imported_gets_status_2(
-    tmp_path: Path, name: str, words: str
-) -> None:
-    """A wrong name and an app that fails are told from an app with problems."""
+def test_an_app_that_cannot_be_imported_is_told(folder: Path, name: str, words: str) -> None:
+    """A wrong name and an app that fails at import are told, with the line that fails."""
     write(
-        tmp_path,
+        folder,
         served=f"{WRAPPED}\nSECONDS = 5\n",
         broken="\n1 / 0\n",
         leaving="import sys\nsys.exit('no settings')\n",
         invalid="\ndef\n",
     )
-    status, findings = diagnose(tmp_path, name)
-    assert status == 2
-    assert words in findings["not-imported"]["state"]
-    where = {"broken:app": "broken.py:2", "leaving:app": "leaving.py:2", "invalid:app": "invalid.py:2"}
-    assert findings["not-imported"]["where"] == where.get(name)
+    report = examine(name)
+    found = report.findings[0]
+    assert (report.imported, found.code) == (False, "not-imported")
+    assert words in found.state
+    lines = {"broken": "broken.py:2", "leaving": "leaving.py:2", "invalid": "invalid.py:2"}
+    assert found.where == lines.get(name.partition(":")[0])
+
+
+def test_an_app_that_cannot_be_imported_gets_status_2(tmp_path: Path) -> None:
+    """A build tells an app that is not there from one with problems."""
+    status, findings = diagnose(tmp_path, "missing:app")
+    assert (status, list(findings)) == (2, ["not-imported"])
 
 
 @pytest.mark.parametrize(
@@ -99,14 +105,15 @@ def test_bad_usage_gets_status_2(tmp_path: Path, arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     "name", ["served", "served:factory()", "served:factory(1, two=2)", "served:holder.app"]
 )
-def test_an_app_is_named_as_for_a_server(tmp_path: Path, name: str) -> None:
+def test_an_app_is_named_as_for_a_server(folder: Path, name: str) -> None:
     """A factory, an attribute and the default name `application` are found."""
     more = (
         "application = app\n"
         "class holder:\n    app = app\n"
         "def factory(one=1, two=2):\n    return app if two == 2 else None\n"
     )
-    assert diagnose(write(tmp_path, served=WRAPPED + more), name) == (0, {})
+    write(folder, served=WRAPPED + more)
+    assert examine(name) == ([], True)
 
 
 def on_a_terminal(folder: Path, **environ: str) -> str:
@@ -157,6 +164,6 @@ def test_commands_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_app_pays_nothing_for_it() -> None:
-    """`import wsgi_async` imports no part of the doctor, and no argparse."""
-    code = "import sys, wsgi_async; print([n for n in sys.modules if 'doctor' in n or n == 'argparse'])"
-    assert run_code(code).strip() == "[]"
+    """`import wsgi_async` imports no part of the doctor."""
+    code = "import sys, wsgi_async; print(*[name for name in sys.modules if 'doctor' in name])"
+    assert run_code(code).strip() == ""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.doctor.parts import WRAPPED, diagnose, hello, run_doctor, severities, subject, write
 from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware
 from wsgi_async.core.managers.current import start_once
+from wsgi_async.doctor.configuration import read
 from wsgi_async.doctor.findings import Server
 from wsgi_async.doctor.servers import check_managers, check_server
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytest.importorskip("gunicorn")
 
@@ -47,13 +46,15 @@ def said(server: Server, **options: Any) -> dict[str, str]:
         ("-k served.Unknown", {}),
     ],
 )
-def test_worker_classes(tmp_path: Path, arguments: str, expected: dict[str, str]) -> None:
+@pytest.mark.usefixtures("folder")
+def test_worker_classes(
+    monkeypatch: pytest.MonkeyPatch, arguments: str, expected: dict[str, str]
+) -> None:
     """Each worker class is recognized by its name or its base, and told to be good or bad."""
-    source = f"{WRAPPED}\nfrom wsgi_async.integrations.gunicorn import LoopThreadWorker as Base\nclass Own(Base): ...\n"
-    write(tmp_path, served=source)
-    arguments = f"{arguments} --graceful-timeout 45"
-    found = diagnose(tmp_path, "served:app", GUNICORN_CMD_ARGS=arguments).findings
-    assert {code: each["severity"] for code, each in found.items()} == expected
+    base = "from wsgi_async.integrations.gunicorn import LoopThreadWorker\n"
+    write(Path(), served=f"{base}class Own(LoopThreadWorker): ...\n")
+    monkeypatch.setenv("GUNICORN_CMD_ARGS", f"{arguments} --graceful-timeout 45")
+    assert said(read(None)) == expected
 
 
 def test_the_default_file_is_read(tmp_path: Path) -> None:
@@ -86,8 +87,8 @@ def test_settings_that_gunicorn_refuses_get_status_2(tmp_path: Path) -> None:
 def test_gunicorns_worker_is_not_set_up(tmp_path: Path) -> None:
     """The doctor looks at gevent's worker, and gevent patches nothing in its process."""
     pytest.importorskip("gevent")
-    source = f"{WRAPPED}\nfrom gunicorn.workers.ggevent import GeventWorker\nclass Own(GeventWorker): ...\n"
-    write(tmp_path, served=source)
+    base = "from gunicorn.workers.ggevent import GeventWorker\n"
+    write(tmp_path, served=f"{WRAPPED}{base}class Own(GeventWorker): ...\n")
     found = diagnose(tmp_path, "served:app", GUNICORN_CMD_ARGS="-k served.Own").findings
     assert "worker-class" in found
     assert "greenlets" not in found

@@ -6,7 +6,7 @@ import ast
 import sys
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from .findings import Finding, is_a
 from .loading import shown
@@ -84,7 +84,7 @@ def check_clients(subject: Subject) -> Iterator[Finding]:
 
 
 def _finding(found: _Found, *, one_thread: bool) -> Finding:
-    kind = type(found.value)
+    kind = cast("Any", type(found.value))
     consequence = (
         "This works as long as each process has one thread."
         if one_thread
@@ -165,11 +165,10 @@ def _variables(module: ModuleType) -> Iterator[_Found]:
 
 def _held(module: ModuleType, value: Any) -> list[tuple[str, Any]]:
     """What a container holds, or a class of this module, or an instance of one of the app's."""
-    if type(value) is dict:
-        return [(f"[{key!r}]", inner) for key, inner in list(value.items())[:_MOST]]
-    if type(value) in (list, tuple):
-        return [(f"[{number}]", inner) for number, inner in enumerate(value[:_MOST])]
-    kind = value if isinstance(value, type) else type(value)
+    if type(value) in (dict, list, tuple):
+        items = value.items() if hasattr(value, "items") else enumerate(value)
+        return [(f"[{key!r}]", inner) for key, inner in list(items)[:_MOST]]
+    kind: type = value if isinstance(value, type) else type(value)
     if kind.__module__ != module.__name__:
         return []
     attributes = getattr(value, "__dict__", {})

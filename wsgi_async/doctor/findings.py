@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from types import ModuleType
 
     from wsgi_async.core import AsyncioLoopManager
@@ -102,8 +102,8 @@ class Subject:
     parts: list[Part]
     middlewares: list[AsyncLoopMiddleware]
     server: Server | None = None
-    started_by_config: list[AsyncioLoopManager] = field(default_factory=list)
-    started_by_app: list[AsyncioLoopManager] = field(default_factory=list)
+    started_by_config: Sequence[AsyncioLoopManager] = ()
+    started_by_app: Sequence[AsyncioLoopManager] = ()
 
     @property
     def options(self) -> Options | None:
@@ -117,7 +117,7 @@ class Subject:
 
 def options_of(middleware: AsyncLoopMiddleware) -> Options:
     """The options that a middleware was made with."""
-    return middleware._provider.options  # noqa: SLF001 - our own
+    return middleware._provider.options  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - our own
 
 
 def is_a(thing: object, name: str) -> bool:

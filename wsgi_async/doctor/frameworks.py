@@ -66,20 +66,23 @@ def _named(views: list[str]) -> str:
 # -- Django ----------------------------------------------------------------------------------------
 
 
-def import_urls(subject_parts: Iterable[Any]) -> None:
+def import_urls(parts: Iterable[Any]) -> None:
     """Import the URLconf and the views of a Django project, which Django does at a request."""
-    if any(is_a(part, "django.core.handlers.wsgi.WSGIHandler") for part in subject_parts):
+    if any(is_a(part, "django.core.handlers.wsgi.WSGIHandler") for part in parts):
         from django.urls import get_resolver  # noqa: PLC0415 - the app has imported Django
 
-        list(_views(get_resolver().url_patterns))
+        _views(get_resolver())
 
 
-def _views(patterns: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    for pattern in patterns:
+def _views(resolver: Any) -> dict[str, Any]:
+    """The views of a URLconf and of those that it includes, by name."""
+    views: dict[str, Any] = {}
+    for pattern in resolver.url_patterns:
         if hasattr(pattern, "url_patterns"):
-            yield from _views(pattern.url_patterns)
+            views |= _views(pattern)
         else:
-            yield pattern.lookup_str, pattern.callback
+            views[pattern.lookup_str] = pattern.callback
+    return views
 
 
 def check_django(subject: Subject) -> Iterator[Finding]:
@@ -91,8 +94,8 @@ def check_django(subject: Subject) -> Iterator[Finding]:
     from django.conf import settings  # noqa: PLC0415
     from django.urls import get_resolver  # noqa: PLC0415
 
-    views = list(_views(get_resolver().url_patterns))
-    asyncs = {name: view for name, view in views if iscoroutinefunction(view)}
+    views = _views(get_resolver())
+    asyncs = {name: view for name, view in views.items() if iscoroutinefunction(view)}
     if subject.middlewares:
         yield from _plain_handler(handler, asyncs)
         yield from _elsewhere(settings, asyncs)

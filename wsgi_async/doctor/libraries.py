@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["check_libraries"]
 
-_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+)\s*>=(?P<least>[\d.]+)[^;]*;.*extra == .(?P<extra>\w+)")
+_REQUIREMENT = re.compile(
+    r"(?P<name>[\w.-]+)\s*>=(?P<least>[\d.]+)[^;]*;.*extra == .(?P<extra>\w+)"
+)
+"""A line of the package's metadata: `flask>=3.0; extra == 'flask'`."""
+
 _EXTRAS = ("gunicorn", "flask", "django", "uvloop")
 """Those that name libraries that the package itself works with."""
 
@@ -95,11 +99,16 @@ def _nest_asyncio() -> Iterator[Finding]:
         )
 
 
+def _asked_for_gil() -> int | None:
+    """What PYTHON_GIL or `-X gil` says; None if neither is given."""
+    return getattr(sys.flags, "gil", None)
+
+
 def _gil() -> Iterator[Finding]:
     """A free-threaded Python whose GIL an extension module has switched on."""
     enabled = getattr(sys, "_is_gil_enabled", lambda: True)
     free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-    if free_threaded and enabled() and getattr(sys.flags, "gil", None) is None:
+    if free_threaded and enabled() and _asked_for_gil() is None:
         yield Finding(
             code="gil-enabled",
             severity="note",

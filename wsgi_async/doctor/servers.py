@@ -10,7 +10,7 @@ from wsgi_async.core.managers.manager import lifecycle_of
 from .findings import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from wsgi_async.core import AsyncioLoopManager
     from wsgi_async.wsgi.options import Options
@@ -154,8 +154,8 @@ def _worker_timeout(server: Server, options: Options) -> Iterator[Finding]:
             severity="warning",
             state=f"gunicorn kills a sync worker after {server.timeout:g} s in a request, so the "
             f"app's timeout of {limit:g} s has no effect.",
-            remedy=f"Set gunicorn's timeout to more than {limit + options.grace:g}, or use a worker "
-            "class with threads.",
+            remedy=f"Set gunicorn's timeout to more than {limit + options.grace:g}, or choose a "
+            "worker class with threads.",
             page="docs/deployment.md#timeouts",
         )
 
@@ -172,7 +172,7 @@ def check_managers(subject: Subject) -> Iterator[Finding]:
             yield _before_fork(manager, "warning", "the app is imported, before the fork")
 
 
-def _users_own(managers: list[AsyncioLoopManager]) -> list[AsyncioLoopManager]:
+def _users_own(managers: Sequence[AsyncioLoopManager]) -> list[AsyncioLoopManager]:
     """Those that the app has started itself. `run()` gets another one after a fork."""
     return [manager for manager in managers if not lifecycle_of(manager).lasting]
 

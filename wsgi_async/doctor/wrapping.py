@@ -58,12 +58,11 @@ def _inside(part: Part) -> Iterator[Part]:
     if isinstance(part, FunctionType):
         found = _of_function(part)
     elif isinstance(part, functools.partial):
-        partial = cast("functools.partial[Any]", part)
-        found = [partial.func, *partial.args, *partial.keywords.values()]
+        found = [part.func, *part.args, *part.keywords.values()]
     else:
         found = [_get(part, name) for name in _ATTRIBUTES]
         mounts = _get(part, "mounts")  # werkzeug's DispatcherMiddleware
-        found += list(mounts.values()) if isinstance(mounts, dict) else []
+        found += list(cast("dict[str, Any]", mounts).values()) if type(mounts) is dict else []
     return (each for each in found if callable(each) and not isinstance(each, type))
 
 
@@ -94,7 +93,7 @@ def check_wrapping(subject: Subject) -> Iterator[Finding]:
 
 
 def _is_asgi(app: Part) -> bool:
-    call = getattr(type(app), "__call__", None)  # noqa: B004 - whether it is async, not whether it is
+    call = getattr(cast("Any", type(app)), "__call__", None)  # noqa: B004 - whether it is async
     return inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(call)
 
 
