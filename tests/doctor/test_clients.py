@@ -118,6 +118,17 @@ services = Services()
     }
 
 
+def test_an_instance_of_another_modules_class_is_searched(folder: Path) -> None:
+    """A service object is looked into wherever its class is, and named where it is made."""
+    write(
+        folder,
+        services="import asyncio\nclass Services:\n    def __init__(self):\n"
+        "        self.own = asyncio.Lock()\n",
+        served=f"from services import Services\nservices = Services()\n{WRAPPED}",
+    )
+    assert [found.where for found in shared("served:app")] == ["served.py:2"]
+
+
 def test_what_works_is_not_reported(folder: Path) -> None:
     """Sync clients, locks of threads, resources and classes are none of them."""
     source = """

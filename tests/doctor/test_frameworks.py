@@ -138,6 +138,15 @@ def test_a_project_with_the_integration_is_well(tmp_path: Path) -> None:
     assert said(project(tmp_path)) == {}
 
 
+def test_static_files_may_be_around_it(tmp_path: Path) -> None:
+    """Django's handler of static files around the integration is not taken for a bare handler."""
+    imported = f"{OURS}\nfrom django.contrib.staticfiles.handlers import StaticFilesHandler"
+    application = "StaticFilesHandler(get_wsgi_application(timeout=30))"
+    settings = "STATIC_URL = '/static/'\n"
+    folder = project(tmp_path, imported=imported, application=application, settings=settings)
+    assert said(folder) == {}
+
+
 def test_a_project_without_the_integration_is_told(tmp_path: Path) -> None:
     """Who has left Django's import in wsgi.py is told which to use."""
     pytest.importorskip("django")

@@ -62,7 +62,7 @@ def test_the_default_file_is_read(tmp_path: Path) -> None:
     write(tmp_path, served=WRAPPED)
     settings = "wsgi_app = 'served:app'\nworker_class = 'gevent'\n"
     (tmp_path / "gunicorn.conf.py").write_text(settings)
-    assert list(diagnose(tmp_path).findings) == ["worker-class", "graceful-timeout"]
+    assert list(diagnose(tmp_path).findings) == ["worker-class"]
 
 
 def test_a_file_changes_the_folder_and_the_environment(tmp_path: Path) -> None:

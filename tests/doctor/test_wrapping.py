@@ -134,6 +134,15 @@ def test_a_wrapped_app_in_another_one_gets_a_warning_if_it_differs() -> None:
     assert severities(check_wrapping(subject(AsyncLoopMiddleware(wrapped, timeout=30)))) == {}
 
 
+def test_two_apps_side_by_side_are_not_one_in_another() -> None:
+    """Two mounted apps may have different options, because only one of them gets a request."""
+    pytest.importorskip("werkzeug")
+    other = AsyncLoopMiddleware(closure(hello), timeout=5)
+    both = dispatcher(Around(wrapped))
+    both.app = other
+    assert severities(check_wrapping(subject(both))) == {}
+
+
 def test_no_time_limit_gets_a_note() -> None:
     """A request without a time limit is worth knowing of, and no failure."""
     assert severities(check_wrapping(subject(AsyncLoopMiddleware(hello)))) == {"no-timeout": "note"}

@@ -12,7 +12,7 @@ from .findings import Finding, is_a
 from .loading import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
     from types import ModuleType
 
     from .findings import Subject
@@ -73,8 +73,9 @@ def check_clients(subject: Subject) -> Iterator[Finding]:
         return
     one_thread = subject.server is not None and subject.server.one_thread
     found: dict[int, _Found] = {}
-    for module in _modules_of_app(subject.module):
-        for each in _variables(module):
+    modules = _modules_of_app(subject.module)
+    for module in modules.values():
+        for each in _variables(module, modules):
             if _belongs_to_loop(each.value):
                 known = found.setdefault(id(each.value), each)
                 if _line(known) is None and _line(each) is not None:
@@ -112,33 +113,42 @@ def _belongs_to_loop(value: object) -> bool:
 # -- the app's modules -----------------------------------------------------------------------------
 
 
-def _modules_of_app(module: ModuleType) -> list[ModuleType]:
+def _modules_of_app(module: ModuleType) -> dict[str, ModuleType]:
     """The modules that have been imported from the app's package, or from the folder around it."""
     top = module.__name__.partition(".")[0]
     root = _root(module)
-    return [
-        each
+    return {
+        name: each
         for name, each in list(sys.modules.items())
-        if getattr(each, "__file__", None)
-        and (name.partition(".")[0] == top or _is_below(each, root))
-        and name.partition(".")[0] != "wsgi_async"
-    ]
+        if name.partition(".")[0] not in _OTHERS
+        and (file := _file(each)) is not None
+        and (name.partition(".")[0] == top or _is_below(file, root))
+    }
+
+
+_OTHERS = ("wsgi_async", "__config__", "__main__")
+"""Ours, and gunicorn's settings."""
+
+
+def _file(module: ModuleType) -> str | None:
+    """A module's file. It is not asked for: a lazy module would be imported."""
+    file = getattr(module, "__dict__", {}).get("__file__")
+    return file if isinstance(file, str) else None
 
 
 def _root(module: ModuleType) -> Path | None:
     """The folder that has the app's module or outermost package; None if it is installed."""
-    file = getattr(module, "__file__", None)
+    file = _file(module)
     if file is None or _is_installed(file):
         return None
     is_package = hasattr(module, "__path__")
     return Path(file).resolve().parents[module.__name__.count(".") + is_package]
 
 
-def _is_below(module: ModuleType, root: Path | None) -> bool:
-    file = str(module.__file__)
-    if root is None or _is_installed(file):
-        return False
-    return Path(file).resolve().is_relative_to(root)
+def _is_below(file: str, root: Path | None) -> bool:
+    return (
+        root is not None and not _is_installed(file) and Path(file).resolve().is_relative_to(root)
+    )
 
 
 def _is_installed(file: str) -> bool:
@@ -153,23 +163,23 @@ def _is_installed(file: str) -> bool:
 # -- their variables -------------------------------------------------------------------------------
 
 
-def _variables(module: ModuleType) -> Iterator[_Found]:
+def _variables(module: ModuleType, modules: Container[str]) -> Iterator[_Found]:
     """A module's variables, and what their values hold, one level deep."""
     for name, value in list(vars(module).items()):
         if name.startswith("__"):
             continue
         yield _Found(module, name, value)
-        for suffix, inner in _held(module, value):
+        for suffix, inner in _held(value, modules):
             yield _Found(module, f"{name}{suffix}", inner)
 
 
-def _held(module: ModuleType, value: Any) -> list[tuple[str, Any]]:
-    """What a container holds, or a class of this module, or an instance of one of the app's."""
+def _held(value: Any, modules: Container[str]) -> list[tuple[str, Any]]:
+    """What a container holds, or one of the app's classes, or an instance of one."""
     if type(value) in (dict, list, tuple):
         items = value.items() if hasattr(value, "items") else enumerate(value)
         return [(f"[{key!r}]", inner) for key, inner in list(items)[:_MOST]]
     kind: type = value if isinstance(value, type) else type(value)
-    if kind.__module__ != module.__name__:
+    if kind.__module__ not in modules:
         return []
     attributes = getattr(value, "__dict__", {})
     return [(f".{name}", inner) for name, inner in list(attributes.items())[:_MOST]]
@@ -192,6 +202,7 @@ def _assigned(file: str) -> dict[str, int]:
 
 
 def _line(found: _Found) -> int | None:
-    """Where the variable is assigned, or the attribute that it has."""
+    """Where the attribute is assigned that holds it, or otherwise the variable."""
     variable, _, attribute = found.variable.partition("[")[0].partition(".")
-    return _assigned(str(found.module.__file__)).get(attribute or variable)
+    lines = _assigned(str(found.module.__file__))
+    return lines.get(attribute, lines.get(variable))

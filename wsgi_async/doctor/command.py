@@ -26,7 +26,7 @@ from .wrapping import check_wrapping, middlewares_of, parts_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["examine", "main"]
+__all__ = ["Report", "examine", "main"]
 
 _CHECKS: tuple[Callable[[Subject], Iterable[Finding]], ...] = (
     check_wrapping,

@@ -150,5 +150,5 @@ def not_read() -> Finding:
         severity="note",
         state="There are settings of gunicorn, which is not installed here, so they were not read.",
         remedy="Call the doctor with the Python that runs your server.",
-        page="docs/doctor.md#give-it-your-servers-settings",
+        page="docs/doctor.md#give-it-the-settings-of-your-server",
     )

@@ -87,8 +87,7 @@ def _views(resolver: Any) -> dict[str, Any]:
 
 def check_django(subject: Subject) -> Iterator[Finding]:
     """Whether the integration is there, and what the settings do to async views and connections."""
-    handler = subject.find("django.core.handlers.wsgi.WSGIHandler")
-    if handler is None:
+    if subject.find("django.core.handlers.wsgi.WSGIHandler") is None:
         return
     from asgiref.sync import iscoroutinefunction  # noqa: PLC0415 - the app has imported Django
     from django.conf import settings  # noqa: PLC0415
@@ -97,15 +96,15 @@ def check_django(subject: Subject) -> Iterator[Finding]:
     views = _views(get_resolver())
     asyncs = {name: view for name, view in views.items() if iscoroutinefunction(view)}
     if subject.middlewares:
-        yield from _plain_handler(handler, asyncs)
+        yield from _plain_handler(subject, asyncs)
         yield from _elsewhere(settings, asyncs)
     yield from _atomic(settings, asyncs)
     yield from _connections(subject, settings)
 
 
-def _plain_handler(handler: Any, asyncs: dict[str, Any]) -> Iterator[Finding]:
+def _plain_handler(subject: Subject, asyncs: dict[str, Any]) -> Iterator[Finding]:
     """The middleware around Django's own application."""
-    if type(handler).__module__.startswith(_APP):
+    if subject.find(f"{_APP}.Handler") is not None:
         return
     if asyncs and not _asgiref_replaced():
         what = f"{_named(list(asyncs))} async, and Django creates an event loop for each call"

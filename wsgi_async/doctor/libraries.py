@@ -36,10 +36,8 @@ def check_libraries() -> Iterator[Finding]:
 
 def _too_old() -> Iterator[Finding]:
     for name, least in sorted(_oldest().items()):
-        if name not in sys.modules:
-            continue
-        installed = metadata.version(name)
-        if _numbers(installed) < _numbers(least):
+        installed = _installed(name) if name in sys.modules else None
+        if installed is not None and _numbers(installed) < _numbers(least):
             yield Finding(
                 code="old-library",
                 severity="warning",
@@ -48,6 +46,13 @@ def _too_old() -> Iterator[Finding]:
                 remedy=f'Upgrade it: python -m pip install --upgrade "{name}>={least}".',
                 page="docs/asgiref.md" if name == "asgiref" else f"docs/{_page(name)}",
             )
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None  # a copy of it
 
 
 def _page(name: str) -> str:

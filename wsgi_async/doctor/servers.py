@@ -29,8 +29,9 @@ def check_server(subject: Subject) -> Iterator[Finding]:
     server, options = subject.server, subject.options
     if server is None:
         return
-    yield from _worker_class(server)
-    if options is not None:
+    unusable = list(_worker_class(server))
+    yield from unusable
+    if options is not None and not unusable:
         yield from _threads(server, options)
         yield from _graceful_timeout(server, options)
         yield from _worker_timeout(server, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
@@ -118,9 +119,13 @@ def _not_wrapped(subject: Subject) -> Finding:
     )
 
 
+def _is_inside(part: Part, outer: Part) -> bool:
+    return any(each is part for each in parts_of(outer)[1:])
+
+
 def _how_to_wrap(subject: Subject) -> tuple[str, str]:
     for name, value in vars(subject.module).items():
-        if isinstance(value, AsyncLoopMiddleware) and subject.app in parts_of(value):
+        if isinstance(value, AsyncLoopMiddleware) and _is_inside(subject.app, value):
             other = f"{subject.module.__name__}:{name}"
             return f"Serve {other}, which wraps it.", "docs/frameworks.md"
     if subject.find("flask.Flask") is not None:
@@ -133,8 +138,13 @@ def _how_to_wrap(subject: Subject) -> tuple[str, str]:
 
 
 def _wrapped_twice(subject: Subject) -> Iterator[Finding]:
-    options = [options_of(each) for each in subject.middlewares]
-    if any(each != options[0] for each in options):
+    """Not of two apps side by side, each with a middleware of its own."""
+    nested = [
+        (outer, inner)
+        for outer, inner in itertools.permutations(subject.middlewares, 2)
+        if options_of(outer) != options_of(inner) and _is_inside(inner, outer)
+    ]
+    if nested:
         yield Finding(
             code="wrapped-twice",
             severity="warning",
