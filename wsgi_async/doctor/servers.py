@@ -179,12 +179,12 @@ def _users_own(managers: Sequence[AsyncioLoopManager]) -> list[AsyncioLoopManage
 
 
 def _before_fork(manager: AsyncioLoopManager, severity: Severity, when: str) -> Finding:
-    condition = "if your server forks after that" if severity == "note" else "which refuse it"
+    condition = " if your server forks after that" if severity == "note" else ""
     return Finding(
         code="manager-before-fork",
         severity=severity,
-        state=f"{lifecycle_of(manager).label} is started when {when}. It cannot be used in worker "
-        f"processes, {condition}.",
+        state=f"{lifecycle_of(manager).label} is started when {when}. Worker processes cannot use "
+        f"it{condition}.",
         remedy="Start it in the worker process: in gunicorn, in the hook post_worker_init.",
         page="docs/deployment.md#processes-and-preload",
     )
