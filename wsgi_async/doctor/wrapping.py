@@ -103,7 +103,7 @@ def _asgi(subject: Subject) -> Finding:
         code="asgi-app",
         severity="error",
         state=f"{subject.name} is an ASGI app.",
-        remedy="Name the WSGI app. An ASGI app has an event loop already, and needs no wsgi_async.",
+        remedy="Name the WSGI app. The doctor does not examine ASGI apps.",
         page="docs/choose.md#stay-on-wsgi-or-move-to-asgi",
     )
 
