@@ -39,7 +39,7 @@ class Provider:
     def __init__(self, options: Options) -> None:
         refuse_greenlets()
         refuse_uwsgi_without_threads()
-        self._options = options
+        self.options = options
         self._pool = ManagerPool(max_idle=options.max_idle, max_idle_time=options.max_idle_time)
 
     def first_request(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
@@ -58,7 +58,7 @@ class Provider:
             ) from error
 
     def _find(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
-        options = self._options
+        options = self.options
         if options.per == "process":
             return _processwide.find(options)
         if not options.force_create:
@@ -72,7 +72,7 @@ class Provider:
 
     def _make(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
         """A manager of the thread's own, running; one that cannot start is not left registered."""
-        options = self._options
+        options = self.options
         of_pool = _own_of_pool(options)
         if of_pool is not None:
             return of_pool
