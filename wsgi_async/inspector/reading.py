@@ -118,7 +118,7 @@ def reply_from(pid: int, connection: socket.socket, until: float) -> Reply:
 
 def _reply(pid: int, found: Any) -> Reply:
     if "error" in found:
-        return Reply(pid, error=f"Process {pid} could not look at its loops: {found['error']}")
+        return Reply(pid, error=f"Process {pid} cannot tell: {found['error']}")
     return Reply(pid, found)
 
 

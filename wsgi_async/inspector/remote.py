@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import pwd
 import shutil
 import socket
@@ -150,15 +149,16 @@ def _explained(pid: int, owner: int) -> Iterator[None]:
         raise CannotAskError(_not_permitted(pid, owner), nothing_runs=True) from None
     except (OSError, RuntimeError) as error:
         raise CannotAskError(
-            f"Python {platform.python_version()} cannot reach process {pid}: {error}. It has to run "
-            f"the same minor version, with remote debugging on. {_SETTING}",
+            f"Process {pid} cannot be reached: {error}. It must run Python "
+            f"{sys.version_info.major}.{sys.version_info.minor} too, with remote debugging on. "
+            f"{_SETTING}",
             nothing_runs=True,
         ) from None
 
 
 def _not_permitted(pid: int, owner: int) -> str:
     if owner != os.geteuid():
-        return f"Process {pid} is another user's. Run this command as {_name(owner)}, or as root."
+        return f"Process {pid} is another user's. Run this command as {_name(owner)}."
     return (
         f"The system does not let you trace process {pid}. Run this command as root, give it the "
         f"capability SYS_PTRACE, or set kernel.yama.ptrace_scope to 0. {_SETTING}"
