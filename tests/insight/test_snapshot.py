@@ -121,7 +121,10 @@ def test_a_loop_that_stands_still() -> None:
         future.result(LIMIT)
     assert view["lag"] is None
     assert any(frame["function"].endswith("blocking") for frame in view["stack"])
-    assert sorted(task["name"].rpartition(".")[2] for task in view["tasks"]) == ["blocking", "outer"]
+    assert sorted(task["name"].rpartition(".")[2] for task in view["tasks"]) == [
+        "blocking",
+        "outer",
+    ]
 
 
 def test_resources() -> None:
@@ -145,7 +148,9 @@ def test_resources() -> None:
         manager.run(use(client))
         future = manager.submit_task(use(slow))
         assert held.waiting.wait(LIMIT)
-        states = {one["name"].rpartition(".")[2]: one["state"] for one in found(manager)["resources"]}
+        states = {
+            one["name"].rpartition(".")[2]: one["state"] for one in found(manager)["resources"]
+        }
         held.let_go()
         future.result(LIMIT)
     assert states == {"client": "open", "slow": "opening"}

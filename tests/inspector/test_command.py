@@ -182,7 +182,7 @@ def test_managers_that_are_not_started_and_none_at_all() -> None:
     """A manager without a loop has one line of its own; so has a process without managers."""
     stopped = snapshot(id=None, state="new", runner=None, lag=None, lineage=[])
     empty = take_snapshot() | {"managers": []}
-    text = tree([Reply(7, stopped), Reply(8, empty), Reply(9, error="It is gone.")])  # type: ignore[arg-type]
+    text = tree([Reply(7, stopped), Reply(8, empty), Reply(9, error="It is gone.")])
     assert "└─ Manager of a thread that has ended: new\n" in text
     assert text.endswith("└─ no managers\nIt is gone.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,15 +68,16 @@ def test_a_process_without_the_library(temporary: Path) -> None:
 @needs_remote_exec
 def test_a_main_thread_that_waits(process: Process, temporary: Path) -> None:
     """It is given up after the time; when the process comes to it, it cleans up in silence."""
-    with process(inspect="", rest="sys.stdin.close(); import signal; signal.sigwait([signal.SIGUSR1]);" + " threading.Event().wait()") as server:
+    rest = "import signal\nsignal.signal(signal.SIGUSR1, lambda *_: None)\n"
+    rest += "print('waits', flush=True)\nthreading.Event().wait()"
+    with process(inspect="", rest=rest) as server:
+        server.wait_for("^waits$")
         with pytest.raises(CannotAskError, match=r"did not run anything for 0.5 s.*--timeout"):
             ask_remotely(server.pid, 0.5)
         assert len(list(temporary.iterdir())) == 1
-        import signal
-
         server.signal(signal.SIGUSR1)
         wait_until(lambda: not list(temporary.iterdir()), what="the script is gone")
-        assert server.log == "ready"
+        assert server.log == "ready\nwaits"
 
 
 @needs_remote_exec
@@ -113,9 +115,7 @@ def test_another_users_process(process: Process) -> None:
             env={**os.environ, "PYTHONPATH": str(Path(remote.__file__).parents[2])},
         )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
-        f"Process {server.pid} is another user's. Run this command as root.\n"
-    )
+    assert done.stderr == (f"Process {server.pid} is another user's. Run this command as root.\n")
 
 
 @needs_remote_exec

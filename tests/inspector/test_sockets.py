@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers.process import LIMIT, Server, child_environment, run_script, wait_until
-from wsgi_async import AsyncioLoopManager
+from tests.servers.process import LIMIT, Server, run_script
 from wsgi_async.inspector import close_inspector, open_inspector
 from wsgi_async.inspector.folder import default_folders
 from wsgi_async.inspector.reading import read_all, socket_files
@@ -80,9 +79,7 @@ def test_a_folder_that_others_can_open_is_refused(folder: Path) -> None:
         socket_files([folder])
 
 
-def test_a_folder_of_another_user_is_refused(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_another_user_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever has made the folder first, in /tmp, gets no socket into it."""
     owner = folder.stat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)

@@ -30,5 +30,5 @@ def answer(connection: socket.socket) -> None:
 def _snapshot() -> bytes:
     try:
         return json.dumps(take_snapshot()).encode()
-    except Exception as error:  # noqa: BLE001 - the reader is told of it
+    except Exception as error:
         return json.dumps({"error": f"{type(error).__name__}: {error}"}).encode()

@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["InspectorApp", "app", "mount"]
 
+_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
 _HEADERS = [
-    (
-        "Content-Security-Policy",
-        "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; "
-        "img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    ),
+    ("Content-Security-Policy", _POLICY),
     ("Cache-Control", "no-store"),
     ("Referrer-Policy", "no-referrer"),
     ("X-Content-Type-Options", "nosniff"),
@@ -77,9 +78,7 @@ class InspectorApp:
         self._folder = None if folder is None else Path(folder)
         self._access = Access(token or os.environ.get("WSGI_ASYNC_INSPECT_TOKEN") or None)
 
-    def __call__(
-        self, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """As WSGI has it."""
         response = self._respond(environ)
         body = response.body.encode()
@@ -159,7 +158,9 @@ def _file(path: str) -> str:
     return Path(__file__).with_name("web").joinpath(path[1:]).read_text()
 
 
-def mount(application: WSGIApplication, path: str, inspector: WSGIApplication | None = None) -> WSGIApplication:
+def mount(
+    application: WSGIApplication, path: str, inspector: WSGIApplication | None = None
+) -> WSGIApplication:
     """Serve the page under a path of your own app, whatever framework that is made with.
 
     Args:

@@ -98,10 +98,10 @@ def ask_remotely(pid: int, seconds: float) -> Reply:
         try:
             reply = reply_from(pid, _accept(pid, listener, until), until)
         except TimeoutError:
-            # The script stays for the process, which would complain of its absence, and removes it.
+            # The script stays. The process would complain of its absence, and removes it itself.
             raise CannotAskError(
-                f"The main thread of process {pid} did not run anything for {seconds:g} s: it waits "
-                f"in the operating system. Wait longer with --timeout. {_SETTING}"
+                f"The main thread of process {pid} did not run anything for {seconds:g} s: it "
+                f"waits in the operating system. Wait longer with --timeout. {_SETTING}"
             ) from None
         shutil.rmtree(folder)
         return reply

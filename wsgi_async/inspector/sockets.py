@@ -1,7 +1,7 @@
 """The socket of this process, and the thread that answers on it.
 
-Each process has a socket of its own, which is named after its id. A forked child closes the one that
-it inherits, and opens its own when it starts a manager.
+Each process has a socket of its own, which is named after its id. A forked child closes the one
+that it inherits, and opens its own when it starts a manager.
 """
 
 from __future__ import annotations

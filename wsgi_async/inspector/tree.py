@@ -45,7 +45,9 @@ def _lines(node: _Node, first: str = "", rest: str = "") -> Iterator[str]:
     yield first + _printable(node.text)
     for child in node.children:
         last = child is node.children[-1]
-        yield from _lines(child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  "))
+        yield from _lines(
+            child, rest + ("└─ " if last else "├─ "), rest + ("   " if last else "│  ")
+        )
 
 
 def _printable(text: str) -> str:

@@ -78,9 +78,7 @@ class Access:
         """The header that lets a browser in until it is closed, or the token is another one."""
         secure = "; Secure" if environ.get("wsgi.url_scheme") == "https" else ""
         path = base_path(environ)
-        return (
-            f"{_COOKIE}={self._cookie_value()}; Path={path}; HttpOnly; SameSite=Strict{secure}"
-        )
+        return f"{_COOKIE}={self._cookie_value()}; Path={path}; HttpOnly; SameSite=Strict{secure}"
 
     def _cookie_value(self) -> str:
         """Made of the token, which cannot be found from it."""
@@ -99,7 +97,9 @@ def sent_token(environ: WSGIEnvironment) -> str:
     length = environ.get("CONTENT_LENGTH") or "0"
     if not (length.isascii() and length.isdigit() and int(length) <= _LONGEST):
         return ""
-    form = parse_qs(environ["wsgi.input"].read(int(length)).decode(errors="replace"))
+    form: dict[str, list[str]] = parse_qs(
+        environ["wsgi.input"].read(int(length)).decode(errors="replace")
+    )
     return form.get("token", [""])[0]
 
 

@@ -172,7 +172,7 @@ def _frames(frames: list[Frame]) -> str:
 def _frame(frame: Frame) -> str:
     full = f"{frame['file']}:{frame['line']}"
     return (
-        f'<li><code>{escape(frame["function"])}</code> '
+        f"<li><code>{escape(frame['function'])}</code> "
         f'<span class="muted" title="{escape(full)}">{escape(words.place(frame))}</span></li>'
     )
 
