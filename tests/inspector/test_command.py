@@ -189,7 +189,7 @@ def test_managers_that_are_not_started_and_none_at_all() -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.00004, "40 µs"), (0.25, "250.0 ms"), (61, "61.0 s"), (600, "10 min"), (9000, "2.5 h")],
+    [(0.00004, "40 µs"), (0.25, "250 ms"), (61, "61.0 s"), (600, "10 min"), (9000, "2.5 h")],
 )
 def test_durations(value: float, text: str) -> None:
     """A duration has the unit that suits it."""

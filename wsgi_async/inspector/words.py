@@ -20,7 +20,7 @@ def seconds(value: float) -> str:
     if value < 0.001:
         return f"{value * 1e6:.0f} µs"
     if value < 1:
-        return f"{value * 1e3:.1f} ms"
+        return f"{value * 1e3:.1f} ms" if value < 0.01 else f"{value * 1e3:.0f} ms"
     if value < 120:
         return f"{value:.1f} s"
     minutes = value / 60
