@@ -11,6 +11,7 @@ from wsgiref.validate import validator
 
 import pytest
 
+from tests.core.support import Worker
 from tests.inspector.test_command import snapshot
 from tests.servers.process import run_script
 from wsgi_async import AsyncioLoopManager
@@ -72,6 +73,19 @@ def test_this_machine_sees_the_page(page: InspectorApp) -> None:
     assert "&lt;script&gt;alert(1)" in found.text
     assert "<script>alert" not in found.text
     assert Answer(page, "/part").text.startswith('<p class="totals">')
+
+
+def test_the_loop_of_the_very_thread_that_serves_the_page(page: InspectorApp) -> None:
+    """Where loops live on the server's threads, the one that serves the page answers too."""
+
+    def serve() -> str:
+        with AsyncioLoopManager("resident"):
+            return Answer(page).text
+
+    with Worker(resident=True) as worker:
+        text = worker.call(serve)
+    assert "<dd>resident</dd>" in text
+    assert "does not answer" not in text
 
 
 def test_nothing_is_stored_or_loaded_from_elsewhere(page: InspectorApp) -> None:

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .reading import Reply, folders, read_all, socket_files
+from .reading import Reply, folders, read_all_elsewhere, socket_files
 from .web import page
 from .web.access import Access, Verdict, base_path, sent_token
 
@@ -124,7 +124,7 @@ class InspectorApp:
         if path not in ("/", "/part", "/json"):
             return _Response(page.message("There is no such page."), status=HTTPStatus.NOT_FOUND)
         try:
-            replies = read_all(socket_files(folders(self._folder)))
+            replies = read_all_elsewhere(socket_files(folders(self._folder)))
         except (OSError, ValueError) as error:
             return _Response(page.message(str(error)), status=HTTPStatus.INTERNAL_SERVER_ERROR)
         return _found(path, replies, reloads=environ.get("QUERY_STRING") == "reload")

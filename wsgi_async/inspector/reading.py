@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsgi_async.core import SyncFuture
+from wsgi_async.core.base.primitives import start_thread
+
 from .folder import default_folders, folder_of, private
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
     from wsgi_async.insight.snapshot import Snapshot
 
-__all__ = ["Reply", "folders", "read_all", "reply_from", "socket_files"]
+__all__ = ["Reply", "folders", "read_all", "read_all_elsewhere", "reply_from", "socket_files"]
 
 _ANSWERING = 5.0
 """Seconds that all processes together have to answer."""
@@ -79,6 +82,23 @@ def read_all(files: dict[int, Path]) -> list[Reply]:
         for pid, connection in asked.items()
         if connection is not None
     ]
+
+
+def read_all_elsewhere(files: dict[int, Path]) -> list[Reply]:
+    """As `read_all()`, on a thread of its own.
+
+    A loop that lives on the calling thread turns meanwhile, and so can answer itself.
+    """
+    future: SyncFuture[list[Reply]] = SyncFuture()
+
+    def read() -> None:
+        try:
+            future.set_result(read_all(files))
+        except BaseException as error:
+            future.set_exception(error)
+
+    start_thread(read, "wsgi_async inspector page")
+    return future.result()
 
 
 def _connect(path: Path) -> socket.socket | None:

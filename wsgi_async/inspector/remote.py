@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .reading import reply_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from .reading import Reply
 
@@ -122,7 +122,7 @@ def _owner(pid: int) -> int:
 
 
 @contextlib.contextmanager
-def _meeting_point(owner: int) -> Iterator[tuple[Path, socket.socket]]:
+def _meeting_point(owner: int) -> Generator[tuple[Path, socket.socket], None, None]:
     """A folder, and a socket in it that only the process's owner can connect to."""
     folder = Path(tempfile.mkdtemp(prefix="wsgi_async-"))
     with socket.socket(socket.AF_UNIX) as listener:
@@ -141,7 +141,7 @@ def _meeting_point(owner: int) -> Iterator[tuple[Path, socket.socket]]:
 
 
 @contextlib.contextmanager
-def _explained(pid: int, owner: int) -> Iterator[None]:
+def _explained(pid: int, owner: int) -> Generator[None, None, None]:
     """What Python says of a process that it cannot reach, as a sentence with a way out."""
     try:
         yield
