@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.servers.process import LIMIT, Server, run_script
-from wsgi_async.inspector import close_inspector, open_inspector
+from tests.servers.process import LIMIT, THREADED, Server, gunicorn, run_script
+from wsgi_async.inspector import close_inspector, open_inspector, reading
+from wsgi_async.inspector.answers import answer
 from wsgi_async.inspector.folder import default_folders
 from wsgi_async.inspector.reading import read_all, socket_files
 
@@ -46,6 +47,15 @@ def test_a_reader_that_leaves_does_no_harm(folder: Path) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(path))
     assert pids(folder) == [os.getpid()]
+
+
+def test_an_answer_ends_whoever_else_holds_the_connection() -> None:
+    """A child that is forked during an answer has the connection too, and keeps no reader."""
+    ours, readers = socket.socketpair()
+    with ours, ours.dup(), readers, readers.makefile() as text:
+        readers.settimeout(LIMIT)
+        answer(ours)
+        assert json.load(text)["pid"] == os.getpid()
 
 
 def test_it_is_closed_and_opened_again(folder: Path) -> None:
@@ -185,6 +195,28 @@ threading.Event().wait()
         assert pids(folder) == [server.pid]
 
 
+@pytest.mark.gunicorn
+@pytest.mark.parametrize("worker_class", THREADED.values(), ids=THREADED)
+def test_workers_come_and_go(folder: Path, worker_class: str) -> None:
+    """Under --preload the server and its worker have a socket each, and both take it away."""
+    setting = {"WSGI_ASYNC_INSPECT": str(folder)}
+    options = ("--preload", "--workers", "1", "--threads", "2")
+    app = "tests.inspector.served:app"
+    with gunicorn(app, *options, worker_class=worker_class, **setting) as server:
+        assert server.request("/more")[0].status == 200
+        parents = {
+            reply.pid: reply.snapshot["parent"]
+            for reply in read_all(socket_files([folder]))
+            if reply.snapshot
+        }
+        assert len(parents) == 2
+        (worker,) = parents.keys() - {server.pid}
+        assert parents[worker] == server.pid
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert list(folder.iterdir()) == []
+
+
 def test_what_a_killed_process_leaves_is_removed(process: Process, folder: Path) -> None:
     """The next look takes the socket of a killed process away."""
     with process() as server:
@@ -195,8 +227,11 @@ def test_what_a_killed_process_leaves_is_removed(process: Process, folder: Path)
     assert list(folder.iterdir()) == []
 
 
-def test_a_process_that_stands_still_is_named(process: Process, folder: Path) -> None:
+def test_a_process_that_stands_still_is_named(
+    process: Process, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One that is stopped does not keep the others' answers from you."""
+    monkeypatch.setattr(reading, "_ANSWERING", 2.0)
     with process() as one, process() as other:
         one.signal(signal.SIGSTOP)
         replies = {reply.pid: reply for reply in read_all(socket_files([folder]))}
