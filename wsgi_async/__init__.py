@@ -29,6 +29,7 @@ from .core import (
     run_in_calling_thread,
 )
 from .core.jobs.bridge import plugins as _plugins
+from .insight import switches as _switches
 from .middleware import AsyncLoopMiddleware, loop_from, scope_from
 from .scopes import RequestScope
 
@@ -65,3 +66,5 @@ __all__ = [
 
 # Loaded when somebody has imported asgiref, or its Local alone.
 _plugins["asgiref.local"] = "wsgi_async.bridges.asgiref.plugin"
+
+_switches.install()

@@ -10,6 +10,7 @@ __all__ = ["main"]
 
 _COMMANDS = {
     "doctor": ("wsgi_async.doctor.command", "check an app, its settings and its server's settings"),
+    "inspect": ("wsgi_async.inspector.command", "show what the event loops of a process are doing"),
 }
 """Each command's module, which has a `main()` too, and what it does.
 

@@ -84,6 +84,8 @@ class Snapshot(TypedDict):
     """One process."""
 
     pid: int
+    parent: int
+    """The process that has started it: of a worker, its server's."""
     python: str
     managers: list[Manager]
 
@@ -100,6 +102,7 @@ def take_snapshot() -> Snapshot:
         look.wait(max(0.0, until - Primitives.clock()))
     return {
         "pid": os.getpid(),
+        "parent": os.getppid(),
         "python": platform.python_version(),
         "managers": [look.manager() for look in looks],
     }

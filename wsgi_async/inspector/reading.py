@@ -1,0 +1,151 @@
+"""Reading the sockets of a folder: what each process answers, or why it does not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wsgi_async.core import SyncFuture
+from wsgi_async.core.base.primitives import start_thread
+
+from .folder import default_folders, folder_of, private
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from wsgi_async.insight.snapshot import Snapshot
+
+__all__ = ["Reply", "folders", "read_all", "read_all_elsewhere", "reply_from", "socket_files"]
+
+_ANSWERING = 5.0
+"""Seconds that all processes together have to answer."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What was learned of one process.
+
+    Args:
+        pid: The process.
+        snapshot: Its answer; None if there is none.
+        error: Why there is none: a sentence.
+    """
+
+    pid: int
+    snapshot: Snapshot | None = None
+    error: str = ""
+
+    def plain(self) -> Any:
+        """As JSON has it."""
+        return {"pid": self.pid, "error": self.error} if self.snapshot is None else self.snapshot
+
+
+def folders(folder: Path | None) -> list[Path]:
+    """The folders to look into: the one that is named, else the setting's, else the defaults.
+
+    Raises:
+        ValueError: The setting names none.
+    """
+    found = folder or folder_of(os.environ.get("WSGI_ASYNC_INSPECT") or "1")
+    return default_folders() if found is None else [found]
+
+
+def socket_files(paths: Iterable[Path]) -> dict[int, Path]:
+    """The sockets in these folders by process, in order. Those of ended processes are among them.
+
+    Raises:
+        PermissionError: A folder is not private.
+    """
+    found: dict[int, Path] = {}
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            found |= {int(one.stem): one for one in private(path).glob("*.sock") if _has_pid(one)}
+    return dict(sorted(found.items()))
+
+
+def _has_pid(path: Path) -> bool:
+    return path.stem.isascii() and path.stem.isdigit()
+
+
+def read_all(files: dict[int, Path]) -> list[Reply]:
+    """Ask all of them at once. Sockets that nobody listens on any more are removed."""
+    until = time.monotonic() + _ANSWERING
+    asked = {pid: _connect(path) for pid, path in files.items()}
+    return [
+        reply_from(pid, connection, until)
+        for pid, connection in asked.items()
+        if connection is not None
+    ]
+
+
+def read_all_elsewhere(files: dict[int, Path]) -> list[Reply]:
+    """As `read_all()`, on a thread of its own.
+
+    A loop that lives on the calling thread turns meanwhile, and so can answer itself.
+    """
+    future: SyncFuture[list[Reply]] = SyncFuture()
+
+    def read() -> None:
+        try:
+            future.set_result(read_all(files))
+        except BaseException as error:
+            future.set_exception(error)
+
+    start_thread(read, "wsgi_async inspector page")
+    return future.result()
+
+
+def _connect(path: Path) -> socket.socket | None:
+    """A connection; None if the process has ended."""
+    connection = socket.socket(socket.AF_UNIX)
+    # Not to block where too many readers wait for a process that stands still. It has no answer
+    # for this one either, which the first look at the connection will tell.
+    connection.setblocking(False)
+    try:
+        connection.connect(str(path))
+    except BlockingIOError:
+        pass
+    except (ConnectionRefusedError, FileNotFoundError):
+        connection.close()
+        path.unlink(missing_ok=True)
+        return None
+    return connection
+
+
+def reply_from(pid: int, connection: socket.socket, until: float) -> Reply:
+    """Read a process's answer to its end, until a time of the monotonic clock.
+
+    Args:
+        pid: The process.
+        connection: The connection to it, which is closed.
+        until: The time.
+    """
+    try:
+        with connection:
+            return _reply(pid, json.loads(b"".join(_pieces(connection, until))))
+    except TimeoutError:
+        error = f"Process {pid} does not answer. It is stopped, or busy in code that holds the GIL."
+    except (OSError, ValueError):
+        error = f"Process {pid} ended while it answered."
+    return Reply(pid, error=error)
+
+
+def _reply(pid: int, found: Any) -> Reply:
+    if "error" in found:
+        return Reply(pid, error=f"Process {pid} cannot tell: {found['error']}")
+    return Reply(pid, found)
+
+
+def _pieces(connection: socket.socket, until: float) -> Iterator[bytes]:
+    while True:
+        connection.settimeout(max(0.001, until - time.monotonic()))
+        piece = connection.recv(1 << 16)
+        if not piece:
+            return
+        yield piece

@@ -1,0 +1,1 @@
+"""The inspector's page: who may see it, and how it looks."""
