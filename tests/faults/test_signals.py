@@ -1,0 +1,175 @@
+"""gunicorn is told to end, to reload or to be replaced, or a worker is hit, under a request."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import ExitStack, closing
+from http.client import HTTPConnection
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.faults.serving import KINDS, Logged, held, outcome, serve, state
+from tests.servers.process import LIMIT, assert_clean, wait_until
+
+if TYPE_CHECKING:
+    from tests.servers.process import Server
+
+pytestmark = [pytest.mark.gunicorn, pytest.mark.slow]
+
+every = pytest.mark.parametrize("kind", KINDS)
+threaded = pytest.mark.parametrize("kind", ["gthread", "LoopThreadWorker"])
+at_once = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+
+
+def tell(server: Server, number: signal.Signals) -> None:
+    """Signal the server, and wait until it knows."""
+    server.signal(number)
+    server.wait_for(f"Handling signal: {number.name.removeprefix('SIG').lower()}")
+
+
+@every
+def test_sigterm(kind: str) -> None:
+    """A request and a stream that are under way at SIGTERM are answered to their end."""
+    paths = ["/wait"] if kind == "sync" else ["/wait", "/stream"]
+    with serve(kind) as server, ExitStack() as clients:
+        requests = [clients.enter_context(held(server, path)) for path in paths]
+        tell(server, signal.SIGTERM)
+        for request in requests:
+            request.say("word")
+            request.hang_up()
+            assert request.outcome().strip() == "200 word"
+        assert server.wait() == 0
+        assert_clean(server)
+
+
+@threaded
+@at_once
+def test_quick_stop(kind: str, number: signal.Signals) -> None:
+    """With threads, a request that ends soon after SIGINT or SIGQUIT still gets its answer."""
+    with serve(kind) as server, held(server) as request:
+        tell(server, number)
+        request.say("word")
+        assert request.outcome() == "200 word"
+        assert server.wait() == 0
+        assert_clean(server)
+
+
+@at_once
+def test_quick_stop_without_threads(number: signal.Signals) -> None:
+    """The sync worker cancels the coroutine in its main thread, whose cleanup runs: 500."""
+    with serve("sync") as server, held(server) as request:
+        server.signal(number)
+        assert request.outcome() == "500"
+        assert server.wait() == 0
+        server.wait_for("wait canceled")
+
+
+@every
+def test_graceful_timeout_exceeded(kind: str) -> None:
+    """A request that is not over when the graceful timeout is loses its connection, and no more."""
+    with serve(kind, "--graceful-timeout", "1") as server, held(server) as request:
+        tell(server, signal.SIGTERM)
+        assert request.outcome() == "closed"
+        assert server.wait() == 0
+        assert_clean(server)
+
+
+@every
+def test_sigkill(kind: str) -> None:
+    """The killed worker's requests are lost; gunicorn logs it, and a new worker serves."""
+    with serve(kind) as server:
+        old = state(server)["pid"]
+        with held(server) as request:
+            server.signal(signal.SIGKILL, old)
+            assert request.outcome() == "closed"
+        assert state(server)["pid"] != old
+        server.wait_for(f"Worker .pid:{old}. was sent SIGKILL")
+
+
+@every
+def test_a_frozen_worker(kind: str) -> None:
+    """A worker that is stopped for longer than gunicorn's timeout is killed and replaced."""
+    with serve(kind, "--timeout", "1") as server:
+        old = state(server)["pid"]
+        with held(server) as request:
+            server.signal(signal.SIGSTOP, old)
+            assert request.outcome() == "closed"
+        server.wait_for(f"WORKER TIMEOUT .pid:{old}")
+        assert state(server)["pid"] != old
+
+
+@every
+def test_sigstop_and_sigcont(kind: str) -> None:
+    """A worker that is stopped and continued answers as if nothing had happened."""
+    with serve(kind) as server:
+        old, logged = state(server)["pid"], Logged(server)
+        with held(server) as request:
+            server.signal(signal.SIGSTOP, old)
+            request.say("word")
+            wait_until(lambda: process_state(old) == "T", what="the worker is stopped")
+            server.signal(signal.SIGCONT, old)
+            assert request.outcome() == "200 word"
+        assert state(server)["pid"] == old
+        logged.assert_says([])
+
+
+def process_state(pid: int) -> str:
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0]
+
+
+def test_worker_timeout() -> None:
+    """A sync worker whose request takes too long cancels it: 500, and a new worker serves."""
+    with serve("sync", "--timeout", "1") as server:
+        old = state(server)["pid"]
+        with held(server) as request:
+            assert request.outcome() == "500"
+        for line in (f"WORKER TIMEOUT .pid:{old}", "wait canceled", "SystemExit: 1"):
+            server.wait_for(line)
+        assert state(server)["pid"] != old
+
+
+@threaded
+def test_sigabrt(kind: str) -> None:
+    """A threaded worker that is aborted stops its loops: the coroutine is canceled and cleaned up.
+
+    gunicorn aborts it once more when the request keeps it longer than the timeout.
+    """
+    with serve(kind, "--timeout", "1") as server:
+        old = state(server)["pid"]
+        with held(server) as request:
+            server.signal(signal.SIGABRT, old)
+            assert request.outcome() in ("500", "closed")  # as soon as the process has ended
+        server.wait_for("wait canceled")
+        server.wait_for("was stopped before this call was done")
+        assert state(server)["pid"] != old
+
+
+@every
+def test_usr2(kind: str) -> None:
+    """A new server takes over the socket while the old one answers what it has: nothing is lost."""
+    with serve(kind) as server:
+        old = state(server)["pid"]
+        with held(server) as request:
+            server.signal(signal.SIGUSR2)
+            server.wait_for("Booting worker with pid", count=2)
+            tell(server, signal.SIGTERM)
+            request.say("word")
+            assert request.outcome() == "200 word"
+        new = int(server.wait_for(r"Booting worker with pid: (\d+)", count=2)[1])
+        wait_until(lambda: process_gone(old), what="the old worker has ended")
+        with closing(HTTPConnection("127.0.0.1", server.port, timeout=LIMIT)) as client:
+            client.request("GET", "/work?number=3")
+            response = client.getresponse()
+            assert (response.status, response.read()) == (200, b"3 3 9")
+        assert outcome(lambda: server.request("/work?number=4")) == "200 4 4 12"
+        assert new != old
+        assert_clean(server)
+
+
+def process_gone(pid: int) -> bool:
+    try:
+        return process_state(pid) == "Z"
+    except FileNotFoundError:
+        return True
