@@ -179,7 +179,7 @@ def debugs(loop: AsyncioLoopManager, query: dict[str, str]) -> bytes:
 
 
 @view
-def replaces_manager(loop: AsyncioLoopManager, query: dict[str, str]) -> bytes:
+def second_manager(loop: AsyncioLoopManager, query: dict[str, str]) -> bytes:
     """Start and stop a manager of one's own beside the request's."""
     with get_or_create_loop_manager("beside", force_create=True) as own:
         return own.run(give(b"own ")) + loop.run(give(b"and the request's"))

@@ -61,8 +61,7 @@ def plain(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[b
 
 @view
 def state(loop: AsyncioLoopManager, query: dict[str, str]) -> bytes:
-    """Who answers, after a mark in the log: what was written before it is there with it."""
-    say(f"mark {query['mark']}")
+    """Who answers, with a mark in the log: what was written before it is there with it."""
     seen = {
         "pid": os.getpid(),
         "answer": loop.run(give(1)),
@@ -70,6 +69,7 @@ def state(loop: AsyncioLoopManager, query: dict[str, str]) -> bytes:
         "managers": running(),
         "threads": threading.active_count(),
     }
+    say(f"mark {query['mark']}")
     return json.dumps(seen).encode()
 
 
@@ -110,6 +110,7 @@ def wait(loop: AsyncioLoopManager, query: dict[str, str]) -> bytes:
 def work(loop: AsyncioLoopManager, query: dict[str, str]) -> bytes:
     """A little of everything, for the tests under load."""
     number = int(query["number"])
+    say(f"began {number}")
     later = loop.submit_task(give(number))
     items = list(loop.iterate(count(number)))
     loop.run(client())
@@ -152,9 +153,11 @@ def stream(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[
 def unwrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """An application without wsgi_async: what the server itself does and loses."""
     number = int(parse_qs(environ["QUERY_STRING"])["number"][0])
+    say(f"began {number}")
     threading.Event().wait(0.002)
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"%d %d %d" % (number, number, 3 * number)]
 
 
-app = AsyncLoopMiddleware(plain, grace=GRACE)
+# Without asyncio's debug mode, which Python's development mode switches on, and which is slow.
+app = AsyncLoopMiddleware(plain, grace=GRACE, debug=False)

@@ -9,11 +9,13 @@ import threading
 import time
 from typing import TYPE_CHECKING, NoReturn
 
+from flask import Flask, request
+
 from tests.faults import processes as processes  # its views
 from tests.faults import threads as threads
 from tests.faults.site import DEADLINE, app as app, application, forever, give, view
 from tests.faults.site import unwrapped as unwrapped
-from wsgi_async import AsyncioLoopManager, loop_resource
+from wsgi_async import AsyncioLoopManager, loop_from, loop_resource, scope_from
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
@@ -53,6 +55,26 @@ def raises_after(environ: WSGIEnvironment, start_response: StartResponse) -> Ite
     raise ValueError("of the view")
 
 
+@application
+def raises_os_error(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    raise ConnectionError("of the view")
+
+
+flask = Flask(__name__)
+
+
+@flask.get("/framework")
+def framework_view() -> bytes:
+    scope_from(request).timeout(DEADLINE)
+    loop_from(request).run(forever())
+    return b"never"
+
+
+@application
+def framework(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    return flask(environ, start_response)
+
+
 class Body:
     """A body that fails at its second item, or as it is closed."""
 
@@ -77,8 +99,6 @@ def raises_in_body(environ: WSGIEnvironment, start_response: StartResponse) -> I
 
 @application
 def stream_raises(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    from wsgi_async import loop_from
-
     start_response("200 OK", [("Content-Type", "text/plain")])
     return loop_from(environ).iterate(breaks())
 

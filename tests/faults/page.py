@@ -1,0 +1,35 @@
+"""The tables of docs/faults.md, made from ours. `python -m tests.faults.page` writes them there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from tests.faults.table import GROUPS, Group
+
+__all__ = ["PAGE", "with_tables"]
+
+PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
+
+_BEGIN, _END = "<!-- table of faults -->\n", "<!-- end of the table -->\n"
+
+
+def with_tables(page: str) -> str:
+    """The page with its tables as they have to be."""
+    before, _, rest = page.partition(_BEGIN)
+    _, _, after = rest.partition(_END)
+    return before + _BEGIN + "\n" + "\n".join(map(_section, GROUPS)) + "\n" + _END + after
+
+
+def _section(group: Group) -> str:
+    lines = [f"## {group.title}", ""]
+    if group.text:
+        lines += [group.text.strip(), ""]
+    lines += ["| fault | the client sees | the log says | the next request |", "| --- | --- | --- | --- |"]
+    for row in group.rows:
+        lines.append(f"| {row.fault} | {row.client} | {row.log} | {row.next} |")
+    return re.sub(r"(?m) +$", "", "\n".join(lines)) + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_tables(PAGE.read_text()))
