@@ -25,7 +25,7 @@ def _section(group: Group) -> str:
     lines = [f"## {group.title}", ""]
     if group.text:
         lines += [group.text.strip(), ""]
-    lines += ["| fault | the client sees | the log says | the next request |", "| --- | --- | --- | --- |"]
+    lines += ["| fault | client | log | next request |", "|---|---|---|---|"]
     for row in group.rows:
         lines.append(f"| {row.fault} | {row.client} | {row.log} | {row.next} |")
     return re.sub(r"(?m) +$", "", "\n".join(lines)) + "\n"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 KINDS = {"gthread": "gthread", "LoopThreadWorker": LOOP_THREAD_WORKER, "sync": "sync"}
 """gunicorn's worker classes that the faults are tried on."""
 
-APP = "tests.faults.views:app"
+APP = "tests.faults.served:app"
 
 NOISE = re.compile(
     # asyncio's debug mode, on as the servers run in Python's development mode, tells of slow steps.

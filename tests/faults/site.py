@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs
 
 from tests.servers.apps import running, say
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     View = Callable[[AsyncioLoopManager, dict[str, str]], bytes]
     Application = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
+
+T = TypeVar("T")
 
 DEADLINE = 0.3
 """Seconds of a request whose fault is that something takes too long."""
@@ -73,7 +75,7 @@ def state(loop: AsyncioLoopManager, query: dict[str, str]) -> bytes:
     return json.dumps(seen).encode()
 
 
-async def give(value: Any) -> Any:
+async def give(value: T) -> T:
     """A value, a turn of the loop later."""
     await asyncio.sleep(0)
     return value

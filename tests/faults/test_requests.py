@@ -9,7 +9,7 @@ import pytest
 
 from tests.faults.serving import KINDS, Logged, at_rest, outcome, serve
 from tests.faults.table import GROUPS, Request
-from tests.servers.process import Server, assert_clean
+from tests.servers.process import Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import faulthandler
+import importlib
 import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from tests.servers.apps import say
 from tests.faults.site import GRACE, application, forever, give, view, wait_for_word
+from tests.servers.apps import say
 from wsgi_async import (
     AsyncioLoopManager,
     AsyncLoopMiddleware,
@@ -114,9 +115,7 @@ async def install(here: Callable[..., None], function: Any) -> None:
 
 @view
 def covered(loop: AsyncioLoopManager, query: dict[str, str]) -> bytes:
-    from coverage import Coverage
-
-    coverage = Coverage(data_file=None)
+    coverage = importlib.import_module("coverage").Coverage(data_file=None)
     coverage.start()
     try:
         return everything(loop)
@@ -159,7 +158,9 @@ def factories(environ: WSGIEnvironment, start_response: StartResponse) -> Iterab
         return [loop_from(environ).run(give(b"inner"))]
 
     for _ in range(1000):
-        assert list(AsyncLoopMiddleware(inner, grace=GRACE, debug=False)({}, start_response)) == [b"inner"]
+        assert list(AsyncLoopMiddleware(inner, grace=GRACE, debug=False)({}, start_response)) == [
+            b"inner"
+        ]
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"%d manager" % len(managers)]
 
@@ -188,7 +189,9 @@ def start_and_stop(loop: AsyncioLoopManager, query: dict[str, str]) -> bytes:
             shared.stop()
         end.set()
         seen = set().union(*(user.result(10) for user in users))
-    return b"an answer or a refusal" if seen <= {"answer", "ManagerStateError"} else b"something else"
+    return (
+        b"an answer or a refusal" if seen <= {"answer", "ManagerStateError"} else b"something else"
+    )
 
 
 @view
