@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.serving import KINDS, Logged, held, serve, state
-from tests.servers.process import assert_clean, wait_until
-
-if TYPE_CHECKING:
-    from tests.servers.process import Server
+from tests.faults.serving import APP, KINDS, Logged, held, serve, state
+from tests.servers.process import CONTROL_SOCKET, LISTENING, Server, assert_clean, wait_until
 
 pytestmark = [pytest.mark.gunicorn, pytest.mark.slow]
 
@@ -133,24 +130,30 @@ def test_worker_timeout() -> None:
 
 @threaded
 def test_sigabrt(kind: str) -> None:
-    """A threaded worker that is aborted stops its loops: the coroutine is canceled and cleaned up.
-
-    gunicorn aborts it once more when the request keeps it longer than the timeout.
-    """
+    """A threaded worker that is aborted under a request is gone after gunicorn's timeout."""
     with serve(kind, "--timeout", "1") as server:
         old = state(server)["pid"]
         with held(server) as request:
             server.signal(signal.SIGABRT, old)
-            assert request.outcome() in ("500", "closed")  # as soon as the process has ended
-        server.wait_for("wait canceled")
-        server.wait_for("was stopped before this call was done")
+            # It depends on whether gunicorn kills the worker before its cleanup has run.
+            assert request.outcome() in ("500", "closed")
+        server.wait_for(f"WORKER TIMEOUT .pid:{old}")
         assert state(server)["pid"] != old
+
+
+def by_script(kind: str) -> Server:
+    """A server that can start itself again; `-m gunicorn` would find its own `http` then."""
+    program = Path(sys.executable).with_name("gunicorn")
+    if not program.is_file():
+        pytest.skip("gunicorn's own script is not installed")
+    options = ("--bind=127.0.0.1:0", "--worker-class", KINDS[kind], *CONTROL_SOCKET, APP)
+    return Server(*options, program=str(program)).ready(LISTENING)
 
 
 @every
 def test_usr2(kind: str) -> None:
     """A new server takes over the socket while the old one answers what it has: nothing is lost."""
-    with serve(kind) as server:
+    with by_script(kind) as server:
         old = state(server)["pid"]
         with held(server) as request:
             server.signal(signal.SIGUSR2)
