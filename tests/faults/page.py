@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from tests.faults.table import GROUPS, Group
@@ -11,14 +10,14 @@ __all__ = ["PAGE", "with_tables"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "faults.md"
 
-_BEGIN, _END = "<!-- table of faults -->\n", "<!-- end of the table -->\n"
+_END = "## What is not handled\n"
+"""The heading after the tables, which begin with the page's first one."""
 
 
 def with_tables(page: str) -> str:
     """The page with its tables as they have to be."""
-    before, _, rest = page.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    return before + _BEGIN + "\n" + "\n".join(map(_section, GROUPS)) + "\n" + _END + after
+    text = page[: page.index("## ")]
+    return text + "\n".join(map(_section, GROUPS)) + "\n" + page[page.index(_END) :]
 
 
 def _section(group: Group) -> str:
@@ -28,7 +27,7 @@ def _section(group: Group) -> str:
     lines += ["| fault | client | log | next request |", "|---|---|---|---|"]
     for row in group.rows:
         lines.append(f"| {row.fault} | {row.client} | {row.log} | {row.next} |")
-    return re.sub(r"(?m) +$", "", "\n".join(lines)) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
