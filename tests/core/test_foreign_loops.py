@@ -232,6 +232,20 @@ def test_other_errors_stay_as_they_are(make_manager: MakeManager, error: BaseExc
     assert not hasattr(error, "__notes__")
 
 
+@pytest.mark.xfail(
+    strict=True, reason="its text has 'event loop is closed' in it, as asyncio's has"
+)
+@on_worker
+def test_a_refused_close_is_not_about_another_loop(make_manager: MakeManager) -> None:
+    """The error of `loop.close()` says what to use instead, and no word about clients."""
+    manager = make_manager()
+
+    async def close() -> None:
+        asyncio.get_running_loop().close()
+
+    assert notes(lambda: manager.run(close())) == []
+
+
 def test_the_page_exists(checkout: Path) -> None:
     """The page that the note names is in the documentation, by this title."""
     page = checkout / "docs" / "global_clients.md"

@@ -253,12 +253,18 @@ class Caller:
             return lines.readline().rstrip("\n")
 
 
+# Newer ones open a socket in the home directory, where two servers would meet.
+CONTROL_SOCKET = ("--no-control-socket",) if "control_socket" in make_settings() else ()
+"""gunicorn's options to be alone."""
+
+LISTENING = r"Listening at: http://127\.0\.0\.1:(\d+)"
+"""What gunicorn writes when it is ready."""
+
+
 def gunicorn(app: str, *options: str, worker_class: str = "gthread", **environment: str) -> Server:
     """A gunicorn that serves `module:application` with one threaded worker, and is ready."""
-    # Newer ones open a socket in the home directory, where two servers would meet.
-    alone = ["--no-control-socket"] if "control_socket" in make_settings() else []
     return Server(
         *("-m", "gunicorn", "--bind", "127.0.0.1:0", "--worker-class", worker_class),
-        *(*alone, *options, app),
+        *(*CONTROL_SOCKET, *options, app),
         **environment,
-    ).ready(r"Listening at: http://127\.0\.0\.1:(\d+)")
+    ).ready(LISTENING)
