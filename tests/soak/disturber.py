@@ -33,7 +33,7 @@ class Disturber:
         self._thread.join()
 
     def _work(self) -> None:
-        while not self._end.wait(self._random.uniform(1, 4)):
+        while not self._end.wait(self._random.uniform(2, 6)):
             server = self._random.choice(self._servers)
             workers = server.workers()
             self._turn = not self._turn
