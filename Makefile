@@ -14,6 +14,9 @@ TEST_ARGS ?=
 # Processes to test with; a file's tests stay together, as some count threads and descriptors.
 TEST_JOBS ?= 2
 BENCH_ARGS ?=
+# How long `make soak` takes, and what repeats its choices.
+MINUTES ?= 10
+SEED ?=
 # WORKERS and THREADS have their defaults in the example.
 export HOST PORT
 
@@ -31,8 +34,14 @@ VERSION := $(shell "$(PYTHON)" -c '$(TELL)' 2>/dev/null)
 FREE_THREADED := $(filter %t,$(VERSION))
 
 PY := $(VENV)/bin/python
+LOCK := requirements-dev.lock
 MADE := $(VENV)/.made-$(VERSION)
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+
+ifdef LOCKED
+# With the versions of the lock file, as far as this Python has wheels for them.
+PIP += --constraint $(LOCK)
+endif
 
 ifdef FREE_THREADED
 # Older releases may have the wheels that the newest does not have.
@@ -43,13 +52,13 @@ endif
 # The name of the extra that an environment for this is made with.
 extra = $(if $(FREE_THREADED),$(patsubst test,test-free-threaded,$1),$1)
 
-.PHONY: help run run-django test test-all upstream check format bench docs build release-check clean
+.PHONY: help run run-django test test-all upstream soak check audit lock format bench docs build release-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "  HOST, PORT, WORKERS, THREADS (run, run-django), PYTHON, PYTHONS (test-all), VENV, TEST_JOBS, TEST_ARGS"
-	@echo "  and BENCH_ARGS can be set."
+	@echo "  HOST, PORT, WORKERS, THREADS (run, run-django), PYTHON, PYTHONS (test-all), VENV, TEST_JOBS, TEST_ARGS,"
+	@echo "  BENCH_ARGS, MINUTES and SEED (soak) and LOCKED can be set."
 
 run: $(VENV)/.extra-example ## Serve the example with gunicorn on http://127.0.0.1:8000
 	@echo "The status board is at http://$(HOST):$(PORT), on the threads of a LoopThreadWorker (Ctrl-C stops it)"
@@ -70,12 +79,24 @@ upstream: $(VENV)/.extra-test ## Run the own tests of asgiref, Flask and Django 
 	set -e; for project in asgiref flask django; do for resident in '' --resident; do \
 		PYTHON=$(abspath $(PY)) .ci/upstream $$resident $$project; done; done
 
+soak: $(VENV)/.extra-test ## Load real servers with faults for MINUTES, and report in soak-report
+	@$(PY) -m tests.soak --minutes $(MINUTES) --seed "$(SEED)" --report soak-report
+
 check: $(VENV)/.extra-check ## Lint, check the format, the layers and the types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(VENV)/bin/lint-imports
 	$(PY) -m mypy
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(PY) -m pyright --pythonpath $(PY)
+
+audit: $(VENV)/.extra-audit ## Look up the dependencies of the lock file among known vulnerabilities
+	$(PY) -m pip_audit --strict --no-deps --disable-pip --requirement $(LOCK)
+
+lock: $(VENV)/.extra-check ## Write what is installed for the development into the lock file
+	@{ echo "# Written by make lock, with Python $(VERSION). Install with it as --constraint."; \
+		$(PY) -m pip --disable-pip-version-check freeze --exclude-editable; } > $(LOCK).new
+	@! grep -E '://| @ ' $(LOCK).new  # no address of a registry or of a file
+	@mv $(LOCK).new $(LOCK)
 
 format: $(VENV)/.extra-check ## Format the code and fix what the linter can fix
 	$(PY) -m ruff check --fix-only .
@@ -97,7 +118,7 @@ release-check: ## Name the placeholders that a release must not have
 	@.ci/release-check
 
 clean: ## Remove the virtual environments and everything that was built
-	rm -rf .venv .venv-* $(VENV) build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* $(VENV) build dist site soak-report .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(MADE):
