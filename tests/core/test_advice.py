@@ -44,7 +44,7 @@ async def make_future() -> asyncio.Future[int]:
     ("make", "advice"),
     [
         (lambda _: give, "is not a coroutine. Call the async function"),
-        (lambda _: 5, "5 is not a coroutine. Call the async function"),
+        (lambda _: 5, "A value of the type int is not a coroutine. Call the async function"),
         (lambda _: numbers(), "an async generator. Iterate over it with iterate()"),
         (lambda manager: manager.run(make_future()), "async def both()"),
         (lambda manager: manager.submit_task(give(1)), "Call its result()"),

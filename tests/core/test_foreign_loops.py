@@ -232,9 +232,6 @@ def test_other_errors_stay_as_they_are(make_manager: MakeManager, error: BaseExc
     assert not hasattr(error, "__notes__")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="its text has 'event loop is closed' in it, as asyncio's has"
-)
 @on_worker
 def test_a_refused_close_is_not_about_another_loop(make_manager: MakeManager) -> None:
     """The error of `loop.close()` says what to use instead, and no word about clients."""

@@ -16,19 +16,11 @@ from tests.servers.process import THREADED, gunicorn
 from wsgi_async import AsyncLoopMiddleware, LoopThreadPoolExecutor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
 THREADS = 8
 REQUESTS = {"keeper": 4_800, "resident": 2_900, "process": 4_800}
 """Of each thread: 100,000 together."""
-
-
-def _known(name: str, names: Iterable[str]) -> list[Any]:
-    """The names as parameters, of which one is known to fail."""
-    mark = pytest.mark.xfail(
-        strict=True, reason="tasks get what the loop's thread is handling as their context"
-    )
-    return [pytest.param(each, marks=mark) if each == name else each for each in names]
 
 
 @pytest.fixture
@@ -46,7 +38,7 @@ def log() -> Iterator[LogCheck]:
 @pytest.mark.slow
 @pytest.mark.stress
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("runner", _known("resident", REQUESTS))
+@pytest.mark.parametrize("runner", REQUESTS)
 def test_requests_see_no_secret_but_their_own(runner: str, log: LogCheck) -> None:
     """Variables, scopes, streams, exceptions, resources and log records never mix two requests."""
     options: dict[str, Any] = {"per": "process"} if runner == "process" else {}
@@ -70,7 +62,7 @@ def test_requests_see_no_secret_but_their_own(runner: str, log: LogCheck) -> Non
 @pytest.mark.gunicorn
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("worker", _known("LoopThreadWorker", THREADED))
+@pytest.mark.parametrize("worker", THREADED)
 def test_requests_to_a_server_see_no_secret_but_their_own(worker: str) -> None:
     """The same over connections to a real server, kept and new ones."""
     each = 200

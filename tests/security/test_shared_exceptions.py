@@ -7,8 +7,6 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.core.support import LIMIT, Worker
 from tests.security.parts import Failure, everything_of
 from wsgi_async import AsyncioLoopManager, loop_resource
@@ -17,9 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
-@pytest.mark.xfail(
-    strict=True, reason="tasks get what the loop's thread is handling as their context"
-)
 def test_a_task_does_not_see_what_the_thread_is_handling() -> None:
     """A task that fails while another request handles an exception does not get that one too."""
 
@@ -49,7 +44,6 @@ def test_a_task_does_not_see_what_the_thread_is_handling() -> None:
     assert "secret-2-2" not in seen
 
 
-@pytest.mark.xfail(strict=True, reason="all waiters get the same exception object")
 def test_waiters_for_one_failed_opening_do_not_see_each_other() -> None:
     """Requests that wait for one resource that fails to open each get an exception of their own."""
     may_fail = threading.Event()

@@ -14,6 +14,7 @@ from wsgi_async.core.base.coroutines import close_unstarted, name_of
 from wsgi_async.core.base.deadlines import bounded, time_left
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs.job import ActorCall
+from wsgi_async.core.messages.advice import kind_of
 
 from .actor import Actor
 from .stream import failures_of
@@ -245,6 +246,6 @@ def is_async_context_manager(value: object) -> bool:
 def not_async_context_manager(value: object) -> TypeError:
     """What whoever gives something else gets."""
     return TypeError(
-        f"{value!r} is not an async context manager. "
+        f"{kind_of(value)} is not an async context manager. "
         "Give an object with __aenter__() and __aexit__()."
     )

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from wsgi_async.core.base.log import report
+from wsgi_async.core.base.masking import call_masked
 
 if TYPE_CHECKING:
     from .live_loop import LiveLoop
@@ -45,7 +46,7 @@ class LoopEntry:
         self.entries += 1
         self.inside = True
         try:
-            self._run_forever()
+            call_masked(self._run_forever)
         except (SystemExit, KeyboardInterrupt) as error:
             report(
                 logging.ERROR,

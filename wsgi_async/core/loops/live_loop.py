@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from wsgi_async.core.base.log import report
+from wsgi_async.core.base.masking import unmask
 from wsgi_async.core.jobs import bridge, observers
 from wsgi_async.core.jobs.job import ActorCall, current_caller
 from wsgi_async.core.messages.errors import Closing, ManagerStateError
@@ -204,6 +205,8 @@ class LiveLoop:
         cancelled: bool = False,
     ) -> None:
         """Give a job its outcome and wake the thread that waits; the first outcome counts."""
+        if exception is not None:
+            unmask(exception)
         stopped = cancelled and self.closing
         if stopped:
             exception, cancelled = self.stopped_error(exception), False

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import copy
 import gc
 import logging
 import sys
@@ -251,7 +252,9 @@ class ResourceTask:
             for waiter in waiters:
                 waiter.set_result(None)
             return
-        for waiter in waiters:
+        for waiter in waiters[1:]:
+            waiter.set_exception(_copied(error))
+        for waiter in waiters[:1]:
             waiter.set_exception(error)
         if not waiters:
             report(logging.ERROR, "the loop resource %s failed to open", self.name, error=error)
@@ -339,3 +342,21 @@ def known_resources(loop: asyncio.AbstractEventLoop) -> OpenResources | None:
     """The resources of a loop, if it has one. From any thread."""
     found: OpenResources | None = getattr(loop, _ATTRIBUTE, None)
     return _elsewhere.get(loop) if found is None else found
+
+
+def _copied(error: BaseException) -> BaseException:
+    """An exception like this one for another waiter, which gets a context and frames of its own.
+
+    Those are of the request that waits, and no other request's to see.
+    """
+    try:
+        made = copy.copy(error)
+    except Exception:
+        return error  # it cannot be made of its arguments
+    if type(made) is not type(error) or made is error:
+        return error
+    made.__cause__, made.__context__ = error.__cause__, error.__context__
+    made.__suppress_context__ = error.__suppress_context__
+    if hasattr(error, "__notes__"):
+        made.__notes__ = list(error.__notes__)
+    return made.with_traceback(error.__traceback__)

@@ -32,7 +32,7 @@ from wsgi_async.core.base.settings import Hook, LoopFactory, Settings
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import Job, current_caller
 from wsgi_async.core.life.lifecycle import Lifecycle
-from wsgi_async.core.messages.advice import not_a_coroutine
+from wsgi_async.core.messages.advice import kind_of, not_a_coroutine
 from wsgi_async.core.messages.errors import Closing, ManagerStateError, UnknownAsyncTaskError
 from wsgi_async.core.results.groups import Ended
 from wsgi_async.core.results.sync_future import SyncFuture
@@ -400,8 +400,8 @@ class AsyncioLoopManager:
         """
         if not hasattr(async_iterable, "__aiter__"):
             raise TypeError(
-                f"{async_iterable!r} is not an async iterable. Call the async generator function, "
-                "or give an object with __aiter__()."
+                f"{kind_of(async_iterable)} is not an async iterable. Call the async generator "
+                "function, or give an object with __aiter__()."
             )
         check_count("prefetch", prefetch)
         runner = self._runner()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from wsgi_async.core.base.checks import refuse_in_event_loop
 from wsgi_async.core.loops.open_resources import known_resources, resources_of
+from wsgi_async.core.messages.advice import kind_of
 
 from .current import current_manager
 
@@ -64,8 +65,8 @@ class LoopResource(Generic[T]):
         made_by: object = factory
         if not callable(made_by) or _makes_something_else(made_by):
             raise TypeError(
-                f"{factory!r} cannot make a loop resource. Give an async generator function that "
-                "yields once, or a callable that returns an async context manager."
+                f"{kind_of(factory)} cannot make a loop resource. Give an async generator function "
+                "that yields once, or a callable that returns an async context manager."
             )
         functools.update_wrapper(self, factory, updated=())  # not what a class has in its __dict__
         self.name: str = getattr(factory, "__qualname__", None) or repr(factory)

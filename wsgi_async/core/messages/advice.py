@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["instead_of_waiting", "not_a_coroutine"]
+__all__ = ["instead_of_waiting", "kind_of", "not_a_coroutine"]
 
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _OURS = __name__.partition(".")[0] + "."
@@ -76,6 +76,13 @@ def _in_notebook(caller: _Caller) -> bool:
     return caller.module.startswith("IPython.") or caller.name.startswith("<")
 
 
+def kind_of(value: object) -> str:
+    """What to call a value in an error: never by its contents, which may be secret."""
+    name = getattr(value, "__qualname__", None)
+    kind = type(value).__qualname__
+    return f"{name}, a {kind}," if isinstance(name, str) else f"A value of the type {kind}"
+
+
 def not_a_coroutine(value: object) -> TypeError:
     """What whoever gives something else gets, with what to give."""
     if inspect.isasyncgen(value):
@@ -95,4 +102,4 @@ def not_a_coroutine(value: object) -> TypeError:
         )
     else:
         advice = "is not a coroutine. Call the async function, or wrap it in an async def."
-    return TypeError(f"{value!r} {advice}")
+    return TypeError(f"{kind_of(value)} {advice}")

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
+from .errors import RunningLoopError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -59,7 +61,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def _is_about_loops(error: BaseException) -> bool:
     # asyncio raises a ValueError where futures of two loops are gathered.
-    if not isinstance(error, (RuntimeError, ValueError)):
+    if isinstance(error, RunningLoopError) or not isinstance(error, (RuntimeError, ValueError)):
         return False
     text = str(error).lower()
     return any(words in text for words in _WORDS)

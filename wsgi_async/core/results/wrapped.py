@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async.core.base.checks import running_loop
+from wsgi_async.core.messages.advice import kind_of
 from wsgi_async.core.messages.errors import ManagerStateError
 from wsgi_async.core.messages.foreign_loops import explain
 from wsgi_async.core.runners.runner import runner_of
@@ -44,7 +45,8 @@ def async_to_sync_future(
         return wrapped
     if not asyncio.isfuture(future):
         raise TypeError(
-            f"{future!r} is not a future. Give an asyncio.Future or a concurrent.futures.Future."
+            f"{kind_of(future)} is not a future. Give an asyncio.Future or a "
+            "concurrent.futures.Future."
         )
     loop = future.get_loop()
     wrapped = WrappedFuture[T](partial(_call_on, loop, future.cancel))

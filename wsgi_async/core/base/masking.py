@@ -1,0 +1,47 @@
+"""What a thread is handling when it enters its loop is no part of what is raised on the loop.
+
+Python makes the exception that a thread is handling the context of each one that is raised below
+it, also by tasks of other requests. Those would carry it to their waiters and into the log.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["call_masked", "unmask"]
+
+
+class _Mask(Exception):
+    """Stands in the place of what the thread is handling. Lives as long as the loop's run."""
+
+
+def call_masked(fn: Callable[[], None]) -> None:
+    """Call a function below which no exception gets what this thread is handling as its context."""
+    if sys.exc_info()[1] is None:
+        fn()
+        return
+    try:
+        raise _Mask("The thread was handling an exception of its own when it entered the loop")
+    except _Mask as mask:
+        mask.__context__ = mask.__traceback__ = None
+        fn()
+
+
+def unmask(error: BaseException) -> None:
+    """Take the stand-in out of an exception that leaves the loop."""
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        if isinstance(one.__context__, _Mask):
+            one.__context__ = None
+        left += (one.__context__, one.__cause__)
+        if isinstance(one, BaseExceptionGroup):
+            left += one.exceptions
