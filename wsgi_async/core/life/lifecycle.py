@@ -339,6 +339,7 @@ class Lifecycle:
             runner.forget()
         elif isinstance(runner, Guest):
             runner.go()
+        observers.tell_stopped()
         self._ended.set()
 
     def inherit(self) -> object | None:
