@@ -6,11 +6,13 @@ down. Other threads count it later, within a second, and when a manager has been
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
 from wsgi_async.core.actors.stream import StreamActor
+from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import observers
 from wsgi_async.core.jobs.job import ActorCall
 from wsgi_async.insight import sampler
@@ -20,6 +22,8 @@ from .numbers import Event, Numbers, Totals
 from .prometheus import Prometheus, is_installed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prometheus_client import CollectorRegistry
 
     from wsgi_async.core.jobs.job import Job
@@ -109,6 +113,8 @@ class Metrics:
         # One thread, the sampler's:
         self._lag = Lag()
         self._blocked = BlockedTime()
+        # No lock: of two at once either one counts.
+        self._failed = False  # said once
         self._due = 0.0
 
     def read(self) -> Numbers:
@@ -158,9 +164,8 @@ class Metrics:
             self._due = now + _EVERY
             self._lag.look(loops)
             self._count()
-            if self._prometheus is not None:
-                runners = [each.runner for each in loops]
-                self._prometheus.show(gauges_of(runners, self._lag.seconds))
+            gauges = gauges_of([each.runner for each in loops], self._lag.seconds)
+            self._pass_on(lambda prometheus: prometheus.show(gauges))
         return None
 
     def _count(self) -> None:
@@ -169,9 +174,19 @@ class Metrics:
                 self._add(self._events.popleft())
 
     def _add(self, event: Event) -> None:
-        event = self._totals.add(event)
-        if self._prometheus is not None:
-            self._prometheus.add(event)
+        counted = self._totals.add(event)
+        self._pass_on(lambda prometheus: prometheus.add(counted))
+
+    def _pass_on(self, what: Callable[[Prometheus], None]) -> None:
+        """Tell prometheus_client, if it is there. With several processes it writes to files."""
+        if self._prometheus is None:
+            return
+        try:
+            what(self._prometheus)
+        except Exception as error:
+            failed, self._failed = self._failed, True
+            if not failed:
+                report(logging.ERROR, "a metric could not be counted", error=error)
 
 
 def _kind_of(job: Job) -> str:
