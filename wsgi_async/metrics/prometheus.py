@@ -73,8 +73,7 @@ class Prometheus:
         self._cut_off = counter("tasks_cut_off", "Tasks that a stop has cut off.", ("name",))
         self._lost = counter("lost_wakeups", "Wake-ups from a wrong thread that came late.")
         self._timeouts = counter("timeouts", "Calls that were canceled when their time was over.")
-        for kind in KINDS:
-            self._calls.labels(kind)
+        self._by_kind = {kind: self._calls.labels(kind) for kind in KINDS}
         for by in HOLDERS:
             self._blocked.labels(by)
 
@@ -97,7 +96,7 @@ class Prometheus:
         """Count an event."""
         what, name, seconds = event
         if what == "call":
-            self._calls.labels(name).observe(seconds)
+            self._by_kind[name].observe(seconds)
         elif what == "blocked":
             self._blocked.labels(name).inc(seconds)
         elif what == "cut_off":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from wsgi_async.core.jobs.job import ActorCall
 from wsgi_async.insight.stacks import Frame, await_chain, thread_name, thread_stack
 
-from .reports import Report, from_callback, text_of
+from .reports import Report, before_waiting, from_callback, is_idle, text_of
 from .whose import Work, request_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class _Question:
         self._asked = now
         self._seconds = now - job.since
         self._waiter = thread_name(job.waiter)
-        self._stack = tuple(thread_stack(job.waiter))
+        self._stack = before_waiting(thread_stack(job.waiter))
         elsewhere = job.waiter != runner.owner
         self._loop_stack = from_callback(thread_stack(runner.owner)) if elsewhere else ()
         # No lock: written on the loop before the event is set.
@@ -95,7 +95,10 @@ class _Question:
         parts = [
             ("  The coroutine waits at:", chain),
             (f"  Thread {self._waiter!r} waits at:", self._stack),
-            ("  The event loop's thread is at:", self._loop_stack),
+            (
+                "  The event loop's thread is at:",
+                () if is_idle(self._loop_stack) else self._loop_stack,
+            ),
         ]
         return Report(
             kind="long_wait",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Literal
 
+import wsgi_async.core
 from wsgi_async.insight.stacks import Frame, format_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Kind", "Report", "from_callback", "text_of"]
+__all__ = ["Kind", "Report", "before_waiting", "from_callback", "is_idle", "text_of"]
 
 Kind = Literal["loop_blocked", "tasks_standing", "turning_again", "long_wait", "lost_wakeup"]
 """What a report is about."""
@@ -71,6 +72,21 @@ def from_callback(frames: list[Frame]) -> tuple[Frame, ...]:
             begins = index + 1
     return tuple(frames[begins:])
 
+
+def before_waiting(frames: list[Frame]) -> tuple[Frame, ...]:
+    """The part of a waiting thread's stack that ends where it has called the library."""
+    ends = len(frames)
+    while ends and frames[ends - 1]["file"].startswith(_CORE):
+        ends -= 1
+    return tuple(frames[:ends])
+
+
+def is_idle(frames: Sequence[Frame]) -> bool:
+    """Whether a loop's thread waits for events, as far as its stack tells."""
+    return any(frame["function"].endswith("Selector.select") for frame in frames)
+
+
+_CORE = str(Path(wsgi_async.core.__file__).parent)
 
 _ABOVE = {
     ("BaseEventLoop.run_forever", "base_events.py"),
