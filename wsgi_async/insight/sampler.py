@@ -61,7 +61,7 @@ class _Sampler:
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._lock = threading.Lock()
-        # Guarded by `_lock`; the tuple is read without.
+        # Under the lock; the tuple is read without it.
         self.watchers: tuple[Watcher, ...] = ()
         self._thread: threading.Thread | None = None
         self._empty = 0

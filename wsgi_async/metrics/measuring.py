@@ -82,7 +82,7 @@ class _Running:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        # Guarded by `lock`, and read without:
+        # Under the lock, and read without it:
         self.metrics: Metrics | None = None
 
 
@@ -108,7 +108,7 @@ class Metrics:
         # No lock: single operations on a deque are thread-safe.
         self._events: deque[Event] = deque(maxlen=_MOST)
         self._lock = threading.Lock()
-        # Guarded by `_lock`:
+        # Under the lock:
         self._totals = Totals()
         # One thread, the sampler's:
         self._lag = Lag()

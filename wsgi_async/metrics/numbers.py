@@ -22,9 +22,9 @@ __all__ = [
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Seconds: the upper bounds of the histogram."""
 
-KINDS = ("run", "submit_task", "stream", "context_manager")
+KINDS: tuple[str, ...] = ("run", "submit_task", "stream", "context_manager")
 
-HOLDERS = ("coroutine", "view")
+HOLDERS: tuple[str, ...] = ("coroutine", "view")
 
 OTHERS = "(others)"
 """Stands for the names of coroutines after the first hundred."""
