@@ -23,6 +23,7 @@ from wsgi_async import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 
@@ -30,9 +31,14 @@ async def blocks(until: threading.Event, secret: str = "") -> None:
     until.wait(LIMIT)
 
 
-@pytest.mark.parametrize("factory", [None, asyncio.SelectorEventLoop])
-def test_a_blocked_loop(reports: Reports, factory: type[asyncio.SelectorEventLoop] | None) -> None:
+@pytest.mark.parametrize("loop", ["ours", "asyncio", "uvloop"])
+def test_a_blocked_loop(reports: Reports, loop: str) -> None:
     """A coroutine that blocks its loop is reported, with its name and the line where it is."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    if loop == "asyncio":
+        factory = asyncio.SelectorEventLoop
+    elif loop == "uvloop":
+        factory = pytest.importorskip("uvloop", reason="uvloop is not installed").new_event_loop
     until = threading.Event()
     with AsyncioLoopManager("it", loop_factory=factory) as manager:
         future = manager.submit_task(blocks(until, "a secret"))
