@@ -90,7 +90,7 @@ def test_what_is_there_now(metrics: Metrics) -> None:
         future = manager.submit_task(hang())
         with LoopThreadPoolExecutor(1) as pool:
             numbers = pool.submit(work).result(LIMIT)
-        assert numbers["managers"] == {"keeper": 1, "resident": 1}
+        assert numbers["managers"] == {"keeper": 1, "resident": 1, "guest": 0}
         assert (numbers["tasks_in_flight"], numbers["resources_open"]) == (1, 1)
         wait_until(lambda: sample(metrics, "wsgi_async_tasks_in_flight") == 1, "no look")
         assert sample(metrics, "wsgi_async_managers", runner="keeper") == 1
@@ -98,7 +98,7 @@ def test_what_is_there_now(metrics: Metrics) -> None:
         future.cancel()
     wait_until(lambda: sample(metrics, "wsgi_async_managers", runner="keeper") == 0, "no look")
     numbers = metrics.read()
-    assert numbers["managers"] == {"keeper": 0, "resident": 0}
+    assert numbers["managers"] == {"keeper": 0, "resident": 0, "guest": 0}
     assert (numbers["tasks_in_flight"], numbers["resources_open"]) == (0, 0)
 
 

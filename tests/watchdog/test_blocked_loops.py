@@ -11,7 +11,7 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-from tests.core.support import LIMIT
+from tests.core.support import LIMIT, Worker
 from tests.watchdog.parts import BLOCKED_AFTER, Reports, functions, looked
 from wsgi_async import (
     AsyncioLoopManager,
@@ -195,6 +195,31 @@ def test_it_is_reported_in_time() -> None:
             manager.run(begin(), timeout=LIMIT)
     watchdog.stop()
     assert BLOCKED_AFTER <= min(delays) <= BLOCKED_AFTER + 0.1
+
+
+def test_a_loop_that_somebody_else_runs(reports: Reports) -> None:
+    """A manager on an ASGI server's loop is watched while something of it is in flight."""
+    until = threading.Event()
+
+    async def main() -> None:
+        manager = AsyncioLoopManager()
+        await manager.start_on_running_loop()
+        future = manager.submit_task(asyncio.sleep(60))
+        await asyncio.sleep(0)
+        until.wait(LIMIT)
+        future.cancel()
+        await asyncio.to_thread(manager.stop)
+
+    with Worker("server") as worker:
+        served = worker.begin(asyncio.run, main())
+        report = reports.wait("loop_blocked")
+        until.set()
+        served.result(LIMIT)
+    assert (report.thread, report.coroutine) == (
+        "server",
+        "test_a_loop_that_somebody_else_runs.<locals>.main",
+    )
+    assert functions(report.stack)[0] == "main"
 
 
 # -- worker threads with a loop ------------------------------------------------------------------

@@ -69,10 +69,11 @@ class Watched:
         runner, live = self.runner, self.live
         self.away = not runner.inside
         if self.away:
-            busy = runner.resident and (live.jobs or live.queue) and self.standing()
-            return (True, runner.entries) if busy else None
+            stands = runner.resident and (live.jobs or live.queue) and self.standing()
+            return (True, runner.entries) if stands else None
         if live.selector is None:
-            return self._beat() if live.jobs or live.queue else None
+            busy = (live.jobs or live.queue) and live.raw.is_running()
+            return self._beat() if busy else None
         return None if live.selector.asleep else (False, runner.entries, live.selector.turns)
 
     def _beat(self) -> Hashable:

@@ -24,11 +24,11 @@ _BLOCKED = 0.1
 
 def gauges_of(runners: Iterable[Runner], lag: float) -> Gauges:
     """Count what is there. From any thread."""
-    managers = {"keeper": 0, "resident": 0}
+    managers = {"keeper": 0, "resident": 0, "guest": 0}
     tasks = resources = 0
     for runner in runners:
         live = runner.live
-        managers["resident" if runner.resident else "keeper"] += 1
+        managers[runner.kind] += 1
         tasks += len(live.jobs) + len(live.queue)
         known = known_resources(live.raw)
         resources += 0 if known is None else len(known.open)

@@ -46,7 +46,8 @@ class Gauges(TypedDict):
     """How it is now."""
 
     managers: dict[str, int]
-    """By `"keeper"` (a loop on a thread of its own) and `"resident"` (on the worker thread)."""
+    """By `"keeper"` (a loop on a thread of its own), `"resident"` (on the worker thread) and
+    `"guest"` (on the loop of somebody else, such as an ASGI server)."""
     tasks_in_flight: int
     resources_open: int
     loop_lag_seconds: float
