@@ -112,6 +112,24 @@ def test_a_handler_that_raises(reports: Reports, capsys: pytest.CaptureFixture[s
     assert "disk full" in capsys.readouterr().err
 
 
+def test_a_look_that_fails(
+    reports: Reports, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loop of another make that raises when it is looked at does not end the watchdog."""
+    failed = threading.Event()
+
+    def fail(self: Watched, now: float) -> None:
+        failed.set()
+        raise LookupError("another make")
+
+    with monkeypatch.context() as patch, AsyncioLoopManager():
+        patch.setattr(Watched, "look", fail)
+        reached(failed)
+    with AsyncioLoopManager() as manager:
+        block(manager, reports)
+    assert "a look at the event loops failed" in our_log(caplog, logging.ERROR)
+
+
 def test_the_level_of_the_reports(caplog: pytest.LogCaptureFixture) -> None:
     """They are logged as the level says that you give."""
     reports = Reports()

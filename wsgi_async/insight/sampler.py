@@ -113,12 +113,20 @@ class _Sampler:
 
     def _run(self) -> None:
         due = now = Primitives.clock()
-        while self._look(now, now - due):
+        while self._look_safely(now, now - due):
             due = min(self._sooner, now + PERIOD)
             time.sleep(max(0.0, due - Primitives.clock()))
             now = Primitives.clock()
 
     _sooner = 0.0
+
+    def _look_safely(self, now: float, late: float) -> bool:
+        try:
+            return self._look(now, late)
+        except Exception as error:  # of a loop of another make, for example
+            report(logging.ERROR, "a look at the event loops failed", error=error)
+            self._drop_loops()
+            return not self._is_over([])
 
     def _look(self, now: float, late: float) -> bool:
         """Look at all loops once; False if there is nothing to look at or for any more."""

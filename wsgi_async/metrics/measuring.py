@@ -110,6 +110,8 @@ class Metrics:
         self._lock = threading.Lock()
         # Under the lock:
         self._totals = Totals()
+        # No lock: a thread looks only whether it is its own ident.
+        self._counting = 0
         # One thread, the sampler's:
         self._lag = Lag()
         self._blocked = BlockedTime()
@@ -120,8 +122,8 @@ class Metrics:
     def read(self) -> Numbers:
         """What has been counted in this process. From any thread."""
         self._count()
-        with self._lock:
-            return self._totals.numbers(gauges_of(sampler.live_runners(), self._lag.seconds))
+        gauges = gauges_of(sampler.live_runners(), self._lag.seconds)
+        return self._totals.numbers(gauges)
 
     def stop(self) -> None:
         """Count no more, and take the metrics out of their registry. From any thread."""
@@ -169,9 +171,15 @@ class Metrics:
         return None
 
     def _count(self) -> None:
+        if self._counting == threading.get_ident():
+            return  # in a destructor that came in between: the count goes on after it
         with self._lock:
-            while self._events:
-                self._add(self._events.popleft())
+            self._counting = threading.get_ident()
+            try:
+                while self._events:
+                    self._add(self._events.popleft())
+            finally:
+                self._counting = 0
 
     def _add(self, event: Event) -> None:
         counted = self._totals.add(event)
