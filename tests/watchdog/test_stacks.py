@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import threading
+import time
 from typing import Any
 
 from tests.core.support import in_process, say
@@ -20,21 +20,24 @@ def child_looks() -> None:
             garbage: list[Any] = [threading.local()]
             garbage[0].value = garbage
             garbage.append(garbage)
+            time.sleep(0)
 
     def go_deep(depth: int) -> None:
         if depth:
             go_deep(depth - 1)
+        else:
+            time.sleep(0.001)
 
     def be_deep() -> None:
         while True:
             go_deep(50)
 
-    sys.setswitchinterval(1e-5)
-    for target in (make_garbage, make_garbage, be_deep, be_deep):
+    for target in (make_garbage,) * 3 + (be_deep,) * 5:
         threading.Thread(target=target, daemon=True).start()
     gc.set_threshold(5)
-    for _ in range(3000):
-        assert thread_stack(threading.get_ident())
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        thread_stack(0)  # of no thread: the look alone
     assert gc.isenabled()
     say("looked")
     os._exit(0)
