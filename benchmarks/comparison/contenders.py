@@ -90,7 +90,9 @@ CONTENDERS = (
         without=NOT_BY_FLASK,
     ),
     _flask("flask_sync", "Flask, sync clients, thread pool", "gthread", "sync", "requests"),
-    _flask("granian_sync", "the same, Granian", "granian", "sync", "granian", "requests"),
+    _flask(
+        "granian_sync", "Flask, sync clients, Granian", "granian", "sync", "granian", "requests"
+    ),
     _flask("gevent", "Flask, sync clients, gevent", "gevent", "sync", "gevent", "requests"),
     _uvicorn("quart", "Quart on uvicorn", "quart"),
     _uvicorn("starlette", "Starlette on uvicorn", "starlette"),

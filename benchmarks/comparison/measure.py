@@ -7,14 +7,14 @@ import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from benchmarks.comparison import processes
 from benchmarks.comparison.contenders import Contender
 from benchmarks.comparison.load import busy, load
-from benchmarks.comparison.servers import Interpreter, Server, pinned, server, share
+from benchmarks.comparison.servers import Interpreter, Server, pinned, share
 from benchmarks.comparison.services import services
 from benchmarks.comparison.views import NEIGHBORS, View
 from benchmarks.server import get
@@ -79,44 +79,49 @@ def measure(
     """
     for_server, for_others = share(cores)
     with pinned(for_others), services(view) as settings, ExitStack() as stack:
-        ready: dict[str, Server] = {}
-        for each in contenders:
-            served = server(each, settings, for_server, interpreter or Interpreter())
-            try:
-                ready[each.key] = stack.enter_context(checked(served, view))
-            except (OSError, RuntimeError) as reason:
-                print(f"\n  without {each.key}: {reason}", file=sys.stderr)
+        started = {
+            each.key: stack.enter_context(
+                Server(each, settings, for_server, interpreter or Interpreter())
+            )
+            for each in contenders
+        }
+        ready = {key: served for key, served in started.items() if serves(key, served, view)}
         cells = [(key, width) for width in view.connections for key in ready]
         return summed_up(rounds(view, ready, cells, effort, settings.upstream), view)
 
 
-@contextmanager
-def checked(served: AbstractContextManager[Server], view: View) -> Iterator[Server]:
-    """Enter a server, and see whether it gives the answer that all must give.
-
-    Raises:
-        RuntimeError: It does not.
-    """
-    with served as found:
-        answer = get(found.port, f"/{view.key}")
+def serves(key: str, served: Server, view: View) -> bool:
+    """Wait for a server; tell whether it gives the answer that all must give."""
+    try:
+        served.wait()
+        answer = get(served.port, f"/{view.key}")
         if not (answer == "ok" or (view.key == "stream" and answer.endswith("data: 99\n\n"))):
             raise RuntimeError(f"The answer is {answer[:100]!r}.")
-        yield found
+    except (OSError, RuntimeError) as reason:
+        print(f"\n  without {key}: {reason}", file=sys.stderr)
+        return False
+    return True
 
 
 def rounds(
     view: View, ready: Mapping[str, Server], cells: list[Cell], effort: Effort, upstream: int
 ) -> dict[Cell, list[Row]]:
-    """Measure each cell once in each round, in a shuffled order."""
+    """Measure each cell once in each round, in a shuffled order; one that fails is left out."""
     kept: dict[Cell, list[Row]] = {cell: [] for cell in cells}
     order = list(cells)
     shuffle = random.Random(SEED).shuffle
     for turn in range(-1, effort.rounds):
         shuffle(order)
-        for key, width in order:
-            row = asked(view, ready[key], width, effort.seconds, upstream)
+        for cell in [cell for cell in order if cell in kept]:
+            key, width = cell
+            try:
+                row = asked(view, ready[key], width, effort.seconds, upstream)
+            except RuntimeError as reason:
+                print(f"\n  without {key} at {width}: {reason}", file=sys.stderr)
+                del kept[cell]
+                continue
             if turn >= 0:
-                kept[key, width].append(row)
+                kept[cell].append(row)
     return kept
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.comparison import contenders, views
-from benchmarks.comparison.measure import Effort, Row, Rows
-from benchmarks.machine import Facts
 from benchmarks.report import digits, readable
+
+if TYPE_CHECKING:
+    from benchmarks.comparison.measure import Effort, Row, Rows
+    from benchmarks.machine import Facts
 
 SCHEMA = 1
 """Raised when a reader of the JSON would have to change."""
@@ -28,6 +30,8 @@ COLUMNS = {
 
 SHOWN = ("rate", "median", "slowest", "cpu", "memory")
 
+LABELS = {each.key: each.label for each in contenders.CONTENDERS}
+
 BARS = {
     "flask_async": "Flask's own async views",
     "keeper": "wsgi_async",
@@ -38,7 +42,7 @@ BARS = {
 
 BAR_VIEW, BAR_CONNECTIONS, BAR_WIDTH = "http", "16", 40
 
-Measured = Mapping[str, Rows]
+Measured = Mapping[str, "Rows"]
 """View's key: its rows."""
 
 
@@ -65,15 +69,30 @@ def document(
     return found | ({"free_threaded": free_threaded} if free_threaded else {})
 
 
-def one_setting(content: Mapping[str, Any], view: str, width: str) -> list[list[str]]:
-    """Return a table of all values of a view with one number of connections, heading first."""
+def one_setting(
+    content: Mapping[str, Any],
+    view: str,
+    width: str,
+    *,
+    labels: Mapping[str, str] = LABELS,
+    columns: Sequence[str] = SHOWN,
+) -> list[list[str]]:
+    """Return a table of a view with one number of connections, heading first.
+
+    Args:
+        content: what is in the JSON file.
+        view: its key.
+        width: the number of connections.
+        labels: contender's key: its name for people, in the order of the rows.
+        columns: names of values; one that was not measured is left out.
+    """
     found = content["results"][view][width]
-    names = [name for name in SHOWN if any(row[name] for row in found.values())]
+    names = [name for name in columns if any(row[name] for row in found.values())]
     table = [["", *(COLUMNS[name] for name in names)]]
     table += [
-        [each.label, *(readable(found[each.key][name]) for name in names)]
-        for each in contenders.CONTENDERS
-        if each.key in found
+        [label, *(readable(found[key][name]) for name in names)]
+        for key, label in labels.items()
+        if key in found
     ]
     return table
 
@@ -82,10 +101,10 @@ def all_settings(content: Mapping[str, Any], view: str, value: str = "rate") -> 
     """Return a table of one value of a view with each number of connections, heading first."""
     found = content["results"][view]
     table = [[COLUMNS[value], *(_connections(width) for width in found)]]
-    for each in contenders.CONTENDERS:
-        cells = [of.get(each.key) for of in found.values()]
+    for key, label in LABELS.items():
+        cells = [of.get(key) for of in found.values()]
         if any(cells):
-            table.append([each.label, *(readable(row[value]) if row else "" for row in cells)])
+            table.append([label, *(readable(row[value]) if row else "" for row in cells)])
     return table
 
 

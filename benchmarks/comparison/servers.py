@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from benchmarks.child import environment
 from benchmarks.comparison.apps.settings import Settings
@@ -20,6 +19,9 @@ from benchmarks.redis_server import free_port
 from benchmarks.server import GRACE, RESIDENT, THREADS, get
 
 ROOT = Path(__file__).parents[2]
+
+START = 60
+"""Seconds that a server gets to start: all of a view start at the same time."""
 
 GUNICORN = {"gthread": "gthread", "resident": RESIDENT, "gevent": "gevent"}
 """Server: gunicorn's name for its workers."""
@@ -45,12 +47,64 @@ class Interpreter:
         return found
 
 
-@dataclass(frozen=True)
 class Server:
-    """A server that runs: its port, and the process at the root of its tree."""
+    """A server process. Lives in a `with` block, and may be waited for later.
 
-    port: int
-    process: int
+    Args:
+        contender: what it serves.
+        settings: where the services are that the views call.
+        cores: those that it may use.
+        interpreter: what runs it.
+    """
+
+    def __init__(
+        self,
+        contender: Contender,
+        settings: Settings,
+        cores: Sequence[int],
+        interpreter: Interpreter,
+    ) -> None:
+        self.port = free_port()
+        told = settings._replace(way=contender.way, uvloop=contender.uvloop)
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed at the end of the block
+        with pinned(cores):
+            self._process = subprocess.Popen(
+                [interpreter.path, "-P", "-m", *command(contender, self.port)],
+                env={**interpreter.environment(), **told.environment()},
+                stdout=self._log,
+                stderr=self._log,
+            )
+        self.process = self._process.pid
+
+    def wait(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            RuntimeError: It did not start; the error holds what it wrote.
+        """
+        deadline = time.monotonic() + START
+        while True:
+            try:
+                get(self.port, "/noop")
+                return
+            except (OSError, RuntimeError) as error:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    self._log.seek(0)
+                    said = self._log.read()[-2000:]
+                    raise RuntimeError(f"The server did not start: {said}") from error
+                time.sleep(0.05)
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._log.close()
 
 
 def command(contender: Contender, port: int) -> list[str]:
@@ -84,51 +138,3 @@ def share(count: int) -> tuple[list[int], list[int]]:
     """Return the cores of a server that gets so many, and those of all others."""
     cores = sorted(os.sched_getaffinity(0))
     return cores[:count], cores[count:] or cores
-
-
-@contextmanager
-def server(
-    contender: Contender, settings: Settings, cores: Sequence[int], interpreter: Interpreter
-) -> Iterator[Server]:
-    """Serve a contender.
-
-    Raises:
-        RuntimeError: It did not start; the error holds what the server wrote.
-    """
-    told = settings._replace(way=contender.way, uvloop=contender.uvloop)
-    port = free_port()
-    with tempfile.TemporaryFile("w+") as log:
-        with pinned(cores):
-            process = subprocess.Popen(
-                [interpreter.path, "-P", "-m", *command(contender, port)],
-                env={**interpreter.environment(), **told.environment()},
-                stdout=log,
-                stderr=log,
-            )
-        try:
-            _wait_for(port, process, log)
-            yield Server(port, process.pid)
-        finally:
-            _end(process)
-
-
-def _wait_for(port: int, process: subprocess.Popen[bytes], log: IO[str]) -> None:
-    deadline = time.monotonic() + GRACE
-    while True:
-        try:
-            get(port, "/noop")
-            return
-        except (OSError, RuntimeError) as error:
-            if process.poll() is not None or time.monotonic() > deadline:
-                log.seek(0)
-                raise RuntimeError(f"The server did not start: {log.read()[-2000:]}") from error
-            time.sleep(0.05)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -95,7 +95,7 @@ def _running(found: Path, folder: str, options: dict[str, Any]) -> Iterator[None
     command: list[str | Path] = [found / "postgres", "-D", f"{folder}/data", "-k", folder]
     for option in ("listen_addresses=", "fsync=off", f"max_connections={MOST}"):
         command += ["-c", option]
-    server = subprocess.Popen(command, **options)
+    server: subprocess.Popen[bytes] = subprocess.Popen(command, **options)
     try:
         _fill(found, folder, server)
         yield

@@ -20,7 +20,7 @@ Views = Mapping[str, Callable[[], Any]]
 EVENTS, SPACING = 100, 0.001
 """Events of a stream, and seconds between two of them."""
 
-ROWS = 2_500
+ROWS = 1_500
 """Rows of the template, which make it take about 2 milliseconds."""
 
 COMPUTING = 0.1
