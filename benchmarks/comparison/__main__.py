@@ -124,7 +124,7 @@ def facts(options: argparse.Namespace) -> machine.Facts:
     found = machine.facts()
     found["packages"] = {name: at for name in PACKAGES if (at := machine.installed(name))}
     cores = "one core" if options.cores == 1 else f"{options.cores} cores"
-    found["server"] = f"one server process on {cores} with {THREADS} threads, if it has threads"
+    found["server"] = f"One server process on {cores}, with {THREADS} threads if it has threads"
     found["client"] = tool(options.seconds)
     return found
 

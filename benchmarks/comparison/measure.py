@@ -106,12 +106,19 @@ def serves(key: str, served: Server, view: View) -> bool:
 def rounds(
     view: View, ready: Mapping[str, Server], cells: list[Cell], effort: Effort, upstream: int
 ) -> dict[Cell, list[Row]]:
-    """Measure each cell once in each round, in a shuffled order; one that fails is left out."""
+    """Measure each cell once in each round, in a shuffled order; one that fails is left out.
+
+    The round that warms up begins with the fewest connections, so it tells how many of its own a
+    contender opens for so many: they stay open.
+    """
+    opened: dict[Cell, float] = {}
     kept: dict[Cell, list[Row]] = {cell: [] for cell in cells}
     order = list(cells)
     shuffle = random.Random(SEED).shuffle
     for turn in range(-1, effort.rounds):
         shuffle(order)
+        if turn < 0:
+            order.sort(key=lambda cell: cell[1])
         for cell in [cell for cell in order if cell in kept]:
             key, width = cell
             try:
@@ -120,8 +127,10 @@ def rounds(
                 print(f"\n  without {key} at {width}: {reason}", file=sys.stderr)
                 del kept[cell]
                 continue
-            if turn >= 0:
-                kept[cell].append(row)
+            if turn < 0:
+                opened[cell] = row.connections
+            else:
+                kept[cell].append(row._replace(connections=opened[cell]))
     return kept
 
 

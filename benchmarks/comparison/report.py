@@ -90,11 +90,15 @@ def one_setting(
     names = [name for name in columns if any(row[name] for row in found.values())]
     table = [["", *(COLUMNS[name] for name in names)]]
     table += [
-        [label, *(readable(found[key][name]) for name in names)]
+        [label, *(_cell(name, found[key][name]) for name in names)]
         for key, label in labels.items()
         if key in found
     ]
     return table
+
+
+def _cell(name: str, value: float) -> str:
+    return f"{value:.0f}" if name == "connections" else readable(value)
 
 
 def all_settings(content: Mapping[str, Any], view: str, value: str = "rate") -> list[list[str]]:
@@ -104,7 +108,7 @@ def all_settings(content: Mapping[str, Any], view: str, value: str = "rate") -> 
     for key, label in LABELS.items():
         cells = [of.get(key) for of in found.values()]
         if any(cells):
-            table.append([label, *(readable(row[value]) if row else "" for row in cells)])
+            table.append([label, *(_cell(value, row[value]) if row else "" for row in cells)])
     return table
 
 
@@ -152,7 +156,7 @@ def markdown(content: Mapping[str, Any]) -> str:
 
 def measured_on(content: Mapping[str, Any]) -> str:
     """Return what it was measured on, as a sentence."""
-    machine = "{cores} cores ({cpu}), {python}, {system}, {server}, {client}, {date}"
+    machine = "{cores} cores ({cpu}), {python}, {system}, {date}. {server}; the client is {client}"
     return f"Measured on {machine.format_map(content['measured_on'])}."
 
 

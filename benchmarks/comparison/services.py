@@ -75,16 +75,8 @@ def postgres_server() -> Iterator[str]:
             os.chown(folder, user["user"], user["group"])
         options: dict[str, Any] = {"cwd": folder, "stdout": subprocess.DEVNULL, **user}
         options["stderr"] = subprocess.DEVNULL
-        made: list[str | Path] = [
-            found / "initdb",
-            "-D",
-            f"{folder}/data",
-            "-U",
-            "postgres",
-            "-A",
-            "trust",
-            "-N",
-        ]
+        made: list[str | Path] = [found / "initdb", "-D", f"{folder}/data"]
+        made += ["-U", "postgres", "-A", "trust", "-N"]
         subprocess.run(made, check=True, **options)
         with _running(found, folder, options):
             yield folder
@@ -95,7 +87,7 @@ def _running(found: Path, folder: str, options: dict[str, Any]) -> Iterator[None
     command: list[str | Path] = [found / "postgres", "-D", f"{folder}/data", "-k", folder]
     for option in ("listen_addresses=", "fsync=off", f"max_connections={MOST}"):
         command += ["-c", option]
-    server: subprocess.Popen[bytes] = subprocess.Popen(command, **options)
+    server = subprocess.Popen(command, **options)
     try:
         _fill(found, folder, server)
         yield
@@ -104,7 +96,7 @@ def _running(found: Path, folder: str, options: dict[str, Any]) -> Iterator[None
         server.wait()
 
 
-def _fill(found: Path, folder: str, server: subprocess.Popen[bytes]) -> None:
+def _fill(found: Path, folder: str, server: subprocess.Popen[Any]) -> None:
     command: list[str | Path] = [found / "psql", "-q", "-h", folder, "-U", "postgres", "-c", FILLED]
     deadline = time.monotonic() + GRACE
     while subprocess.run(command, capture_output=True, check=False).returncode:
