@@ -279,3 +279,19 @@ def test_requests_that_fail_leave_a_cell_out(
     kept = measure.rounds(views.BY_KEY["noop"], servers, cells, Effort(3, 1), 0)
     assert kept == {("keeper", 8): [row(100)] * 3}
     assert "without quart at 8: Some requests failed" in capsys.readouterr().err
+
+
+def test_connections_are_counted_from_few_to_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a load of 64 connections has opened is not counted for a load of 4."""
+    most = 0
+
+    def asked(_: object, __: object, width: int, *___: object) -> Row:
+        nonlocal most
+        most = max(most, width)
+        return row(100, 3 * most)
+
+    monkeypatch.setattr(measure, "asked", asked)
+    servers: Any = {"process": "any"}
+    cells = [("process", 64), ("process", 4)]
+    kept = measure.rounds(views.BY_KEY["http"], servers, cells, Effort(2, 1), 0)
+    assert {width: rows[-1].connections for (_, width), rows in kept.items()} == {64: 192, 4: 12}
