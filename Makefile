@@ -14,6 +14,7 @@ TEST_ARGS ?=
 # Processes to test with; a file's tests stay together, as some count threads and descriptors.
 TEST_JOBS ?= 2
 BENCH_ARGS ?=
+COMPARE_ARGS ?=
 # How long `make soak` takes, and what repeats its choices.
 MINUTES ?= 10
 SEED ?=
@@ -52,13 +53,13 @@ endif
 # The name of the extra that an environment for this is made with.
 extra = $(if $(FREE_THREADED),$(patsubst test,test-free-threaded,$1),$1)
 
-.PHONY: help run run-django test test-all upstream soak check audit lock format bench docs build release-check clean
+.PHONY: help run run-django test test-all upstream soak check audit lock format bench compare docs build release-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  HOST, PORT, WORKERS, THREADS (run, run-django), PYTHON, PYTHONS (test-all), VENV, TEST_JOBS, TEST_ARGS,"
-	@echo "  BENCH_ARGS, MINUTES and SEED (soak) and LOCKED can be set."
+	@echo "  BENCH_ARGS, COMPARE_ARGS, MINUTES and SEED (soak) and LOCKED can be set."
 
 run: $(VENV)/.extra-example ## Serve the example with gunicorn on http://127.0.0.1:8000
 	@echo "The status board is at http://$(HOST):$(PORT), on the threads of a LoopThreadWorker (Ctrl-C stops it)"
@@ -102,8 +103,12 @@ format: $(VENV)/.extra-check ## Format the code and fix what the linter can fix
 	$(PY) -m ruff check --fix-only .
 	$(PY) -m ruff format .
 
-bench: $(VENV)/.extra-bench ## Measure, and write benchmarks/results
+bench: $(VENV)/.extra-bench $(VENV)/.extra-compare ## Measure and compare, and write benchmarks/results
 	$(PY) -m benchmarks $(BENCH_ARGS)
+	$(PY) -m benchmarks.comparison $(COMPARE_ARGS)
+
+compare: $(VENV)/.extra-compare ## Only compare with other frameworks and servers
+	$(PY) -m benchmarks.comparison $(COMPARE_ARGS)
 
 docs: $(VENV)/.extra-docs ## Build the documentation's site into site
 	$(PY) -m sphinx -W --keep-going -q -E -d $(VENV)/.doctrees docs site

@@ -85,7 +85,7 @@ def test_blocks_are_of_known_kinds() -> None:
     """No block escapes the tests because its language or its comment is misspelt."""
     known = {"python", "sh", "ini", "toml", "apache", "text"} | COMMENTS
     directives = re.compile(
-        r"\{(figures|scenarios|upstream|include|literalinclude|toctree|eval-rst|note|warning|image)\}.*"
+        r"\{(figures|comparison|scenarios|upstream|include|literalinclude|toctree|eval-rst|note|warning|image)\}.*"
     )
     odd = [
         f"{name_of(path)}:{block.line} {block.word}"
