@@ -68,20 +68,23 @@ class Lifespan(AbstractAsyncContextManager["State | None"]):
         loop = asyncio.get_running_loop()
         self._app = app
         self._scope = scope
-        self._asked = False  # the app has taken the startup message
+        self._knows = False  # the app has taken the startup message, and may know what it is
         self._started: asyncio.Future[bool] = loop.create_future()  # whether it has a lifespan
+        self._supported = False
         self._stopping = asyncio.Event()
+        self._told = False  # the app has taken the shutdown message
         self._failure = ""  # what it says of its shutdown
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> State | None:
         self._task = asyncio.create_task(self._live(), name="lifespan")
         try:
-            supported = await self._started
-        except BaseException:
-            self._task.cancel()
-            raise
-        return self._scope["state"] if supported else None
+            self._supported = await self._started
+        finally:
+            if not self._supported:
+                self._task.cancel()
+                self._task = None
+        return self._scope["state"] if self._supported else None
 
     async def __aexit__(self, *_: object) -> None:
         self._stopping.set()
@@ -95,21 +98,28 @@ class Lifespan(AbstractAsyncContextManager["State | None"]):
         try:
             await self._app(self._scope, self._receive, self._send)
         except Exception as error:
+            if self._supported:
+                raise
             if self._started.done():
-                if self._started.exception() is None:
-                    raise
-            elif self._asked:
+                return  # it has said so itself
+            if self._knows:
                 self._started.set_exception(error)
-            else:
-                logger.debug("The ASGI app has no lifespan: %r", error)
+                return
+            logger.debug("The ASGI app has no lifespan: %r", error)
         if not self._started.done():
             self._started.set_result(False)
 
     async def _receive(self) -> Message:
-        if not self._asked:
-            self._asked = True
-            return {"type": "lifespan.startup"}
+        if not self._started.done():
+            if not self._knows:
+                self._knows = True
+                return {"type": "lifespan.startup"}
+            # It takes anything for a part of a request, and would wait for the next one forever.
+            self._started.set_result(False)
         await self._stopping.wait()
+        if self._told:
+            await asyncio.get_running_loop().create_future()
+        self._told = True
         return {"type": "lifespan.shutdown"}
 
     async def _send(self, message: Message) -> None:
@@ -121,6 +131,7 @@ class Lifespan(AbstractAsyncContextManager["State | None"]):
         elif kind == "lifespan.shutdown.failed":
             self._failure = str(_failed("shutdown", message))
         elif kind != "lifespan.shutdown.complete":
+            self._knows = False
             raise RuntimeError(f"{kind!r} is not a message of a lifespan.")
 
 
