@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor, ThreadPoolExecutor
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +16,10 @@ if TYPE_CHECKING:
 @pytest.fixture(params=["keeper", "resident"])
 def worker(request: pytest.FixtureRequest) -> Iterator[Executor]:
     """A worker thread, which ends, and its loop with it, at the end of the test."""
-    plain: partial[Executor] = partial(ThreadPoolExecutor)
-    resident: partial[Executor] = partial(LoopThreadPoolExecutor, own_managers=False)
-    with {"keeper": plain, "resident": resident}[request.param](1) as pool:
+    resident = request.param == "resident"
+    with _resident() if resident else ThreadPoolExecutor(1) as pool:
         yield pool
+
+
+def _resident() -> Executor:
+    return LoopThreadPoolExecutor(1, own_managers=False)

@@ -200,9 +200,7 @@ def test_a_client_that_goes_in_the_middle_of_its_request(
 def test_what_the_server_raises_the_app_gets(worker: Executor) -> None:
     """A request that the server finds broken is an error of receive()."""
     with pytest.raises(ValueError, match="bad chunk"):
-        begin_in(
-            worker, mounted(echo), body=Dribble(ValueError("bad chunk")), CONTENT_LENGTH="10"
-        )
+        begin_in(worker, mounted(echo), body=Dribble(ValueError("bad chunk")), CONTENT_LENGTH="10")
 
 
 def test_sync_code_of_the_worker_thread(worker: Executor) -> None:
@@ -255,7 +253,7 @@ def test_a_status_without_a_name(worker: Executor) -> None:
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(start(299))
-        await send(answers(bytearray(b"ok")))
+        await send({"type": "http.response.body", "body": bytearray(b"ok")})
 
     answer = ask(worker, app)
     assert (answer.status, answer.body) == ("299 Unknown", b"ok")
@@ -321,9 +319,7 @@ def test_headers_do_not_wait_for_the_body(worker: Executor) -> None:
     ("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304), ("HEAD", 404)]
 )
 @pytest.mark.parametrize("parts", [1, 3])
-def test_a_response_without_a_body(
-    worker: Executor, method: str, status: int, parts: int
-) -> None:
+def test_a_response_without_a_body(worker: Executor, method: str, status: int, parts: int) -> None:
     """Its headers come as they are, and none of the body; one that streams on is told so."""
     ended = []
 
@@ -508,7 +504,7 @@ def test_the_request_s_deadline(worker: Executor) -> None:
         finally:
             ended.append("cleaned up")
 
-    with pytest.raises(TimeoutError, match="ASGI app .*app was not done in time"):
+    with pytest.raises(TimeoutError, match=r"ASGI app .*app was not done in time"):
         ask(worker, mounted(app, timeout=0.05))
     assert ended == ["cleaned up"]
 

@@ -131,7 +131,9 @@ def test_a_failed_shutdown_is_logged(worker: Executor, caplog: pytest.LogCapture
 
     ask(worker, AsgiMount(app))
     end(worker)
-    assert "lifespan of ASGI app test_a_failed_shutdown_is_logged.<locals>.app failed" in caplog.text
+    assert (
+        "lifespan of ASGI app test_a_failed_shutdown_is_logged.<locals>.app failed" in caplog.text
+    )
     assert "still busy" in caplog.text
 
 

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import errno
 import logging
 from collections import deque
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
-from wsgiref.util import is_hop_by_hop
+from typing import TYPE_CHECKING, Any, cast
 
 from wsgi_async.core.actors.actor import Actor
 from wsgi_async.core.actors.leaving import open_streams, time_to_end
@@ -23,6 +20,7 @@ from wsgi_async.core.jobs.job import ActorCall
 from wsgi_async.wsgi.bodies import KEY
 
 from .lifespan import state_of
+from .response import ClientDisconnected, Part, head_of, told_of_it
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -32,8 +30,9 @@ if TYPE_CHECKING:
 
     from .middleware import ASGIApplication, Message, Scope
     from .request_body import RequestBody
+    from .response import Head
 
-__all__ = ["ClientDisconnected", "Exchange", "Head", "Part"]
+__all__ = ["Exchange"]
 
 INSTEAD = "await the ASGI app itself"
 
@@ -41,31 +40,6 @@ _READ: Any = object()
 """What the thread gets in a part's place when the app asks for the request's body."""
 
 _DISCONNECT = {"type": "http.disconnect"}
-
-_REASONS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
-
-
-class ClientDisconnected(ConnectionResetError):
-    """What the app's `send()` raises when the client has gone; to a server, a broken connection."""
-
-    def __init__(self) -> None:
-        super().__init__(errno.ECONNRESET, "The client has gone")
-
-
-class Head(NamedTuple):
-    """A response's status line and headers, for `start_response()`."""
-
-    status: str
-    headers: list[tuple[str, str]]
-
-
-class Part(NamedTuple):
-    """A part of a response, on its way to the server."""
-
-    head: Head | None
-    """With the first one."""
-    body: bytes
-    last: bool
 
 
 class _Piece(ActorCall):
@@ -221,8 +195,8 @@ class Exchange(Actor):
 
     def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
         """As the base class; that the app ends because its client has gone is no failure."""
-        if self._gone and (self.leaving or _told_of_it(error)):
-            if not (cancelled or _told_of_it(error)):
+        if self._gone and (self.leaving or told_of_it(error)):
+            if not (cancelled or told_of_it(error)):
                 self._report_failure(error)
             self.answer(None)
         elif self.present is None and not (cancelled or self._complete):
@@ -334,7 +308,7 @@ class Exchange(Actor):
     def _start(self, message: Message) -> None:
         if self._started:
             raise RuntimeError("The response has been started already.")
-        self._head = _head(message)
+        self._head = head_of(message)
         self._started = True
         status = message["status"]
         self._bodiless = self._bodiless or status in (204, 304) or status < 200
@@ -348,15 +322,16 @@ class Exchange(Actor):
     async def _put(self, body: bytes, *, more: bool) -> None:
         if not self._started:
             raise RuntimeError("The response's body comes before its start.")
-        if self._bodiless:
-            await self._drop(more=more)
-            return
-        if self._complete:
-            raise RuntimeError("The response is complete already.")
         async with self._turns:
-            await self._until_asked()
-            self._hand_over(body if type(body) is bytes else bytes(body), last=not more)
+            if not self._complete:
+                await self._until_asked()
+                part = b"" if self._bodiless else bytes(body)
+                self._hand_over(part, last=self._bodiless or not more)
+            elif not self._bodiless:
+                raise RuntimeError("The response is complete already.")
             if more:
+                if self._bodiless:
+                    self._gone = True  # for more of it nobody is there
                 # Not before the server has taken it.
                 await self._turn_of_thread()
 
@@ -373,40 +348,3 @@ class Exchange(Actor):
             await self.park()
         if self._gone:
             raise ClientDisconnected
-
-    async def _drop(self, *, more: bool) -> None:
-        """A response without a body ends with its head; for more of it nobody is there."""
-        if self._head is not None:
-            async with self._turns:
-                await self._until_asked()
-                if self._head is not None:
-                    self._hand_over(b"", last=True)
-        if more:
-            self._gone = True
-            raise ClientDisconnected
-
-
-def _head(message: Message) -> Head:
-    status = message["status"]
-    headers = [
-        (bytes(name).decode("latin-1"), bytes(value).decode("latin-1"))
-        for name, value in message.get("headers", ())
-    ]
-    return Head(
-        _REASONS.get(status) or f"{status:d} Unknown",
-        # They are the server's own.
-        [header for header in headers if not is_hop_by_hop(header[0])],
-    )
-
-
-def _told_of_it(error: BaseException) -> bool:
-    """Whether an error, or what it came of, is that the client has gone."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, ClientDisconnected):
-            return True
-        if isinstance(seen, BaseExceptionGroup):
-            group = cast("BaseExceptionGroup[BaseException]", seen)
-            return all(_told_of_it(each) for each in group.exceptions)
-        seen = seen.__cause__ or seen.__context__
-    return False

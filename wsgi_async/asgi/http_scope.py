@@ -63,7 +63,7 @@ def _http_version(protocol: str) -> str:
 
 
 def _headers(environ: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
-    headers = []
+    headers: list[tuple[bytes, bytes]] = []
     for key, value in environ.items():
         if key.startswith("HTTP_"):
             # CGI has names of their own for these two, which servers may set beside them.

@@ -23,7 +23,7 @@ __all__ = ["Lifespan", "state_of"]
 
 State = dict[str, Any]
 
-_MISSING = object()
+_MISSING: Any = object()
 
 
 async def state_of(
@@ -46,10 +46,10 @@ async def state_of(
         BaseException: What the app raised in its startup. The next use tries again.
     """
     resources = resources_of(asyncio.get_running_loop())
-    state = resources.instances.get(key, _MISSING)
+    state: State | None = resources.instances.get(key, _MISSING)
     if state is _MISSING:
         state = await resources.instance(key, f"lifespan of {name}", lambda: _of(app, manager))
-    return state  # type: ignore[return-value]
+    return state
 
 
 def _of(app: ASGIApplication, manager: AsyncioLoopManager) -> Lifespan:

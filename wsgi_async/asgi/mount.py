@@ -10,16 +10,17 @@ from wsgi_async.middleware import AsyncLoopMiddleware
 from wsgi_async.wsgi.bodies import KEY
 from wsgi_async.wsgi.requests import RequestLine
 
-from .exchange import ClientDisconnected, Exchange
+from .exchange import Exchange
 from .http_scope import http_scope, wants_websocket
 from .request_body import RequestBody
+from .response import ClientDisconnected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-    from .exchange import Head, Part
     from .middleware import ASGIApplication
+    from .response import Head, Part
 
 __all__ = ["AsgiMount"]
 
@@ -143,9 +144,7 @@ class _Response:
             exchange.abandon()
 
 
-def _refuse_websocket(
-    environ: WSGIEnvironment, start_response: StartResponse
-) -> Iterable[bytes]:
+def _refuse_websocket(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     logger.warning(
         "%s asks for a WebSocket, which WSGI does not have. Serve this path with an ASGI server.",
         RequestLine(environ),

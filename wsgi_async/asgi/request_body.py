@@ -41,18 +41,14 @@ class RequestBody:
         try:
             piece = self._piece()
         except OSError:
-            return self._gone()
+            piece = b""
+            self._left = self._left or 1
         if self._left is None:
             self.more = bool(piece)
             return piece
-        if not piece:
-            return self._gone()
         self._left -= len(piece)
-        self.more = self._left > 0
-        return piece
-
-    def _gone(self) -> None:
-        self.more = False
+        self.more = bool(piece) and self._left > 0
+        return piece or None
 
     def _piece(self) -> bytes:
         source: Any = self._input
@@ -62,7 +58,7 @@ class RequestBody:
         most = MOST if read1 is not None else BLOCK
         if self._left is not None:
             most = min(most, self._left)
-        return (read1 or source.read)(most)  # type: ignore[no-any-return]
+        return (read1 or source.read)(most)
 
 
 def _is_gunicorns(source: Any) -> bool:
