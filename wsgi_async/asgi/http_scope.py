@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.wsgi.bodies import KEY, SCOPE_KEY
@@ -63,19 +64,24 @@ def _http_version(protocol: str) -> str:
 
 
 def _headers(environ: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
-    headers: list[tuple[bytes, bytes]] = []
-    for key, value in environ.items():
-        if key.startswith("HTTP_"):
-            # CGI has names of their own for these two, which servers may set beside them.
-            if key in ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"):
-                continue
-            name = key[5:]
-        elif key in ("CONTENT_TYPE", "CONTENT_LENGTH") and value:
-            name = key
-        else:
-            continue
-        headers.append((name.lower().replace("_", "-").encode("latin-1"), value.encode("latin-1")))
-    return headers
+    return [
+        (name, value.encode("latin-1"))
+        for key, value in environ.items()
+        if (name := _header_name(key)) is not None and value is not None
+    ]
+
+
+@lru_cache(maxsize=512)  # clients choose the names
+def _header_name(key: str) -> bytes | None:
+    """The header that a key of an environ is for; None if it is for something else."""
+    if key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        name = key
+    # CGI has names of their own for these two, which servers may set beside them.
+    elif key.startswith("HTTP_") and key[5:] not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        name = key[5:]
+    else:
+        return None
+    return name.lower().replace("_", "-").encode("latin-1")
 
 
 def _client(environ: Mapping[str, Any]) -> tuple[str, int] | None:
