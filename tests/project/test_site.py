@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.project, pytest.mark.slow]
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = [
     "wsgi_async",
+    "wsgi_async.asgi",
     "wsgi_async.testing",
     *(f"wsgi_async.integrations.{name}" for name in ("asgiref", "django", "flask", "gunicorn")),
 ]
