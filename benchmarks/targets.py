@@ -271,6 +271,12 @@ TARGETS = (
         at_least=1.5,
     ),
     Target(
+        "mount_requests",
+        "the same through gunicorn, LoopThreadWorker: AsgiMount / a2wsgi, requests per second",
+        _ratio("mount_requests", "resident", "a2wsgi"),
+        at_least=2,
+    ),
+    Target(
         "mount_first",
         "first byte of its stream through gunicorn, loop on its own thread: AsgiMount / a2wsgi",
         _ratio("mount_first", "keeper", "a2wsgi"),
