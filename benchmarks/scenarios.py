@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from benchmarks import calls, contenders, converting, redis_calls, streams
+from benchmarks import calls, contenders, converting, mount, redis_calls, streams
 from benchmarks.effort import Effort
 from benchmarks.events import sent_events
 from benchmarks.failures import TASKS, beside_idle_tasks
@@ -77,6 +77,13 @@ SERVED = {
 SERVED |= {f"uvloop_{key}": f"uvloop: {label}" for key, label in SERVED.items()}
 """Ways to serve a view that calls async code: their names for people."""
 
+MOUNTS = {
+    "resident": "AsgiMount, loop on the worker",
+    "keeper": "AsgiMount, loop on its own thread",
+    "a2wsgi": "a2wsgi's ASGIMiddleware",
+}
+"""Ways to serve an ASGI app through WSGI: their names for people."""
+
 SUBJECTS = {
     "alone": Subject("one worker thread, alone: us per call", calls.alone),
     "task": Subject("the same beside a task that waits: us per call", calls.beside_a_task),
@@ -139,6 +146,12 @@ SUBJECTS = {
         converting.calls_back,
         baseline="keeper",
         labels=CONVERTERS,
+    ),
+    "mount": Subject(
+        "an ASGI app called as a WSGI application: us per request",
+        mount.mounted,
+        baseline="a2wsgi",
+        labels=MOUNTS,
     ),
     "rest": Subject(
         "managers at rest",
@@ -235,6 +248,20 @@ SUBJECTS = {
             "iterate": "manager.iterate",
             "prefetch": "manager.iterate, prefetch=16",
         },
+        served=True,
+    ),
+    "mount_requests": Subject(
+        f"gunicorn, {THREADS} threads, an ASGI app: requests per second",
+        mount.requests,
+        baseline="a2wsgi",
+        labels=MOUNTS,
+        served=True,
+    ),
+    "mount_first": Subject(
+        "the same, the first byte of a stream: ms",
+        mount.first_bytes,
+        baseline="a2wsgi",
+        labels=MOUNTS,
         served=True,
     ),
     "first": Subject(

@@ -271,6 +271,36 @@ TARGETS = (
         unit="ms",
     ),
     Target(
+        "mount_resident",
+        "an ASGI app called through WSGI, loop on the worker: a2wsgi / AsgiMount",
+        _ratio("mount", "a2wsgi", "resident"),
+        at_least=2,
+    ),
+    Target(
+        "mount_keeper",
+        "the same, loop on its own thread",
+        _ratio("mount", "a2wsgi", "keeper"),
+        at_least=1.5,
+    ),
+    Target(
+        "mount_requests",
+        "the same through gunicorn, LoopThreadWorker: AsgiMount / a2wsgi, requests per second",
+        _ratio("mount_requests", "resident", "a2wsgi"),
+        at_least=2,
+    ),
+    Target(
+        "mount_first",
+        "first byte of its stream through gunicorn, loop on its own thread: AsgiMount / a2wsgi",
+        _ratio("mount_first", "keeper", "a2wsgi"),
+        at_most=1,
+    ),
+    Target(
+        "mount_first_resident",
+        "the same with LoopThreadWorker",
+        _ratio("mount_first", "resident", "a2wsgi"),
+        at_most=1,
+    ),
+    Target(
         "first",
         "waitress, first request of each thread: reuse on / off",
         _ratio("first", "on", "off"),

@@ -78,6 +78,8 @@ def test_what_needs_a_server_can_be_left_out() -> None:
         "redis_cpu",
         "upstream",
         "events",
+        "mount_requests",
+        "mount_first",
         "first",
     }
 

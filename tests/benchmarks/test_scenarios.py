@@ -20,6 +20,7 @@ from benchmarks import (
     events,
     failures,
     first_requests,
+    mount,
     redis_calls,
     redis_server,
     requests,
@@ -333,6 +334,22 @@ def test_the_server_that_is_called_answers_each_request() -> None:
 def test_events() -> None:
     """The way of each event of each view is a value of its own."""
     check(events.sent_events(TINY), {"plain", "iterate", "prefetch"}, values=3)
+
+
+def test_a_mounted_app() -> None:
+    """Whole requests are measured on each kind of thread, and those of a2wsgi beside them."""
+    pytest.importorskip("a2wsgi")
+    check(mount.mounted(TINY), {"resident", "keeper", "a2wsgi"}, values=2)
+
+
+@pytest.mark.gunicorn
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_client")
+@pytest.mark.parametrize(("measure", "values"), [(mount.requests, 1), (mount.first_bytes, 3)])
+def test_a_mounted_app_is_served(measure: Callable[[Effort], Scenario], values: int) -> None:
+    """The same app is measured in each way, each in its own gunicorn."""
+    pytest.importorskip("a2wsgi")
+    check(measure(TINY), {"resident", "keeper", "a2wsgi"}, values=values)
 
 
 def test_every_scenario_has_names_for_its_contenders() -> None:

@@ -1,0 +1,246 @@
+"""A client that goes away before a mounted app has sent its whole response."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.asgi.mounting import answers, ask, begin, mounted, start
+from wsgi_async.core.actors.leaving import end_streams, open_streams
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from wsgi_async.asgi import AsgiMount
+
+
+class Watched:
+    """An app that streams, and tells what it sees of its end."""
+
+    def __init__(self) -> None:
+        self.saw: list[str] = []
+        self.ended = threading.Event()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await send(start())
+        try:
+            await self.go_on(receive, send)
+        except BaseException as error:
+            self.saw.append(type(error).__name__)
+            raise
+        finally:
+            self.saw.append("cleaned up")
+            self.ended.set()
+
+    async def go_on(self, receive: Any, send: Any) -> None:
+        while True:
+            await send(answers(b"part", more=True))
+
+
+class Busy(Watched):
+    """Waits for something of its own when the client goes."""
+
+    async def go_on(self, receive: Any, send: Any) -> None:
+        self.sent = threading.Event()
+        sending = asyncio.create_task(self.tell_sent(send))
+        await asyncio.sleep(60)
+        await sending
+
+    async def tell_sent(self, send: Any) -> None:
+        try:
+            await send(answers(b"part", more=True))
+        except OSError:
+            pass
+
+
+class Listening(Watched):
+    """Waits for http.disconnect beside its work, as frameworks do."""
+
+    async def go_on(self, receive: Any, send: Any) -> None:
+        assert (await receive())["type"] == "http.request"
+        assert (await asyncio.create_task(receive()))["type"] == "http.disconnect"
+        await asyncio.sleep(0.01)  # a cleanup
+        self.saw.append("in order")
+
+
+def leave_after(mount: AsgiMount, parts: int) -> None:
+    """A server whose client goes after so many parts."""
+    _, found, body = begin(mount)
+    for _ in range(parts):
+        next(found)
+    body.close()
+
+
+def test_send_raises_an_oserror(worker: Executor) -> None:
+    """An app that is sending is told so by its send(), and cleans up before close() returns."""
+    app = Watched()
+    worker.submit(leave_after, mounted(app), 3).result(20)
+    assert app.saw == ["ClientDisconnected", "cleaned up"]
+
+
+def test_an_app_that_waits_for_something_else_is_canceled(worker: Executor) -> None:
+    """It need not send anything to notice."""
+
+    class Waiting(Watched):
+        async def go_on(self, receive: Any, send: Any) -> None:
+            await asyncio.sleep(60)
+
+    app = Waiting()
+    worker.submit(leave_after, mounted(app), 1).result(20)
+    assert app.saw == ["CancelledError", "cleaned up"]
+
+
+def test_an_app_that_listens_ends_in_order(worker: Executor) -> None:
+    """Its receive() returns http.disconnect, and it is not canceled as long as it ends in time."""
+    app = Listening()
+    worker.submit(leave_after, mounted(app), 1).result(20)
+    assert app.saw == ["in order", "cleaned up"]
+
+
+def test_an_app_that_does_not_end_is_canceled_after_the_grace(
+    worker: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A task of it was told, but the app waits for something else: the server gets its thread."""
+    app = Busy()
+    worker.submit(leave_after, mounted(app, grace=0.1), 2).result(20)
+    assert app.saw == ["CancelledError", "cleaned up"]
+    assert "took longer than 0.1 s to end after its client had gone" in caplog.text
+
+
+def test_a_disconnect_is_no_error(worker: Executor, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is logged, whatever exceptions an app makes of it."""
+
+    class Converting(Watched):
+        async def go_on(self, receive: Any, send: Any) -> None:
+            try:
+                await super().go_on(receive, send)
+            except OSError as error:
+                raise ExceptionGroup("streaming", [error, gone(error)]) from None
+
+    def gone(cause: Exception) -> Exception:
+        error = LookupError("no client")
+        error.__cause__ = cause
+        return error
+
+    app = Converting()
+    worker.submit(leave_after, mounted(app), 1).result(20)
+    assert app.saw == ["ExceptionGroup", "cleaned up"]
+    assert not caplog.records
+
+
+def test_another_error_beside_the_disconnect_is_logged(
+    worker: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One of a group is enough."""
+
+    class Failing(Watched):
+        async def go_on(self, receive: Any, send: Any) -> None:
+            try:
+                await super().go_on(receive, send)
+            except OSError as error:
+                raise ExceptionGroup("streaming", [error, LookupError("another")]) from None
+
+    worker.submit(leave_after, mounted(Failing()), 1).result(20)
+    assert "LookupError: another" in caplog.text
+
+
+def test_a_failing_cleanup_is_logged(worker: Executor, caplog: pytest.LogCaptureFixture) -> None:
+    """The server need not know, but the log does."""
+
+    class Failing(Watched):
+        async def go_on(self, receive: Any, send: Any) -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                raise LookupError("of the cleanup")
+
+    worker.submit(leave_after, mounted(Failing()), 1).result(20)
+    assert "of the cleanup" in caplog.text
+
+
+def test_an_error_that_nobody_comes_for_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The client goes just when the app has failed."""
+
+    class Failing(Watched):
+        async def go_on(self, receive: Any, send: Any) -> None:
+            await asyncio.to_thread(sent.wait, 20)
+            raise LookupError("of the app")
+
+    def client() -> None:
+        _, parts, body = begin(mounted(app))
+        assert next(parts) == b""
+        sent.set()
+        assert app.ended.wait(20)
+        body.close()
+
+    app, sent = Failing(), threading.Event()
+    with ThreadPoolExecutor(1) as worker:  # its loop goes on between two parts
+        worker.submit(client).result(20)
+    assert "of the app" in caplog.text
+
+
+def test_a_body_that_is_dropped(worker: Executor) -> None:
+    """A server that forgets to close a body leaves no app behind."""
+    app = Watched()
+
+    def forget() -> None:
+        _, parts, body = begin(mounted(app))
+        next(parts)
+        del parts, body
+        gc.collect()
+
+    worker.submit(forget).result(20)
+    for _ in range(3):  # a loop on the worker goes on when it waits
+        ask(worker, quick)
+    assert app.ended.wait(20)
+
+
+async def quick(scope: Any, receive: Any, send: Any) -> None:
+    await send(start())
+    await send(answers(b"ok"))
+    await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("kind", [Watched, Listening])
+def test_streams_end_before_the_server_does(
+    worker: Executor, kind: type[Watched], caplog: pytest.LogCaptureFixture
+) -> None:
+    """When the process is to leave, a stream ends as if it were at its end."""
+    caplog.set_level(logging.INFO)
+    app = kind()
+
+    def client() -> list[bytes]:
+        _, parts, body = begin(mounted(app))
+        found = [next(parts)]
+        end_streams()
+        found.extend(parts)
+        body.close()
+        return found
+
+    try:
+        assert set(worker.submit(client).result(20)) <= {b"", b"part"}
+        assert app.ended.wait(20)
+    finally:
+        open_streams.leave_at = None
+    assert "failed" not in caplog.text
+
+
+def test_a_stop_of_the_manager_ends_the_request(worker: Executor) -> None:
+    """The thread does not hang, and gets an error that says why."""
+    found = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        found.append(scope["async.loop"])
+        await send(start())
+        await send(answers(b"part", more=True))
+        asyncio.get_running_loop().run_in_executor(None, found[0].stop)
+        await asyncio.sleep(60)
+
+    with pytest.raises(RuntimeError, match="was stopped before this call was done"):
+        ask(worker, app)

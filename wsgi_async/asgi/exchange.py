@@ -1,0 +1,350 @@
+"""One request to an ASGI app: between the app, on the loop, and the thread that serves it.
+
+The thread comes for one part of the response after the other. In between it writes the part to the
+client, or reads the next piece of the request's body, and brings that along when it comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+from wsgi_async.core.actors.actor import Actor
+from wsgi_async.core.actors.leaving import open_streams, time_to_end
+from wsgi_async.core.base.deadlines import request_deadline, time_left
+from wsgi_async.core.base.log import report
+from wsgi_async.core.jobs.job import ActorCall
+from wsgi_async.wsgi.bodies import KEY
+
+from .lifespan import state_of
+from .response import ClientDisconnected, Part, head_of, told_of_it
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from wsgi_async.core.jobs.job import ServedFunction
+    from wsgi_async.core.runners.runner import Runner
+
+    from .middleware import ASGIApplication, Message, Scope
+    from .request_body import RequestBody
+    from .response import Head
+
+__all__ = ["Exchange"]
+
+INSTEAD = "await the ASGI app itself"
+
+_READ: Any = object()
+"""What the thread gets in a part's place when the app asks for the request's body."""
+
+_DISCONNECT = {"type": "http.disconnect"}
+
+
+class _Piece(ActorCall):
+    """Brings what the thread has read, and comes for the next part."""
+
+    def __init__(self, exchange: Exchange, message: Message | Exception) -> None:
+        super().__init__(exchange)
+        self.message = message
+
+
+class _LastCall(ActorCall):
+    """Tells that the client has gone, and waits until the app has ended."""
+
+
+class Exchange(Actor):
+    """One request, whose task is the app's. Lives until the app has ended.
+
+    After the last part of the response it goes on by itself, for the app's background tasks.
+
+    Args:
+        runner: Runs its loop.
+        app: The app.
+        name: What to call the app.
+        scope: The request's.
+        body: The request's.
+        lifespan: What the app's lifespan is kept by on each loop.
+    """
+
+    ahead = True
+
+    def __init__(
+        self,
+        runner: Runner,
+        app: ASGIApplication,
+        name: str,
+        *,
+        scope: Scope,
+        body: RequestBody,
+        lifespan: Hashable,
+    ) -> None:
+        super().__init__(runner, contextvars.copy_context(), name)
+        # Never changes:
+        self._app = app
+        self._body = body
+        self._lifespan = lifespan
+        # On the loop:
+        self._scope: Scope | None = scope  # until the task has it
+        self._pieces: deque[Message | Exception] = deque()  # of the request's body, not taken yet
+        if not body.more:
+            self._pieces.append({"type": "http.request", "body": b"", "more_body": False})
+        self._wanted = False  # the app waits for a piece, and the thread does not know
+        self._reading = False  # it knows
+        self._news = asyncio.Event()  # for the app's receive()
+        self._listeners = 0  # how many of these wait
+        self._started = False  # the app has begun its response
+        self._head: Head | None = None  # until a part takes it along
+        self._head_due = False  # it does not wait for a part of the body any more
+        self._bodiless = scope["method"] == "HEAD"
+        self._turns = asyncio.Lock()  # one send() at a time
+        self._putting = False  # a send() waits for the thread
+        self._complete = False  # the last part is out
+        self._gone = False  # the client is
+        self._end: BaseException | None = None  # what ended it when nobody had asked
+
+    # -- in the thread -------------------------------------------------------------------------
+
+    def next(self) -> Part | None:
+        """Wait for the next part; None if there is none, because the process is about to leave.
+
+        Raises:
+            BaseException: What the app raised, or what the server's `read()` did.
+            WaitTimeoutError: The request's deadline has passed.
+            TaskCancelledError: The app was canceled.
+            RuntimeError: The manager was stopped, or the app has ended before its response.
+        """
+        if self.begun and time_to_end():
+            self.close()
+            return None
+        call = ActorCall(self)
+        while True:
+            limit = None if request_deadline.get() is None else time_left(None)
+            part: Part | None = self.call(call, INSTEAD, limit)
+            if part is not _READ:
+                break
+            call = _Piece(self, self._read())
+        if part is not None and part.head is not None and not part.last:
+            open_streams.add(self)
+        return part
+
+    def _read(self) -> Message | Exception:
+        try:
+            body = self._body.read()
+        except Exception as error:
+            return error
+        if body is None:
+            return _DISCONNECT
+        return {"type": "http.request", "body": body, "more_body": self._body.more}
+
+    def close(self) -> None:
+        """Tell the app that the client has gone, if it has not ended, and wait for it, bounded."""
+        if not self.begun or self.ended or self.live.closing:
+            error, self._end = self._end, None
+            if error is not None:
+                self._report_failure(error)
+            return
+        call = _LastCall(self)
+        try:
+            self.call(call, INSTEAD, self.live.grace)
+        except (asyncio.CancelledError, TimeoutError):
+            pass
+        if call.expired:
+            report(
+                logging.WARNING,
+                "%s: %s took longer than %s s to end after its client had gone, and was canceled",
+                self.live.status,
+                self.label,
+                self.live.grace,
+            )
+
+    def _report_failure(self, error: BaseException) -> None:
+        report(logging.ERROR, "%s: %s failed", self.live.status, self.label, error=error)
+
+    # -- on the loop ---------------------------------------------------------------------------
+
+    def serve(self, call: ActorCall) -> None:
+        """As the base class; the last call may come in the middle of another."""
+        if isinstance(call, _LastCall):
+            self._leave(call)
+            return
+        if isinstance(call, _Piece):
+            self._reading = False
+            self._pieces.append(call.message)
+            self._news.set()
+        super().serve(call)
+        if self._wanted or self._head is not None:
+            self._offer_soon()
+
+    def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:
+        """As the base class; after the last part no thread comes again."""
+        if self.present is None and (self._complete or self._gone):
+            return False
+        return super().ask(loop, function)
+
+    def refuse(self, call: ActorCall) -> None:
+        """As the base class; what has ended the app meanwhile is raised now."""
+        error, self._end = self._end, None
+        if error is not None:
+            self.live.finish(call, exception=error)
+        elif self.ended and self._gone:
+            self.live.finish(call, None)
+        else:
+            super().refuse(call)
+
+    def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
+        """As the base class; that the app ends because its client has gone is no failure."""
+        if self._gone and (self.leaving or told_of_it(error)):
+            if not (cancelled or told_of_it(error)):
+                self._report_failure(error)
+            self.answer(None)
+        elif self.present is None and not (cancelled or self._complete):
+            self._end = error
+        else:
+            super().fail(error, cancelled=cancelled)
+
+    def _leave(self, call: ActorCall) -> None:
+        task, busy_with = self.task, self.present
+        if self.ended or task is None:
+            self.ended = True  # nothing begins any more
+            self.live.finish(call, None)
+            return
+        self.leaving = True
+        self.present, call.home, call.task = call, self.live, task
+        if busy_with is not None:
+            self.live.finish(busy_with, exception=asyncio.CancelledError(), cancelled=True)
+        told = self._listeners > 0 or (self._turn is not None and not self._turn.done())
+        self._tell_gone()
+        if busy_with is not None or not told:
+            task.cancel()
+
+    def cut(self) -> None:
+        """End the response: the process is about to leave. Its consumer sees the end."""
+        if self.task is not None and not (self.ended or self.leaving or self._complete):
+            self.leaving = True
+            self._tell_gone()
+            self.task.cancel()
+
+    def _tell_gone(self) -> None:
+        self._gone = True
+        self._news.set()
+        self.wake()
+
+    def _offer_soon(self) -> None:
+        # Reading may take long, and what the app does at the same time may send something.
+        self.live.raw.call_soon(self._offer)
+
+    def _offer(self) -> None:
+        """Have the thread go on with what is there besides parts of the body, if it waits."""
+        if self.present is None or self.leaving or self._putting:
+            return
+        if self._head is not None:
+            if self._head_due:
+                self._hand_over(b"", last=self._bodiless)
+        elif self._wanted:
+            self._wanted, self._reading = False, True
+            self.answer(_READ)
+
+    def _hand_over(self, body: bytes, *, last: bool) -> None:
+        head, self._head = self._head, None
+        if last:
+            self._complete = True
+            self._news.set()
+        self.answer(Part(head, body, last))
+
+    # -- in the app's tasks --------------------------------------------------------------------
+
+    async def act(self) -> None:
+        """Go through the app."""
+        scope, self._scope = cast("Scope", self._scope), None  # what it holds may lead to us
+        state = await state_of(self._lifespan, self._app, self.name, scope[KEY])
+        if state is not None:
+            scope["state"] = state.copy()
+        await self._app(scope, self._receive, self._send)
+        if not (self._complete or self._gone):
+            raise RuntimeError(
+                f"{self.name} returned before its response was complete. Send a last "
+                "'http.response.body' without more_body."
+            )
+        self.answer(None)
+
+    async def _receive(self) -> Message:
+        while not (self._gone or self._complete):
+            if self._pieces:
+                piece = self._pieces.popleft()
+                if isinstance(piece, Exception):
+                    raise piece
+                self._gone = piece is _DISCONNECT
+                return piece
+            if self._body.more:
+                self._want()
+            self._news.clear()
+            self._listeners += 1
+            try:
+                await self._news.wait()
+            finally:
+                self._listeners -= 1
+        return _DISCONNECT
+
+    def _want(self) -> None:
+        if self._wanted or self._reading:
+            return
+        self._wanted = True
+        if self._started:
+            self._offer_soon()
+        else:
+            self._offer()
+
+    async def _send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.body":
+            await self._put(message.get("body", b""), more=message.get("more_body", False))
+        elif kind == "http.response.start":
+            self._start(message)
+        else:
+            raise RuntimeError(f"An ASGI app under WSGI cannot send {kind!r}.")
+
+    def _start(self, message: Message) -> None:
+        if self._started:
+            raise RuntimeError("The response has been started already.")
+        self._head = head_of(message)
+        self._started = True
+        status = message["status"]
+        self._bodiless = self._bodiless or status in (204, 304) or status < 200
+        # Mostly the body follows at once. If not, the client need not wait for the headers.
+        self.live.raw.call_soon(self._head_is_due)
+
+    def _head_is_due(self) -> None:
+        self._head_due = True
+        self._offer()
+
+    async def _put(self, body: bytes, *, more: bool) -> None:
+        if not self._started:
+            raise RuntimeError("The response's body comes before its start.")
+        async with self._turns:
+            if not self._complete:
+                await self._until_asked()
+                part = b"" if self._bodiless else bytes(body)
+                self._hand_over(part, last=self._bodiless or not more)
+            elif not self._bodiless:
+                raise RuntimeError("The response is complete already.")
+            if more:
+                if self._bodiless:
+                    self._gone = True  # for more of it nobody is there
+                # Not before the server has taken it.
+                await self._turn_of_thread()
+
+    async def _until_asked(self) -> None:
+        self._putting = True
+        try:
+            while self.present is None or self.leaving:
+                await self._turn_of_thread()
+        finally:
+            self._putting = False
+
+    async def _turn_of_thread(self) -> None:
+        if not self._gone:
+            await self.park()
+        if self._gone:
+            raise ClientDisconnected

@@ -1,0 +1,86 @@
+"""The request's body, read piece by piece from what a WSGI server gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["RequestBody"]
+
+MOST = 256 * 1024
+"""Bytes of a piece."""
+BLOCK = 64 * 1024
+"""Bytes of a piece where a read waits until it has all of them."""
+
+
+class RequestBody:
+    """A request's body. Lives as long as the request; `read()` is for its thread.
+
+    Args:
+        environ: The request's.
+    """
+
+    def __init__(self, environ: Mapping[str, Any]) -> None:
+        self._input = environ.get("wsgi.input")
+        length = environ.get("CONTENT_LENGTH") or None
+        # How much is left, if the client has told; the server knows where a chunked one ends.
+        self._left: int | None = None
+        if length is not None or not environ.get("wsgi.input_terminated"):
+            self._left = int(length or 0)
+        # No lock: the thread writes it before it hands a piece over, the loop reads it afterwards.
+        self.more = self._input is not None and self._left != 0
+
+    def read(self) -> bytes | None:
+        """Wait for the next piece; None if the client has gone before the end.
+
+        Raises:
+            Exception: What the server raises, but for a broken connection.
+        """
+        try:
+            piece = self._piece()
+        except OSError:
+            piece = b""
+            self._left = self._left or 1
+        if self._left is None:
+            self.more = bool(piece)
+            return piece
+        self._left -= len(piece)
+        self.more = bool(piece) and self._left > 0
+        return piece or None
+
+    def _piece(self) -> bytes:
+        source: Any = self._input
+        if _is_gunicorns(source):
+            return _from_gunicorn(source, MOST)
+        read1: Callable[[int], bytes] | None = getattr(source, "read1", None)
+        most = MOST if read1 is not None else BLOCK
+        if self._left is not None:
+            most = min(most, self._left)
+        return (read1 or source.read)(most)
+
+
+def _is_gunicorns(source: Any) -> bool:
+    """Whether it is gunicorn's, whose own `read()` waits for a kilobyte at least."""
+    return (
+        type(source).__module__ == "gunicorn.http.body"
+        and hasattr(source, "reader")
+        and (hasattr(source.reader, "buf") or hasattr(source.reader, "unreader"))
+        and source.buf.tell() == 0  # else somebody has begun to read it
+    )
+
+
+def _from_gunicorn(body: Any, most: int) -> bytes:
+    """What has come by now; waits for one byte only."""
+    reader = body.reader
+    try:
+        first: bytes = reader.read(1)
+        # What was received with it is in the buffer of the reader, or of what that reads from.
+        buffer = getattr(reader, "buf", None) or reader.unreader.buf
+        waiting: int = min(buffer.tell(), most - 1)
+        rest: bytes = reader.read(waiting) if first and waiting else b""
+    except Exception:
+        body.failed = True  # as its own read() does: where the next request begins is not known
+        raise
+    return first + rest

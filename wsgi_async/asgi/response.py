@@ -1,0 +1,65 @@
+"""The parts of a response, on their way from an ASGI app to a WSGI server."""
+
+from __future__ import annotations
+
+import errno
+from http import HTTPStatus
+from typing import TYPE_CHECKING, NamedTuple, cast
+from wsgiref.util import is_hop_by_hop
+
+if TYPE_CHECKING:
+    from .middleware import Message
+
+__all__ = ["ClientDisconnected", "Head", "Part", "head_of", "told_of_it"]
+
+_REASONS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
+
+
+class ClientDisconnected(ConnectionResetError):
+    """What the app's `send()` raises when the client has gone; to a server, a broken connection."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.ECONNRESET, "The client has gone")
+
+
+class Head(NamedTuple):
+    """A response's status line and headers, for `start_response()`."""
+
+    status: str
+    headers: list[tuple[str, str]]
+
+
+class Part(NamedTuple):
+    """A part of a response, on its way to the server."""
+
+    head: Head | None
+    """With the first one."""
+    body: bytes
+    last: bool
+
+
+def head_of(message: Message) -> Head:
+    """What of a message that starts a response WSGI takes."""
+    status = message["status"]
+    headers = [
+        (bytes(name).decode("latin-1"), bytes(value).decode("latin-1"))
+        for name, value in message.get("headers", ())
+    ]
+    return Head(
+        _REASONS.get(status) or f"{status:d} Unknown",
+        # They are the server's own.
+        [header for header in headers if not is_hop_by_hop(header[0])],
+    )
+
+
+def told_of_it(error: BaseException) -> bool:
+    """Whether an error, or what it came of, is that the client has gone."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, ClientDisconnected):
+            return True
+        if isinstance(seen, BaseExceptionGroup):
+            group = cast("BaseExceptionGroup[BaseException]", seen)
+            return all(told_of_it(each) for each in group.exceptions)
+        seen = seen.__cause__ or seen.__context__
+    return False
