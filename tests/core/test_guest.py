@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+import wsgi_async
 from tests.core.support import LIMIT
-from wsgi_async import AsyncioLoopManager, ManagerStateError, loop_resource
+from wsgi_async import AsyncioLoopManager, ManagerStateError, RunningLoopError, loop_resource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -189,3 +191,68 @@ def test_a_task_that_resists_a_stop_is_named(caplog: pytest.LogCaptureFixture) -
     asyncio.run(main())
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert any("resist did not end in time when the manager was stopped" in w for w in warnings)
+
+
+def test_a_stop_hook_that_is_canceled_does_not_prevent_the_stop() -> None:
+    """Where on_stop awaits what it has canceled, tasks and resources are ended all the same."""
+    events: list[str] = []
+
+    @loop_resource
+    async def client() -> AsyncIterator[None]:
+        yield
+        events.append("closed")
+
+    async def use() -> None:
+        await client()
+        try:
+            await forever()
+        finally:
+            events.append("cleaned up")
+
+    async def cancel_and_await() -> None:
+        task = asyncio.ensure_future(forever())
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    async def main() -> None:
+        manager = AsyncioLoopManager(on_stop=cancel_and_await)
+        await manager.start_on_running_loop()
+        manager.submit_task(use())
+        await manager.submit_task(client())
+        await asyncio.to_thread(manager.stop)
+        assert events == ["cleaned up", "closed"]
+
+    asyncio.run(main())
+
+
+def test_the_end_of_its_former_loop_leaves_a_manager_alone() -> None:
+    """A manager that was stopped and started elsewhere lives on when its former loop is closed."""
+    manager, other = AsyncioLoopManager(), AsyncioLoopManager()
+
+    async def main() -> None:
+        await manager.start_on_running_loop()
+        await other.start_on_running_loop()
+        await asyncio.to_thread(manager.stop)
+        manager.start()
+
+    asyncio.run(main())
+    assert other.state == "stopped"
+    assert manager.run(here())[1] != threading.get_ident()
+    manager.stop()
+
+
+def test_a_thread_cannot_wait_for_its_own_loop() -> None:
+    """run() on the thread of a loop that is not running says so, as nobody would run the loop."""
+
+    def work() -> None:
+        manager = AsyncioLoopManager()
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(manager.start_on_running_loop())
+        with pytest.raises(RunningLoopError, match="run_until_complete"):
+            manager.run(here(), timeout=LIMIT)
+        assert wsgi_async.run(here(), timeout=LIMIT)[0] is not loop
+        loop.close()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result(LIMIT)

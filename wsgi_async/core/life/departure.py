@@ -16,7 +16,7 @@ from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import observers
 from wsgi_async.core.loops.open_resources import known_resources
 
-from .hooks import call_hook
+from .hooks import call_on_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
@@ -52,9 +52,12 @@ class Departure:
         self._on_stop = on_stop
         self._ended = ended
         self._task: asyncio.Task[None] | None = None
+        self._over = False
 
     def begin(self) -> None:
         """Begin, unless it has begun. On the loop, or without it where that has ended already."""
+        if self._over:
+            return  # the loop is closed long after, and the manager may have been started again
         if running_loop() is not self._live.raw:
             self._fail_all()
         elif self._task is None:
@@ -80,6 +83,7 @@ class Departure:
         for job in queued:
             live.cancel_unstarted(job)
         live.fail_unfinished()
+        self._over = True
         self._ended()
 
     async def _steps(self) -> None:
@@ -88,12 +92,10 @@ class Departure:
             try:
                 await step()
             except Exception as error:
-                report(
-                    logging.ERROR,
-                    "%s: a step of its stop failed",
-                    self._live.status,
-                    error=error,
-                )
+                self._report_failure("a step of its stop failed", error)
+
+    def _report_failure(self, what: str, error: BaseException) -> None:
+        report(logging.ERROR, "%s: " + what, self._live.status, error=error)
 
     def _share(self, steps: int) -> float:
         return (self._deadline.left() or 0.0) / steps
@@ -106,7 +108,10 @@ class Departure:
 
     async def _call_on_stop(self) -> None:
         if self._on_stop is not None:
-            await self._bounded(call_hook(self._on_stop), self._share(4), "its on_stop")
+            hook = call_on_stop(
+                self._on_stop, lambda error: self._report_failure("its on_stop failed", error)
+            )
+            await self._bounded(hook, self._share(4), "its on_stop")
 
     async def _end_tasks(self) -> None:
         """Cancel the tasks of calls and streams, and wait for their cleanup."""

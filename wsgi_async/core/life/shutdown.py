@@ -23,7 +23,7 @@ from wsgi_async.core.jobs import observers
 from wsgi_async.core.loops.entering import LoopEntry
 from wsgi_async.core.loops.open_resources import belongs_to_resource, context_of, resources_of
 
-from .hooks import call_hook
+from .hooks import call_on_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -86,7 +86,7 @@ class Shutdown:
         ):
             try:
                 step()
-            except Exception as error:
+            except BaseException as error:
                 self._report_failure("a step of its stop failed", error)
         self._live.fail_unfinished()
         self._report_cut_off()
@@ -112,11 +112,10 @@ class Shutdown:
     def _call_on_stop(self) -> None:
         if self._on_stop is None:
             return
-        hook = call_hook(self._on_stop)
-        try:
-            self._run(hook, self._share(4), lambda: self._complain("its on_stop"))
-        except Exception as error:
-            self._report_failure("its on_stop failed", error)
+        hook = call_on_stop(
+            self._on_stop, lambda error: self._report_failure("its on_stop failed", error)
+        )
+        self._run(hook, self._share(4), lambda: self._complain("its on_stop"))
 
     # -- tasks ---------------------------------------------------------------------------------
 
