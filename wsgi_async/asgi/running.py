@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +48,11 @@ class RunningLoop:
         while True:
             starting = self._starting.get(loop)
             if starting is None:
-                starting = self._starting[loop] = asyncio.ensure_future(self._start())
+                # In an empty context: on_start belongs to no request. Not by a task factory: an
+                # eager one would have it fail before we hold it.
+                starting = self._starting[loop] = asyncio.Task(
+                    self._start(), loop=loop, context=contextvars.Context(), name="start"
+                )
             manager = await asyncio.shield(starting)
             if manager.running:
                 return manager
@@ -59,7 +64,7 @@ class RunningLoop:
         try:
             await manager.start_on_running_loop(self._task_type)
         except BaseException:
-            del self._starting[asyncio.get_running_loop()]
+            self._starting.pop(asyncio.get_running_loop(), None)  # a stop() may have taken it
             raise
         return manager
 
