@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,3 +103,16 @@ def test_a_start_that_fails_is_tried_again(*, eager: bool) -> None:
         await request(app)
 
     asyncio.run(main())
+
+
+def test_a_closed_loop_is_forgotten() -> None:
+    """Where each request has a loop of its own, as in tests, none of them stays in memory."""
+    app = AsyncLoopMiddleware(nothing)
+
+    async def main() -> weakref.ref[object]:
+        await request(app)
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(main())
+    gc.collect()
+    assert loop() is None
