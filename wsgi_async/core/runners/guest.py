@@ -49,7 +49,8 @@ class Guest:
 
     def _close_with_us(self) -> None:
         """In the place of the loop's `close()`: nobody is to wait for a loop that is gone."""
-        self._depart()
+        if not self.live.inherited:  # else another thread may have held the mutex at the fork
+            self._depart()
         self._close()
 
     @property
