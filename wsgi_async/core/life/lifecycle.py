@@ -190,9 +190,9 @@ class Lifecycle:
             self._started.clear()
             return state
 
-    def wait_started(self) -> None:
-        """Wait until another thread's `start()` is over, bounded."""
-        self._started.wait(STOP_TIMEOUT)
+    def wait_started(self) -> bool:
+        """Wait until another thread's `start()` is over, bounded; whether it is."""
+        return self._started.wait(STOP_TIMEOUT)
 
     def _build(self, *, resident: bool) -> Runner:
         with ExitStack() as undo:
