@@ -10,11 +10,12 @@ async def answer() -> str:
     return "ok"
 
 
-def application(*, integrated: bool) -> Flask:
+def application(*, integrated: bool, watched: bool = False) -> Flask:
     """Make the app, in a process of its own.
 
     Args:
         integrated: whether it has an `AsyncLoop`.
+        watched: whether the watchdog and the metrics are on.
     """
     app = Flask(__name__)
 
@@ -26,4 +27,10 @@ def application(*, integrated: bool) -> Flask:
         from wsgi_async.integrations.flask import AsyncLoop
 
         AsyncLoop(app)
+    if watched:
+        from wsgi_async.metrics import start_metrics
+        from wsgi_async.watchdog import start_watchdog
+
+        start_watchdog(run_longer_than=30)
+        start_metrics()
     return app

@@ -21,6 +21,7 @@ UNITS = {
     "keeper_cpu": "%",
     "resident_threads": "",
     "resident_cpu": "%",
+    "watched_cpu": "%",
 }
 """What is reported, and its unit: descriptors and memory of one manager, the rest of `IDLE`."""
 
@@ -36,6 +37,7 @@ def rest(effort: Effort) -> Scenario:
     for kind in ("keeper", "resident"):
         few = _child(IDLE, effort.idle, *(["--resident"] * (kind == "resident")))
         found |= {f"{kind}_{fact}": few[fact] for fact in ("threads", "cpu")}
+    found["watched_cpu"] = _child(IDLE, effort.idle, "--watched")["cpu"]
     return {
         key: Series(unit, (value,))
         for key, unit in UNITS.items()

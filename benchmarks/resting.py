@@ -19,6 +19,8 @@ from benchmarks.contenders import manager
 from benchmarks.work import noop
 from benchmarks.workers import worker_threads
 from wsgi_async import AsyncioLoopManager, LoopThreadPoolExecutor, current_manager
+from wsgi_async.metrics import start_metrics
+from wsgi_async.watchdog import start_watchdog
 
 SETTLE = 0.5
 """Seconds after which a manager that has worked is at rest."""
@@ -120,7 +122,11 @@ def main() -> None:
     parser.add_argument("seconds", type=float)
     parser.add_argument("--trace", action="store_true")
     parser.add_argument("--resident", action="store_true")
+    parser.add_argument("--watched", action="store_true")
     options = parser.parse_args()
+    if options.watched:
+        start_watchdog(run_longer_than=30)
+        start_metrics()
     if options.trace:
         tracemalloc.start()
     measure = residents if options.resident else keepers

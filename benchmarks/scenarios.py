@@ -19,7 +19,7 @@ from benchmarks.threads import WORKERS, eight_threads
 from benchmarks.timeouts import with_a_timeout
 from benchmarks.timing import Scenario
 from benchmarks.upstream import http_calls
-from benchmarks.views import django_view, flask_view
+from benchmarks.views import django_view, flask_view, watched_view
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,7 @@ SUBJECTS = {
             "keeper_cpu": "the same: CPU time of all together",
             "resident_threads": f"{IDLE} on worker threads: threads beside these",
             "resident_cpu": "the same: CPU time of all together",
+            "watched_cpu": f"{IDLE} watched, with metrics: CPU time of all together",
         },
     ),
     "requests": Subject(
@@ -176,6 +177,18 @@ SUBJECTS = {
             "resident": "with AsyncLoop(app), LoopThreadWorker",
             "keeper": "with AsyncLoop(app)",
             "own": "Flask's own",
+        },
+        served=True,
+    ),
+    "watched": Subject(
+        "the same with the watchdog and the metrics: requests per second",
+        watched_view,
+        baseline="keeper",
+        labels={
+            "resident": "LoopThreadWorker",
+            "resident_watched": "the same, watched",
+            "keeper": "gthread",
+            "keeper_watched": "the same, watched",
         },
         served=True,
     ),

@@ -234,6 +234,18 @@ TARGETS = (
         at_least=2,
     ),
     Target(
+        "watched_keeper",
+        "the same view, watchdog and metrics on / off, requests per second",
+        _ratio("watched", "keeper_watched", "keeper"),
+        at_least=0.98,
+    ),
+    Target(
+        "watched_resident",
+        "the same with LoopThreadWorker",
+        _ratio("watched", "resident_watched", "resident"),
+        at_least=0.98,
+    ),
+    Target(
         "django_keeper",
         "Django async view, a query and 3 concurrent awaits, with / without, requests per second",
         _ratio("django", "keeper", "own"),
@@ -288,6 +300,13 @@ TARGETS = (
         "the same: share of one core",
         _median("rest", "keeper_cpu"),
         at_most=0.01,
+        unit="%",
+    ),
+    Target(
+        "watched_cpu",
+        "the same, with the watchdog and the metrics: share of one core",
+        _median("rest", "watched_cpu"),
+        at_most=0.5,
         unit="%",
     ),
     Target(

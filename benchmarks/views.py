@@ -25,6 +25,19 @@ def flask_view(effort: Effort) -> Scenario:
     return one_view(apps, "/", effort)
 
 
+def watched_view(effort: Effort) -> Scenario:
+    """Requests per second of the same view with the watchdog and the metrics, and without."""
+    apps = {
+        f"{kind}{'_watched' * watched}": Served(
+            f"benchmarks.flask_views_app:application(integrated=True, watched={watched})",
+            kind == "resident",
+        )
+        for kind in ("resident", "keeper")
+        for watched in (False, True)
+    }
+    return one_view(apps, "/", effort)
+
+
 def django_view(effort: Effort) -> Scenario:
     """Requests per second of an async view with a query and three awaits at once."""
     with TemporaryDirectory() as folder:

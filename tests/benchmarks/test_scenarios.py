@@ -246,7 +246,7 @@ def test_rest() -> None:
     scenario = rest(TINY)
     assert scenario["keeper_threads"].median == 8
     assert scenario["resident_threads"].median == 0
-    assert {"keeper_cpu", "resident_cpu", "traced"} <= set(scenario)
+    assert {"keeper_cpu", "resident_cpu", "watched_cpu", "traced"} <= set(scenario)
 
 
 @pytest.mark.gunicorn
@@ -309,6 +309,15 @@ def test_upstream() -> None:
 def test_views(measure: Callable[[Effort], Scenario]) -> None:
     """The same view is measured with the integration and without, each in its own gunicorn."""
     check(measure(TINY), {"resident", "keeper", "own"}, values=1)
+
+
+@pytest.mark.gunicorn
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_client")
+def test_watched_views() -> None:
+    """The same view is measured with the watchdog and the metrics on, and off."""
+    ways = {"resident", "resident_watched", "keeper", "keeper_watched"}
+    check(views.watched_view(TINY), ways, values=1)
 
 
 def test_the_server_that_is_called_answers_each_request() -> None:

@@ -5,6 +5,7 @@ Nothing here runs in the thread or on the loop that is looked at.
 
 from __future__ import annotations
 
+import gc
 import linecache
 import sys
 import threading
@@ -14,7 +15,14 @@ from typing import TYPE_CHECKING, Any, TypedDict
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["Frame", "await_chain", "format_frames", "thread_name", "thread_stack"]
+__all__ = [
+    "Frame",
+    "await_chain",
+    "format_frames",
+    "frames_of_threads",
+    "thread_name",
+    "thread_stack",
+]
 
 _DEEPEST = 100
 """Frames. What lies deeper is left out."""
@@ -33,13 +41,25 @@ def thread_stack(ident: int | None) -> list[Frame]:
 
     From any thread. At most the innermost 100.
     """
-    # It stops all threads while it looks, on free-threaded builds.
-    frame = None if ident is None else sys._current_frames().get(ident)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    frame = None if ident is None else frames_of_threads().get(ident)
     found: list[Frame] = []
     while frame is not None and len(found) < _DEEPEST:
         found.append(_of(frame))
         frame = frame.f_back
     return found[::-1]
+
+
+def frames_of_threads() -> dict[int, FrameType]:
+    """Where all threads are, by ident. It stops them meanwhile, on free-threaded builds."""
+    # It allocates while it holds a lock of the interpreter's. A collection in that moment may want
+    # the same lock, for a thread-local that is garbage: a deadlock of the whole process.
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        return sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    finally:
+        if collects:
+            gc.enable()
 
 
 def await_chain(awaited: object) -> list[Frame]:

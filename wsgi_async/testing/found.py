@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core import LoopThreadPoolExecutor
 from wsgi_async.core.managers.thread_pool import threads_of_pool
+from wsgi_async.insight.stacks import frames_of_threads
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -66,9 +66,7 @@ def name_of_loop(loop: asyncio.AbstractEventLoop) -> str:
 
 def name_of_thread(thread: threading.Thread) -> str:
     """Name a thread that is left running."""
-    # Documented, in spite of its name.
-    frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    frame, doing = frames.get(thread.ident or 0), ""
+    frame, doing = frames_of_threads().get(thread.ident or 0), ""
     while frame is not None:
         # The outermost one that is not threading's own comes last. It is what it was started for.
         if frame.f_code.co_filename != _THREADING:

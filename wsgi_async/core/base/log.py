@@ -40,6 +40,7 @@ def report(
     *args: object,
     error: BaseException | None = None,
     stack: bool = False,
+    to: logging.Logger = logger,
 ) -> None:
     """Log a record; a handler or filter that raises does no harm.
 
@@ -52,9 +53,10 @@ def report(
         *args: What goes into the message.
         error: Its traceback is logged too.
         stack: Whether to log where this was called.
+        to: The library's logger, or a child of it.
     """
     try:
-        logger.log(level, message, *args, exc_info=error, stack_info=stack)
+        to.log(level, message, *args, exc_info=error, stack_info=stack)
     except (Exception, SystemExit):
         try:
             sys.stderr.write(f"wsgi_async could not log {message % args!r}\n")

@@ -7,7 +7,7 @@ it, also by tasks of other requests. Those would carry it to their waiters and i
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,4 +44,4 @@ def unmask(error: BaseException) -> None:
             one.__context__ = None
         left += (one.__context__, one.__cause__)
         if isinstance(one, BaseExceptionGroup):
-            left += one.exceptions
+            left += cast("BaseExceptionGroup[BaseException]", one).exceptions

@@ -14,7 +14,16 @@ from wsgi_async.core.base.log import report
 if TYPE_CHECKING:
     from .job import Job
 
-__all__ = ["Observer", "add", "observers", "remove", "tell_cut_off", "tell_done", "tell_lost"]
+__all__ = [
+    "Observer",
+    "add",
+    "observers",
+    "remove",
+    "tell_cut_off",
+    "tell_done",
+    "tell_lost",
+    "tell_stopped",
+]
 
 
 class Observer(Protocol):
@@ -28,6 +37,9 @@ class Observer(Protocol):
 
     def wakeup_lost(self) -> None:
         """A wake-up from another thread was given in the wrong way, and came late."""
+
+    def stopped(self) -> None:
+        """A manager's loop is closed, and its `stop()` returns next."""
 
 
 observers: tuple[Observer, ...] = ()
@@ -73,6 +85,15 @@ def tell_lost() -> None:
     for observer in observers:
         try:
             observer.wakeup_lost()
+        except Exception as error:
+            _say_failed(observer, error)
+
+
+def tell_stopped() -> None:
+    """Tell all of a manager that is stopped. On its loop's thread; at the process's end too."""
+    for observer in observers:
+        try:
+            observer.stopped()
         except Exception as error:
             _say_failed(observer, error)
 

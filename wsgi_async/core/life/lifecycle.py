@@ -13,7 +13,7 @@ from wsgi_async.core.base.checks import refuse_in_event_loop
 from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.base.forks import warn_of_silent_forks
 from wsgi_async.core.base.log import report
-from wsgi_async.core.jobs import bridge
+from wsgi_async.core.jobs import bridge, observers
 from wsgi_async.core.loops.guard import BoundLoop
 from wsgi_async.core.loops.live_loop import LiveLoop
 from wsgi_async.core.loops.making import make_loop
@@ -344,6 +344,7 @@ class Lifecycle:
             runner.forget()
         elif isinstance(runner, Guest):
             runner.go()
+        observers.tell_stopped()
         self._ended.set()
 
     def inherit(self) -> object | None:

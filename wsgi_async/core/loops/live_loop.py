@@ -348,6 +348,7 @@ class LiveLoop:
         # factory returns something else.
         if factory is None:
             return asyncio.Task(coro, loop=self.raw, name=name, context=context)
+        setattr(coro, "__qualname__", name)  # noqa: B010 - mypy knows no such attribute; see `name_after`
         task = factory(self.raw, coro, context=context)
         try:
             task.set_name(name)

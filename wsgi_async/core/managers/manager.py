@@ -201,11 +201,11 @@ class AsyncioLoopManager:
 
     def _register(self, node: threads.ThreadNode) -> None:
         """It has been started: let look-ups find it, and have it stopped with its thread."""
-        for hook in _start_hooks:
-            hook()
         with threads.lock():
             _instances.add(self)
             node.owned[self._life] = None
+        for hook in _start_hooks:
+            hook()
         node.found.setdefault(self.id, self)
         if self._creator_thread is not None:
             threads.watch_end(self._creator_thread, node)

@@ -85,6 +85,7 @@ def kind_of(value: object) -> str:
 
 def not_a_coroutine(value: object) -> TypeError:
     """What whoever gives something else gets, with what to give."""
+    kind = kind_of(value)
     if inspect.isasyncgen(value):
         advice = "is not a coroutine but an async generator. Iterate over it with iterate()."
     elif isinstance(value, concurrent.futures.Future):
@@ -102,4 +103,4 @@ def not_a_coroutine(value: object) -> TypeError:
         )
     else:
         advice = "is not a coroutine. Call the async function, or wrap it in an async def."
-    return TypeError(f"{kind_of(value)} {advice}")
+    return TypeError(f"{kind} {advice}")

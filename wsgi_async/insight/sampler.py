@@ -1,0 +1,182 @@
+"""One thread that looks at all loops again and again, for whoever watches them.
+
+It runs only while somebody watches and there is a loop to look at. A forked child that starts a
+manager gets its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from wsgi_async.core import AsyncioLoopManager
+from wsgi_async.core.base.log import report
+from wsgi_async.core.base.primitives import Primitives, start_thread
+from wsgi_async.core.managers.manager import lifecycle_of, on_start
+
+from .progress import Watched
+
+if TYPE_CHECKING:
+    from wsgi_async.core.runners.runner import Runner
+
+__all__ = ["PERIOD", "Watcher", "add", "live_runners", "remove"]
+
+PERIOD = 0.075
+"""Seconds between two looks. What stands still is seen that late, and then looked at in time."""
+
+_HELD_UP = 0.25
+"""Seconds. A look that comes so much too late: the whole process stood still, not one loop."""
+
+_EMPTY = 14
+"""Looks that find no loop before the thread ends: about a second."""
+
+
+class Watcher(Protocol):
+    """Is shown all loops at each look, on the sampler's thread. It must not block."""
+
+    def look(self, now: float, loops: list[Watched]) -> float | None:
+        """See the loops as they are.
+
+        Returns:
+            When the next look has to come, if that is sooner than usual.
+        """
+        ...
+
+    def forget(self) -> None:
+        """In a forked child: what it knows is the parent's. Takes no lock."""
+
+
+def live_runners() -> list[Runner]:
+    """What runs the loops of this process. From any thread."""
+    runners = [lifecycle_of(manager).runner for manager in AsyncioLoopManager.all_instances()]
+    return [runner for runner in runners if runner is not None]
+
+
+class _Sampler:
+    """The thread and those it looks for. One for the process, as long as that lives."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        # Under the lock; the tuple is read without it.
+        self.watchers: tuple[Watcher, ...] = ()
+        self._thread: threading.Thread | None = None
+        self._empty = 0
+        # No lock: set by any thread, unset by the sampler's before it looks who is there.
+        self._changed = True
+        # One thread, the sampler's:
+        self._watched: dict[Runner, Watched] = {}
+        self._loops: list[Watched] = []
+
+    # -- from any thread -----------------------------------------------------------------------
+
+    def add(self, watcher: Watcher) -> None:
+        """Look for a watcher from now on."""
+        with self._lock:
+            self.watchers = (*self.watchers, watcher)
+        if live_runners():
+            self.ensure()
+
+    def remove(self, watcher: Watcher) -> None:
+        """Look for a watcher no more; it may be looking right now."""
+        with self._lock:
+            self.watchers = tuple(one for one in self.watchers if one is not watcher)
+
+    def ensure(self) -> None:
+        """A manager has been started: have the thread run, if there is somebody to look for."""
+        if not self.watchers:
+            return
+        if self._pid != os.getpid():
+            self.forget()  # forked without Python's hooks
+        self._changed = True
+        with self._lock:
+            self._empty = 0
+            if self._thread is None:
+                try:
+                    self._thread = start_thread(self._run, "wsgi_async sampler")
+                except RuntimeError as error:  # the next manager tries again
+                    report(logging.WARNING, "no thread to watch the loops", error=error)
+
+    def forget(self) -> None:
+        """In a forked child: the thread is gone, and the loops are the parent's."""
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._thread = None
+        self._drop_loops()
+        for watcher in self.watchers:
+            watcher.forget()
+
+    # -- the sampler's thread ------------------------------------------------------------------
+
+    def _run(self) -> None:
+        due = now = Primitives.clock()
+        while self._look_safely(now, now - due):
+            due = min(self._sooner, now + PERIOD)
+            time.sleep(max(0.0, due - Primitives.clock()))
+            now = Primitives.clock()
+
+    _sooner = 0.0
+
+    def _look_safely(self, now: float, late: float) -> bool:
+        try:
+            return self._look(now, late)
+        except Exception as error:  # of a loop of another make, for example
+            report(logging.ERROR, "a look at the event loops failed", error=error)
+            self._drop_loops()
+            return not self._is_over([])
+
+    def _look(self, now: float, late: float) -> bool:
+        """Look at all loops once; False if there is nothing to look at or for any more."""
+        if self._changed:
+            self._changed = False
+            self._find_loops()
+        loops = self._loops
+        for each in loops:
+            if late > _HELD_UP:
+                each.forgive(late)
+            each.look(now)
+            if each.live.closing:
+                self._changed = True
+        self._sooner = now + PERIOD
+        for watcher in self.watchers:
+            self._show(watcher, now, loops)
+        return bool(loops and self.watchers) or not self._is_over(loops)
+
+    def _find_loops(self) -> None:
+        before = self._watched
+        self._watched = {runner: before.get(runner) or Watched(runner) for runner in live_runners()}
+        self._loops = list(self._watched.values())
+
+    def _drop_loops(self) -> None:
+        self._watched = {}
+        self._loops = []
+        self._changed = True
+
+    def _is_over(self, loops: list[Watched]) -> bool:
+        with self._lock:
+            # Not at once: the next manager may come soon.
+            self._empty = 0 if loops else self._empty + 1
+            if self.watchers and self._empty <= _EMPTY:
+                return False
+            self._thread = None
+            self._drop_loops()
+            return True
+
+    def _show(self, watcher: Watcher, now: float, loops: list[Watched]) -> None:
+        try:
+            wanted = watcher.look(now, loops)
+        except Exception as error:
+            report(logging.ERROR, "%r failed", watcher, error=error)
+        else:
+            self._sooner = self._sooner if wanted is None else min(self._sooner, wanted)
+
+
+_sampler = _Sampler()
+add = _sampler.add
+remove = _sampler.remove
+on_start(_sampler.ensure)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_sampler.forget)

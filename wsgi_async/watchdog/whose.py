@@ -1,0 +1,43 @@
+"""Whose task it is: the name and the request of what runs on a loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from wsgi_async.core.base.coroutines import name_of
+from wsgi_async.core.base.log import origin
+from wsgi_async.core.loops.open_resources import context_of
+
+if TYPE_CHECKING:
+    import asyncio
+    from contextvars import Context
+
+    from wsgi_async.core.loops.live_loop import LiveLoop
+
+__all__ = ["Work", "request_of", "work_of"]
+
+
+class Work(NamedTuple):
+    """What a task does."""
+
+    name: str
+    request: str | None
+
+    @property
+    def label(self) -> str:
+        """As the log has it."""
+        return self.name if self.request is None else f"{self.name} ({self.request})"
+
+
+def work_of(live: LiveLoop, task: asyncio.Task[Any]) -> Work:
+    """The name of a task's coroutine, and its request. From any thread."""
+    # Those of calls have a name of ours; asyncio numbers the others.
+    ours = live.is_of_job(task) or any(actor.task is task for actor in list(live.actors))
+    name = task.get_name() if ours else name_of(task.get_coro())
+    return Work(name, request_of(context_of(task)))
+
+
+def request_of(context: Context | None) -> str | None:
+    """The request that the code in a context runs for."""
+    found = None if context is None else context.get(origin)
+    return None if found is None else str(found)
