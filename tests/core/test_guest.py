@@ -256,3 +256,41 @@ def test_a_thread_cannot_wait_for_its_own_loop() -> None:
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         pool.submit(work).result(LIMIT)
+
+
+def test_a_stop_waits_for_the_cleanup_of_a_stream_and_names_what_it_cut_off(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A stream that is being closed cleans up to its end; tasks are logged as on other loops."""
+    caplog.set_level(logging.INFO)
+    events: list[str] = []
+    closing, go = asyncio.Event(), asyncio.Event()
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            closing.set()
+            await go.wait()
+            events.append("cleaned up")
+
+    async def let_go() -> None:
+        try:
+            await forever()
+        finally:
+            go.set()
+
+    async def main() -> None:
+        manager = AsyncioLoopManager()
+        await manager.start_on_running_loop()
+        manager.submit_task(let_go())
+        stream = manager.iterate(numbers())
+        assert await asyncio.to_thread(next, stream) == 1
+        close = asyncio.ensure_future(asyncio.to_thread(stream.close))
+        await closing.wait()
+        await asyncio.to_thread(manager.stop)
+        await asyncio.wait([close])
+
+    asyncio.run(main())
+    assert events == ["cleaned up"]
+    assert any("its stop has cut off" in r.getMessage() for r in caplog.records)
