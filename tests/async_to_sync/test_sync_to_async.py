@@ -506,3 +506,19 @@ def test_other_branches_get_going_first(worker: Worker, start: Start) -> None:
         return bool(seen)
 
     assert worker.call(async_to_sync(view))
+
+
+def test_asgirefs_own_calls_and_ours_in_turn(worker: Worker, start: Start) -> None:
+    """Sync and async code that call each other, by asgiref's ways and by run(), do not deadlock."""
+    manager = start()
+
+    async def down(depth: int) -> int:
+        return await sync_to_async(up)(depth - 1) if depth else 0
+
+    def up(depth: int) -> int:
+        if depth % 2:
+            return 1 + manager.run(down(depth))
+        return 1 + AsyncToSync(down)(depth)
+
+    # Without a limit of the wait the thread would stay blocked.
+    assert worker.call(lambda: manager.run(down(5), timeout=LIMIT / 2)) == 5

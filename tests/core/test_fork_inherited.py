@@ -22,6 +22,7 @@ from wsgi_async import (
     SyncFuture,
     async_to_sync_future,
 )
+from wsgi_async.core.managers.manager import lifecycle_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,3 +138,31 @@ def child_futures_by_hand() -> None:
 def test_a_future_by_hand() -> None:
     """A `SyncFuture` filled by hand works in the child as before."""
     in_process(child_futures_by_hand)
+
+
+def child_guest() -> None:
+    """The child closes the loop of a guest, whose mutex another thread of the parent holds."""
+    manager, loop = AsyncioLoopManager(), asyncio.new_event_loop()
+    loop.run_until_complete(manager.start_on_running_loop())
+    runner = lifecycle_of(manager).runner
+    assert runner is not None
+    held, forked = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with runner.live.mutex:
+            held.set()
+            forked.wait(20)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    reached(held)
+    in_child(loop.close)
+    forked.set()
+    thread.join()
+    loop.close()
+    assert manager.state == "stopped"
+
+
+def test_an_inherited_guest() -> None:
+    """A child can close the loop that a manager of the parent's was a guest on."""
+    in_process(child_guest)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+import wsgi_async
 from tests.core.support import LIMIT
-from wsgi_async import AsyncioLoopManager, ManagerStateError, loop_resource
+from wsgi_async import AsyncioLoopManager, ManagerStateError, RunningLoopError, loop_resource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -189,3 +191,106 @@ def test_a_task_that_resists_a_stop_is_named(caplog: pytest.LogCaptureFixture) -
     asyncio.run(main())
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert any("resist did not end in time when the manager was stopped" in w for w in warnings)
+
+
+def test_a_stop_hook_that_is_canceled_does_not_prevent_the_stop() -> None:
+    """Where on_stop awaits what it has canceled, tasks and resources are ended all the same."""
+    events: list[str] = []
+
+    @loop_resource
+    async def client() -> AsyncIterator[None]:
+        yield
+        events.append("closed")
+
+    async def use() -> None:
+        await client()
+        try:
+            await forever()
+        finally:
+            events.append("cleaned up")
+
+    async def cancel_and_await() -> None:
+        task = asyncio.ensure_future(forever())
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    async def main() -> None:
+        manager = AsyncioLoopManager(on_stop=cancel_and_await)
+        await manager.start_on_running_loop()
+        manager.submit_task(use())
+        await manager.submit_task(client())
+        await asyncio.to_thread(manager.stop)
+        assert events == ["cleaned up", "closed"]
+
+    asyncio.run(main())
+
+
+def test_the_end_of_its_former_loop_leaves_a_manager_alone() -> None:
+    """A manager that was stopped and started elsewhere lives on when its former loop is closed."""
+    manager, other = AsyncioLoopManager(), AsyncioLoopManager()
+
+    async def main() -> None:
+        await manager.start_on_running_loop()
+        await other.start_on_running_loop()
+        await asyncio.to_thread(manager.stop)
+        manager.start()
+
+    asyncio.run(main())
+    assert other.state == "stopped"
+    assert manager.run(here())[1] != threading.get_ident()
+    manager.stop()
+
+
+def test_a_thread_cannot_wait_for_its_own_loop() -> None:
+    """run() on the thread of a loop that is not running says so, as nobody would run the loop."""
+
+    def work() -> None:
+        manager = AsyncioLoopManager()
+        loop = asyncio.new_event_loop()
+        loop.run_until_complete(manager.start_on_running_loop())
+        with pytest.raises(RunningLoopError, match="run_until_complete"):
+            manager.run(here(), timeout=LIMIT)
+        assert wsgi_async.run(here(), timeout=LIMIT)[0] is not loop
+        loop.close()
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        pool.submit(work).result(LIMIT)
+
+
+def test_a_stop_waits_for_the_cleanup_of_a_stream_and_names_what_it_cut_off(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A stream that is being closed cleans up to its end; tasks are logged as on other loops."""
+    caplog.set_level(logging.INFO)
+    events: list[str] = []
+    closing, go = asyncio.Event(), asyncio.Event()
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            closing.set()
+            await go.wait()
+            events.append("cleaned up")
+
+    async def let_go() -> None:
+        try:
+            await forever()
+        finally:
+            go.set()
+
+    async def main() -> None:
+        manager = AsyncioLoopManager()
+        await manager.start_on_running_loop()
+        manager.submit_task(let_go())
+        stream = manager.iterate(numbers())
+        assert await asyncio.to_thread(next, stream) == 1
+        close = asyncio.ensure_future(asyncio.to_thread(stream.close))
+        await closing.wait()
+        await asyncio.to_thread(manager.stop)
+        await asyncio.wait([close])
+
+    asyncio.run(main())
+    assert events == ["cleaned up"]
+    assert any("its stop has cut off" in r.getMessage() for r in caplog.records)

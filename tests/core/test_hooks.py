@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from wsgiref.types import StartResponse, WSGIEnvironment
 
+    from wsgi_async.core.base.settings import Hook
+
 variable = contextvars.ContextVar("variable", default="empty")
 
 
@@ -68,6 +70,41 @@ def test_hooks_on_a_resident_thread() -> None:
     with LoopThreadPoolExecutor(1, own_managers=False) as pool:
         ident = pool.submit(work).result(10)
     assert idents == [ident, ident]
+
+
+async def cancel_a_task_and_await_it() -> None:
+    task = asyncio.ensure_future(asyncio.sleep(60))
+    await asyncio.sleep(0)
+    task.cancel()
+    await task
+
+
+def leave_the_process() -> None:
+    raise SystemExit(1)
+
+
+@pytest.mark.parametrize("hook", [cancel_a_task_and_await_it, leave_the_process])
+@pytest.mark.parametrize("resident", [False, True])
+def test_a_stop_hook_cannot_prevent_the_stop(
+    hook: Hook, caplog: pytest.LogCaptureFixture, *, resident: bool
+) -> None:
+    """Whatever on_stop raises is logged, waiting threads get their error, the loop is closed."""
+
+    def work() -> None:
+        manager = AsyncioLoopManager(on_stop=hook)
+        manager.start()
+        loop = manager.get_event_loop()
+        future = manager.submit_task(asyncio.sleep(60))
+        manager.run(value(1))
+        manager.stop()
+        assert future.exception(10) is not None
+        assert loop.is_closed()
+
+    with LoopThreadPoolExecutor(1, own_managers=False) as pool:
+        pool.submit(work).result(10) if resident else work()
+    assert [one.getMessage().rpartition(": ")[2] for one in caplog.records] == [
+        "its on_stop failed"
+    ]
 
 
 @pytest.mark.parametrize("resident", [False, True])

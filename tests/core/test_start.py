@@ -19,6 +19,8 @@ from tests.core.support import (
     where,
 )
 from wsgi_async import AsyncioLoopManager, ManagerStateError, async_to_sync_future
+from wsgi_async.core.managers.current import start_once
+from wsgi_async.core.managers.manager import lifecycle_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,6 +63,41 @@ def test_already_started(make_manager: MakeManager) -> None:
     assert manager.get_event_loop() is loop
     assert manager.run(give(1), task_type="mail") == 1
     assert not task.cleaned.is_set()
+
+
+def test_one_start_that_fails_is_nobody_elses_error() -> None:
+    """Where requests share a manager, only the one whose start failed gets the error."""
+    entered, go = threading.Event(), threading.Event()
+    failures = [LookupError("no network")]
+
+    def fail_once() -> None:
+        if failures:
+            entered.set()
+            go.wait(20)
+            raise failures.pop()
+
+    manager = AsyncioLoopManager(on_start=fail_once)
+    waits = threading.Event()
+    life = lifecycle_of(manager)
+    wait = life.wait_started
+
+    def wait_started() -> bool:
+        waits.set()
+        return wait()
+
+    life.wait_started = wait_started  # type: ignore[method-assign]
+    first, second = Worker(), Worker()
+    failing = first.begin(lambda: start_once(manager))
+    reached(entered)
+    other = second.begin(lambda: start_once(manager))
+    reached(waits)
+    go.set()
+    assert isinstance(failing.exception(20), LookupError)
+    assert other.result(20) is manager
+    assert manager.run(give(1)) == 1
+    manager.stop()
+    for worker in (first, second):
+        worker.end()
 
 
 @on_worker

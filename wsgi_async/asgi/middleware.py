@@ -47,7 +47,7 @@ class AsyncLoopMiddleware:
         id: The id of the manager, for `get_or_create_loop_manager(id)`.
         task_type: The task type that it is started with.
         timeout: Seconds that all waits of a request's sync code have together; None without a
-            limit.
+            limit. A WebSocket has none: it lives as long as its client stays.
         grace: Seconds; see `AsyncioLoopManager`, as for the next two.
         on_start: Called on the loop, at the start of the lifespan or at the first request.
         on_stop: Called on the loop at the end.
@@ -101,7 +101,8 @@ class AsyncLoopMiddleware:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         manager = await self._running.manager()
-        request = AsgiScope(manager, contextvars.copy_context(), self._timeout)
+        timeout = self._timeout if scope["type"] == "http" else None
+        request = AsgiScope(manager, contextvars.copy_context(), timeout)
         tokens = (
             request_manager.set(weakref.ref(manager)),
             origin.set(_line(scope)),

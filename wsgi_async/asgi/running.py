@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +33,11 @@ class RunningLoop:
         self._id = id
         self._task_type = task_type
         self._options = options
-        # No lock: each loop sets and reads its own entry.
-        self._starting: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, asyncio.Future[AsyncioLoopManager]
-        ] = weakref.WeakKeyDictionary()
+        # No lock: each loop sets and reads its own entry. A task leads to its loop, and a manager
+        # does until the loop is closed: what has been started must not be kept as a task.
+        self._managers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioLoopManager]
+        self._managers = weakref.WeakKeyDictionary()
+        self._starting: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
 
     async def manager(self) -> AsyncioLoopManager:
         """The running loop's, started at the first call.
@@ -45,27 +47,32 @@ class RunningLoop:
         """
         loop = asyncio.get_running_loop()
         while True:
-            starting = self._starting.get(loop)
-            if starting is None:
-                starting = self._starting[loop] = asyncio.ensure_future(self._start())
-            manager = await asyncio.shield(starting)
-            if manager.running:
+            manager = self._managers.get(loop)
+            if manager is not None and manager.running:
                 return manager
-            if self._starting.get(loop) is starting:
-                del self._starting[loop]
+            await asyncio.shield(self._starting.get(loop) or self._begin(loop))
 
-    async def _start(self) -> AsyncioLoopManager:
-        manager = get_or_create_loop_manager(self._id, True, **self._options)
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
+        # In an empty context: on_start belongs to no request. Not by a task factory: an eager one
+        # would have it end before we hold it.
+        starting = self._starting[loop] = asyncio.Task(
+            self._start(loop), loop=loop, context=contextvars.Context(), name="start"
+        )
+        return starting
+
+    async def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
+            manager = get_or_create_loop_manager(self._id, True, **self._options)
             await manager.start_on_running_loop(self._task_type)
-        except BaseException:
-            del self._starting[asyncio.get_running_loop()]
-            raise
-        return manager
+            self._managers[loop] = manager
+        finally:
+            del self._starting[loop]
 
     async def stop(self) -> None:
         """Stop the running loop's manager, if there is one."""
-        starting = self._starting.pop(asyncio.get_running_loop(), None)
-        if starting is not None:
-            manager = await starting
+        loop = asyncio.get_running_loop()
+        if loop in self._starting:
+            await self._starting[loop]
+        manager = self._managers.pop(loop, None)
+        if manager is not None:
             await asyncio.to_thread(manager.stop)

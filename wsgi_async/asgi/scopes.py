@@ -25,7 +25,10 @@ class AsgiScope(RequestScope):
 
     def enter(self) -> Token[Deadline | None]:
         """Have the present context see the deadline."""
-        return request_deadline.set(self._deadline or self._begin())
+        outer = request_deadline.get()
+        deadline = self._deadline or self._begin()
+        request_deadline.set(outer)  # the token leads back to it
+        return request_deadline.set(deadline)
 
     @property
     def has_tasks(self) -> bool:

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery import signals
 from celery._state import _task_stack
+from celery.app.registry import TaskRegistry
 
 from wsgi_async.core import AsyncioLoopManager
+from wsgi_async.core.base.checks import refuse_in_event_loop
 from wsgi_async.core.base.coroutines import name_after
 from wsgi_async.core.base.settings import Settings
 from wsgi_async.core.managers.current import request_manager, start_once
@@ -84,17 +86,12 @@ class AsyncLoop:
         }
         Settings(**self._options)
         self._local = _Local()
-        self._app: Any = app
-        # Not weak: the app does not keep us.
-        self._app.on_after_finalize.connect(self._adopt_all, weak=False)
-        _signals.worker_init.connect(self._adopt_all, weak=False)
-        if self._app.finalized:
-            self._adopt_all()
-        _watch_worker()
-
-    def _adopt_all(self, **_: object) -> None:
-        for task in self._app.tasks.values():
+        registry: Any = app
+        registry._tasks = tasks = _AdoptedTasks(registry._tasks)  # noqa: SLF001
+        tasks.adopt = self._adopt
+        for task in tasks.values():
             self._adopt(task)
+        _watch_worker()
 
     def _adopt(self, task: Any) -> None:
         """Have a task's coroutine function run on the manager."""
@@ -106,13 +103,18 @@ class AsyncLoop:
 
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            return self._run(task, function(*args, **kwargs))
+            return _as_celery_returns(function, self._run(task, function(*args, **kwargs)))
 
         setattr(run, _MARK, True)
         setattr(task, name, run)
 
     def _run(self, task: Any, coro: Coroutine[Any, Any, Any]) -> Any:
-        manager = self._manager()
+        try:
+            refuse_in_event_loop("await the coroutine itself")  # before a loop is made for nothing
+            manager = self._manager()
+        except BaseException:
+            coro.close()
+            raise
         token = request_manager.set(weakref.ref(manager))
         try:
             request = task.request_stack.top
@@ -139,6 +141,26 @@ class _Local(threading.local):
     """One thread's manager. Lives as long as the thread."""
 
     manager: AsyncioLoopManager | None = None
+
+
+class _AdoptedTasks(TaskRegistry):  # type: ignore[misc]
+    """An app's tasks. Each is adopted as it is made, which may be long after `AsyncLoop(app)`."""
+
+    adopt: Callable[[Any], None]
+
+    def __setitem__(self, name: str, task: Any) -> None:
+        self.adopt(task)
+        super().__setitem__(name, task)
+
+
+def _as_celery_returns(function: Callable[..., Any], result: Any) -> Any:
+    """What a task's function has returned, as plain data where it is a pydantic model.
+
+    With `pydantic=True` Celery's own function around it does so, but has seen a coroutine only.
+    """
+    dump = getattr(result, "model_dump", None)
+    options = inspect.getclosurevars(function).nonlocals.get("dump_kwargs") if dump else None
+    return result if dump is None or options is None else dump(**options)
 
 
 class _InRequest(Coroutine[Any, Any, Any]):

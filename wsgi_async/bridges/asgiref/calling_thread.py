@@ -113,13 +113,24 @@ _mark = _Mark()
 
 
 def ask_us_in(context: contextvars.Context) -> None:
-    """Have asgiref ask us in a context whose code it runs in the thread of a request.
+    """Have asgiref ask us in a context that names another thread for its code.
 
-    Under ASGI a request has such a thread, and its sync code blocks it while it waits for us.
+    Under ASGI a request has such a thread, and so has each call of `async_to_sync`. Where sync code
+    on that thread waits for us, it is blocked.
     """
     kind = asgiref_sync().SyncToAsync
-    if context.get(kind.thread_sensitive_context) is not None:
+    if context.get(kind.thread_sensitive_context) is not None or _has_executor(context):
         context.run(AsCallingThread().__enter__)
+
+
+def _has_executor(context: contextvars.Context) -> bool:
+    executors = asgiref_sync().AsyncToSync.executors
+    known, variable, _ = _mark.found
+    if known is not executors:
+        variable, _ = _mark.find(executors)
+    if variable is None:
+        return context.run(getattr, executors, "current", None) is not None
+    return context.get(variable) is not None
 
 
 def _put(executors: Any) -> Callable[[], object]:

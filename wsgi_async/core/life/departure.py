@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.checks import running_loop
 from wsgi_async.core.base.deadlines import Deadline
-from wsgi_async.core.base.log import report
-from wsgi_async.core.jobs import observers
 from wsgi_async.core.loops.open_resources import known_resources
 
-from .hooks import call_hook
+from .ending import Ending
+from .hooks import call_on_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Departure"]
 
 
-class Departure:
+class Departure(Ending):
     """The closing steps, once. Lives as long as the manager is started; on the loop's thread only.
 
     Args:
@@ -46,15 +44,17 @@ class Departure:
         on_stop: Hook | None,
         ended: Callable[[], None],
     ) -> None:
-        self._live = live
+        super().__init__(live, Deadline())
         self._budget = budget
-        self._deadline = Deadline()
         self._on_stop = on_stop
         self._ended = ended
         self._task: asyncio.Task[None] | None = None
+        self._over = False
 
     def begin(self) -> None:
         """Begin, unless it has begun. On the loop, or without it where that has ended already."""
+        if self._over:
+            return  # the loop is closed long after, and the manager may have been started again
         if running_loop() is not self._live.raw:
             self._fail_all()
         elif self._task is None:
@@ -80,6 +80,7 @@ class Departure:
         for job in queued:
             live.cancel_unstarted(job)
         live.fail_unfinished()
+        self._over = True
         self._ended()
 
     async def _steps(self) -> None:
@@ -88,25 +89,15 @@ class Departure:
             try:
                 await step()
             except Exception as error:
-                report(
-                    logging.ERROR,
-                    "%s: a step of its stop failed",
-                    self._live.status,
-                    error=error,
-                )
-
-    def _share(self, steps: int) -> float:
-        return (self._deadline.left() or 0.0) / steps
-
-    def _refuse_queued(self) -> None:
-        with self._live.mutex:
-            jobs = list(self._live.queue)
-        for job in jobs:
-            self._live.request_cancel(job)
+                self._report_failure("a step of its stop failed", error)
+        self._report_cut_off()
 
     async def _call_on_stop(self) -> None:
         if self._on_stop is not None:
-            await self._bounded(call_hook(self._on_stop), self._share(4), "its on_stop")
+            hook = call_on_stop(
+                self._on_stop, lambda error: self._report_failure("its on_stop failed", error)
+            )
+            await self._bounded(hook, self._share(4), "its on_stop")
 
     async def _end_tasks(self) -> None:
         """Cancel the tasks of calls and streams, and wait for their cleanup."""
@@ -114,9 +105,10 @@ class Departure:
         actors = {one.task: one.label for one in self._live.actors if one.task is not None}
         tasks = {**jobs, **actors}
         tasks.pop(asyncio.current_task(), None)  # type: ignore[arg-type]
+        leaving = self._leaving()
         for task in tasks:
-            observers.tell_cut_off(task.get_name())
-            if task not in self._live.leaving:
+            self._note_cut_off(task, task.get_name())
+            if task not in leaving:
                 task.cancel()
         await self._wait(tasks, self._share(2))
         for task, label in tasks.items():
@@ -153,11 +145,3 @@ class Departure:
     async def _wait(self, tasks: Collection[asyncio.Task[Any]], seconds: float) -> None:
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
-
-    def _complain(self, what: str) -> None:
-        report(
-            logging.WARNING,
-            "%s: %s did not end in time when the manager was stopped",
-            self._live.status,
-            what,
-        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import inspect
 from typing import TYPE_CHECKING
@@ -11,12 +12,12 @@ from wsgi_async.core.messages.errors import Closing
 from wsgi_async.core.runners.run import run
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
     from wsgi_async.core.base.settings import Hook
     from wsgi_async.core.runners.runner import Runner
 
-__all__ = ["call_hook", "run_on_start"]
+__all__ = ["call_hook", "call_on_stop", "run_on_start"]
 
 _START_TIMEOUT = 10.0
 """Seconds that an `on_start` may take."""
@@ -46,3 +47,22 @@ def call_hook(hook: Hook) -> Coroutine[None, None, None]:
             await result
 
     return name_after(hook, call())
+
+
+async def call_on_stop(hook: Hook, failed: Callable[[BaseException], None]) -> None:
+    """Call `on_stop`. Whatever it raises is told, and goes no further: the stop must go on.
+
+    It may raise the CancelledError of a task that it has canceled and awaited. A SystemExit would
+    leave the loop.
+    """
+    try:
+        await call_hook(hook)
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) or _is_canceled():
+            raise  # it did not end in time
+        failed(error)
+
+
+def _is_canceled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and bool(task.cancelling())

@@ -116,8 +116,13 @@ class Lifecycle:
 
     @property
     def usable_here(self) -> bool:
-        """Whether the current thread need not wait for another one that may be busy."""
+        """Whether somebody runs the loop while the current thread waits for it.
+
+        Not so for a loop that lives on another thread, which may be busy.
+        """
         runner = self.runner
+        if isinstance(runner, Guest):
+            return runner.usable_here
         return not isinstance(runner, Resident) or runner.is_owner
 
     def refusal(self) -> ManagerStateError:
@@ -185,9 +190,9 @@ class Lifecycle:
             self._started.clear()
             return state
 
-    def wait_started(self) -> None:
-        """Wait until another thread's `start()` is over, bounded."""
-        self._started.wait(STOP_TIMEOUT)
+    def wait_started(self) -> bool:
+        """Wait until another thread's `start()` is over, bounded; whether it is."""
+        return self._started.wait(STOP_TIMEOUT)
 
     def _build(self, *, resident: bool) -> Runner:
         with ExitStack() as undo:

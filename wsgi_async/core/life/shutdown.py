@@ -10,20 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
-from collections import Counter
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.coroutines import name_of
 from wsgi_async.core.base.deadlines import Deadline
-from wsgi_async.core.base.log import report, with_origin
+from wsgi_async.core.base.log import with_origin
 from wsgi_async.core.base.primitives import start_thread
-from wsgi_async.core.jobs import observers
 from wsgi_async.core.loops.entering import LoopEntry
 from wsgi_async.core.loops.open_resources import belongs_to_resource, context_of, resources_of
 
-from .hooks import call_hook
+from .ending import Ending
+from .hooks import call_on_stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -40,7 +38,7 @@ _LEAST = 0.1
 """Seconds for those who have put themselves in the place of `loop.close()`, come what may."""
 
 
-class Shutdown:
+class Shutdown(Ending):
     """One run of the closing steps. Lives until the loop is closed; on the loop's thread only.
 
     The loop's tasks are asked for between two runs of the loop. From Python 3.14 on a running
@@ -61,14 +59,12 @@ class Shutdown:
         budget: float,
         on_stop: Hook | None = None,
     ) -> None:
-        self._live = live
+        super().__init__(live, Deadline(budget))
         self._loop = live.raw
         self._entry = LoopEntry(live)
         self._executor = executor
         # Complained of, and not waited for again.
         self._left_behind: set[asyncio.Task[Any]] = set()
-        self._cut_off: dict[asyncio.Task[Any], str] = {}  # what was not done, by name
-        self._deadline = Deadline(budget)
         self._on_stop = on_stop
 
     def run(self) -> None:
@@ -86,7 +82,7 @@ class Shutdown:
         ):
             try:
                 step()
-            except Exception as error:
+            except BaseException as error:
                 self._report_failure("a step of its stop failed", error)
         self._live.fail_unfinished()
         self._report_cut_off()
@@ -95,28 +91,13 @@ class Shutdown:
         except Exception as error:
             self._report_failure("its event loop could not be closed in order", error)
 
-    def _report_failure(self, what: str, error: BaseException) -> None:
-        report(logging.ERROR, "%s: " + what, self._live.status, error=error)
-
-    def _share(self, steps: int) -> float:
-        """The seconds of the next step, if so many have to share what is left."""
-        return (self._deadline.left() or 0.0) / steps
-
-    def _refuse_queued(self) -> None:
-        """End what has not begun; nothing can be added any more."""
-        with self._live.mutex:
-            jobs = list(self._live.queue)
-        for job in jobs:
-            self._live.request_cancel(job)
-
     def _call_on_stop(self) -> None:
         if self._on_stop is None:
             return
-        hook = call_hook(self._on_stop)
-        try:
-            self._run(hook, self._share(4), lambda: self._complain("its on_stop"))
-        except Exception as error:
-            self._report_failure("its on_stop failed", error)
+        hook = call_on_stop(
+            self._on_stop, lambda error: self._report_failure("its on_stop failed", error)
+        )
+        self._run(hook, self._share(4), lambda: self._complain("its on_stop"))
 
     # -- tasks ---------------------------------------------------------------------------------
 
@@ -129,10 +110,9 @@ class Shutdown:
         budget = Deadline(self._share(2))
         actors = {actor.task for actor in self._live.actors if actor.task is not None}
         tracked = {job.task for job in self._live.in_flight() if job.task is not None} | actors
-        # What an actor has begun to close is not cut short, as little as any other cleanup.
-        leaving = {actor.task for actor in self._live.actors if actor.leaving} | self._live.leaving
+        leaving = self._leaving()
         mine = tracked & self._tasks()
-        self._note_cut_off(mine)
+        self._note_all_cut_off(mine)
         _cancel(mine - leaving)
         self._live.leaving.update(mine)  # a resident's wind_up() may be on the loop still
         if mine:
@@ -142,28 +122,20 @@ class Shutdown:
     def _cancel_until_none_is_left(self, budget: Deadline) -> None:
         """A task that is being canceled may start another: look again each time."""
         while tasks := self._tasks():
-            self._note_cut_off(tasks)
+            self._note_all_cut_off(tasks)
             _cancel(tasks)
             left = budget.left() or 0.0
             if not self._run(_wait(tasks), left):
                 self._leave_tasks()
 
-    def _note_cut_off(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
+    def _note_all_cut_off(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in tasks:
-            if task not in self._cut_off:
-                self._cut_off[task] = name = self._name(task)
-                observers.tell_cut_off(name)
+            self._note_cut_off(task, self._name(task))
 
     def _name(self, task: asyncio.Task[Any]) -> str:
         """The name of its coroutine: the same for each task that does the same."""
         ours = self._live.is_of_job(task) or any(one.task is task for one in self._live.actors)
         return task.get_name() if ours else name_of(task.get_coro())
-
-    def _report_cut_off(self) -> None:
-        if self._cut_off:
-            counts = Counter(self._cut_off.values()).most_common()
-            names = ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts)
-            report(logging.INFO, "%s: its stop has cut off %s", self._live.status, names)
 
     def _tasks(self) -> set[asyncio.Task[Any]]:
         """What is to end now: not what a resource has started, which goes with the resource."""
@@ -264,14 +236,6 @@ class Shutdown:
         stop()
         self._entry.enter_again()  # so that the step itself leaves nothing pending
         return False
-
-    def _complain(self, what: str) -> None:
-        report(
-            logging.WARNING,
-            "%s: %s did not end in time when the manager was stopped",
-            self._live.status,
-            what,
-        )
 
 
 def _both(over: list[bool], stop: Callable[[], None]) -> Callable[[], None]:

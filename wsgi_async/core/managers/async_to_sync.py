@@ -171,14 +171,14 @@ async def _carry(awaitable: Awaitable[T], error: BaseException | None) -> T:
     """Run it as asgiref does: with the exception that its caller is handling, if any."""
     if error is None:
         return await awaitable
-    traceback = error.__traceback__
+    traceback, context = error.__traceback__, error.__context__
     try:
         raise error
     except BaseException:
-        error.__traceback__ = traceback
+        error.__traceback__, error.__context__ = traceback, context
         return await awaitable
     finally:
-        del error
+        del error, context
 
 
 def _is_async(value: object) -> bool:

@@ -74,14 +74,14 @@ def run(coro: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
 def start_once(manager: AsyncioLoopManager, task_type: Hashable = None) -> AsyncioLoopManager:
     """Start a manager that is to last as long as its thread, unless it runs; return it."""
     life = lifecycle_of(manager)
-    if not manager.running:
+    while not manager.running:
         life.lasting = True
         try:
             manager.start(task_type)
         except RuntimeError:
-            # A thread that shares it was faster: start() lets in one after the other.
-            if manager.state == "starting":
-                life.wait_started()
-            if not manager.running:
+            # A thread that shares it was faster: start() lets in one after the other. Where its
+            # start fails, that is no error of ours: try again.
+            faster = manager.state == "starting" and life.wait_started()
+            if not (faster or manager.running):
                 raise
     return manager

@@ -66,7 +66,7 @@ def find_manager(id: Hashable) -> AsyncioLoopManager | None:
         manager: AsyncioLoopManager | None = node.found.get(id)
         if manager is None or node.ended or manager.state not in _USABLE:
             continue
-        if node is here or not lifecycle_of(manager).resident:
+        if lifecycle_of(manager).usable_here:
             return manager
     return None
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wsgi_async.core.messages.errors import RunningLoopError
+
 from .resident import wakeup_here
 from .runner import register
 
@@ -11,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from wsgi_async.core.base.primitives import Wakeup
+    from wsgi_async.core.jobs.job import Job
     from wsgi_async.core.loops.live_loop import LiveLoop
 
 __all__ = ["Guest"]
@@ -35,7 +38,6 @@ class Guest:
         # Never changes:
         self.live = live
         self.owner = live.primitives.current()
-        self.begin = live.submit
         self._primitives = live.primitives
         self._depart = depart
         # Never changes: nobody tells us when the loop is entered.
@@ -47,8 +49,28 @@ class Guest:
 
     def _close_with_us(self) -> None:
         """In the place of the loop's `close()`: nobody is to wait for a loop that is gone."""
-        self._depart()
+        if not self.live.inherited:  # else another thread may have held the mutex at the fork
+            self._depart()
         self._close()
+
+    @property
+    def usable_here(self) -> bool:
+        """False on the loop's own thread while it is not in the loop: nobody else enters that."""
+        return self._primitives.current() != self.owner or self.live.raw.is_running()
+
+    def begin(self, job: Job) -> None:
+        """Hand in a job that this thread waits for next.
+
+        Raises:
+            Closing: The manager is being stopped.
+            RunningLoopError: The loop is this thread's to run.
+        """
+        if not self.usable_here:
+            raise RunningLoopError(
+                f"The event loop of {self.live.label} runs on this thread only, and would stand "
+                "still if it waited here. Use the loop's run_until_complete()."
+            )
+        self.live.submit(job)
 
     def go(self) -> None:
         """Our work has ended: leave the loop as we found it."""

@@ -1,0 +1,118 @@
+"""The ASGI middleware without a server: what one request leaves behind for the next."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from wsgi_async import WaitTimeoutError
+from wsgi_async.asgi import AsyncLoopMiddleware
+from wsgi_async.core.base.deadlines import request_deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+variable = contextvars.ContextVar("variable", default="empty")
+
+
+async def receive() -> dict[str, Any]:
+    return {"type": "http.request"}
+
+
+async def send(message: Any) -> None:
+    pass
+
+
+async def nothing(scope: Any, receive: Any, send: Any) -> None:
+    pass
+
+
+async def request(app: AsyncLoopMiddleware, type: str = "http") -> None:
+    await app({"type": type, "method": "GET", "path": "/"}, receive, send)
+
+
+@pytest.mark.parametrize("timeout", [None, 5])
+def test_a_deadline_ends_with_its_request(timeout: float | None) -> None:
+    """A task that answers one request after another has no deadline in between."""
+
+    async def main() -> None:
+        app = AsyncLoopMiddleware(nothing, timeout=timeout)
+        await request(app)
+        assert request_deadline.get() is None
+
+    asyncio.run(main())
+
+
+def test_a_websocket_outlives_the_timeout() -> None:
+    """The middleware's timeout is for requests; sync code of a WebSocket may wait at any time."""
+    outcomes: dict[str, object] = {}
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        run = scope["async.loop"].run
+        try:
+            outcomes[scope["type"]] = await asyncio.to_thread(run, asyncio.sleep(0, "done"))
+        except WaitTimeoutError:
+            outcomes[scope["type"]] = "late"
+
+    async def main() -> None:
+        wrapped = AsyncLoopMiddleware(app, timeout=0)
+        await request(wrapped)
+        await request(wrapped, "websocket")
+
+    asyncio.run(main())
+    assert outcomes == {"http": "late", "websocket": "done"}
+
+
+def test_on_start_sees_nothing_of_the_first_request() -> None:
+    """What on_start begins lives on, so it does not get the first request's variables."""
+    seen: list[str] = []
+
+    async def main() -> None:
+        variable.set("of the first request")
+        await request(AsyncLoopMiddleware(nothing, on_start=lambda: seen.append(variable.get())))
+
+    asyncio.run(main())
+    assert seen == ["empty"]
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_start_that_fails_is_tried_again(*, eager: bool) -> None:
+    """Each request gets the error of its own on_start, until one succeeds; on any task factory."""
+    if eager and sys.version_info < (3, 12):
+        pytest.skip("Python 3.11 has no eager tasks")
+    failures = [LookupError("first"), LookupError("second")]
+
+    def fail() -> None:
+        if failures:
+            raise failures.pop(0)
+
+    async def main() -> None:
+        if eager:
+            factory: Callable[..., Any] = asyncio.eager_task_factory  # type: ignore[attr-defined]
+            asyncio.get_running_loop().set_task_factory(factory)
+        app = AsyncLoopMiddleware(nothing, on_start=fail)
+        for message in ("first", "second"):
+            with pytest.raises(LookupError, match=message):
+                await request(app)
+        await request(app)
+
+    asyncio.run(main())
+
+
+def test_a_closed_loop_is_forgotten() -> None:
+    """Where each request has a loop of its own, as in tests, none of them stays in memory."""
+    app = AsyncLoopMiddleware(nothing)
+
+    async def main() -> weakref.ref[object]:
+        await request(app)
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(main())
+    gc.collect()
+    assert loop() is None

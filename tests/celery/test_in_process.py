@@ -1,0 +1,106 @@
+"""Async tasks that a process carries out itself, without a worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from celery import Celery, chain, chord, group, shared_task
+
+from wsgi_async import AsyncioLoopManager, RunningLoopError, run
+from wsgi_async.integrations.celery import AsyncLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic import BaseModel
+
+
+@pytest.fixture
+def app() -> Iterator[Any]:
+    """An app that carries out its tasks at once."""
+    app = Celery("tests.celery.test_in_process", set_as_current=False)
+    app.conf.update(
+        task_always_eager=True, broker_url="memory://", result_backend="cache+memory://"
+    )
+    yield app
+    for manager in AsyncioLoopManager.all_instances():
+        manager.stop()
+
+
+async def add(one: int, other: int) -> int:
+    return one + other
+
+
+async def total(numbers: list[int]) -> int:
+    return sum(numbers)
+
+
+def test_a_task_of_an_app_that_is_not_finalized(app: Any) -> None:
+    """The first task that is called returns its result, as do those that are made after it."""
+    first = app.task(add)
+    AsyncLoop(app)
+    assert first.delay(1, 2).get() == 3
+    assert first(1, 2) == 3
+    assert first.apply((1, 2)).get() == 3
+    app.finalize()
+    assert app.task(total).delay([1, 2]).get() == 3
+
+    @shared_task
+    async def shared() -> str:
+        return "shared"
+
+    assert app.tasks[shared.name].delay().get() == "shared"
+
+
+def test_workflows(app: Any) -> None:
+    """Chains, groups and chords of async tasks."""
+    AsyncLoop(app)
+    adding, summing = app.task(add), app.task(total)
+    assert chain(adding.s(1, 2), adding.s(3), app=app)().get() == 6
+    assert group((adding.s(i, i) for i in range(3)), app=app)().get() == [0, 2, 4]
+    assert chord((adding.s(i, i) for i in range(3)), summing.s(), app=app)().get() == 6
+
+
+def test_a_task_that_retries_by_itself(app: Any) -> None:
+    """autoretry_for sees what the coroutine raises, in a task that is made late too."""
+    AsyncLoop(app)
+    app.finalize()
+    calls: list[int] = []
+
+    @app.task(autoretry_for=(LookupError,), max_retries=2, default_retry_delay=0)
+    async def retried() -> int:
+        calls.append(1)
+        if len(calls) < 3:
+            raise LookupError("not yet")
+        return len(calls)
+
+    assert retried.delay().get() == 3
+
+
+def test_a_pydantic_task(app: Any) -> None:
+    """With pydantic=True the coroutine takes and returns models, and the result is plain data."""
+    pydantic = pytest.importorskip("pydantic", reason="pydantic is not installed")
+    model: type[BaseModel] = pydantic.create_model("Model", number=int)
+
+    async def double(of: Any) -> Any:
+        return model(number=of.number * 2)
+
+    double.__annotations__.update({"of": model, "return": model})
+    AsyncLoop(app)
+    assert app.task(pydantic=True)(double).delay({"number": 2}).get() == {"number": 4}
+
+
+def test_a_task_that_a_coroutine_calls(app: Any) -> None:
+    """In a coroutine a task that is carried out at once says so, and makes no other loop."""
+    AsyncLoop(app)
+    task = app.task(add)
+
+    @app.task
+    async def outer() -> Any:
+        return task.delay(1, 2).get(disable_sync_subtasks=False)
+
+    with pytest.raises(RunningLoopError, match="calls the sync function"):
+        outer.delay().get()
+    assert run(add(1, 2)) == 3
+    assert len(AsyncioLoopManager.all_instances()) <= 2
