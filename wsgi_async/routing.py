@@ -253,7 +253,7 @@ def _route_of(task_type: Hashable, route: object) -> Route:
     if isinstance(route, str) and route in _NAMED:
         return _NAMED[route]
     raise TypeError(
-        f"The route of {task_type!r} is {route!r}. Use \"thread\", \"process\", Manager(id) or a "
+        f'The route of {task_type!r} is {route!r}. Use "thread", "process", Manager(id) or a '
         "queue's route, for example CeleryRoute(app)."
     )
 

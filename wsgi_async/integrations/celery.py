@@ -1,7 +1,7 @@
 """Celery: `async def` tasks, on an event loop that stays open from task to task.
 
-`AsyncLoop(celery_app)` is all that it takes. `CeleryRoute(celery_app)` sends the functions of a task
-type there.
+`AsyncLoop(celery_app)` is all that it takes. `CeleryRoute(celery_app)` is where the functions of a
+task type go.
 """
 # pyright: reportMissingTypeStubs=false, reportPrivateUsage=false
 

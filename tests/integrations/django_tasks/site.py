@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 import os
 import threading
 from typing import TYPE_CHECKING, Any
 
 import django
+from asgiref.sync import sync_to_async
 from django.conf import settings
+from django.db import connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,8 +22,10 @@ LOOP = "wsgi_async.integrations.django.tasks.LoopBackend"
 DATABASE = "django_tasks_db.DatabaseBackend"
 
 
-def set_up(database: str = ":memory:", **options: Any) -> None:
+def set_up() -> None:
     """Make the present process one of the project."""
+    database = os.environ.get("DATABASE", ":memory:")
+    options = json.loads(os.environ.get("OPTIONS", "{}"))
     queued = ["django_tasks_db"] if os.environ.get("QUEUED") else []
     settings.configure(
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": database}},
@@ -34,10 +39,7 @@ def set_up(database: str = ":memory:", **options: Any) -> None:
     django.setup()
 
 
-if database := os.environ.get("DATABASE"):
-    set_up(database)
-elif not settings.configured:
-    set_up()
+set_up()
 
 from django.tasks import task  # noqa: E402
 
@@ -91,6 +93,18 @@ async def about_itself(context: Any, word: str) -> list[Any]:
 @task
 def sync(number: int) -> list[Any]:
     return [threading.current_thread().name, number]
+
+
+def _query() -> list[Any]:
+    was_open = connection.connection is not None
+    with connection.cursor() as cursor:
+        return [was_open, cursor.execute("SELECT 7").fetchone()[0]]
+
+
+@task
+async def query() -> list[Any]:
+    """Whether a connection was open, and what the database says."""
+    return await sync_to_async(_query)()
 
 
 @task

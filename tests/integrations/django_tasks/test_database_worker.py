@@ -11,6 +11,7 @@ from tests.servers.process import run_script
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytest.importorskip("django.tasks", reason="this Django has no tasks: it is older than 6.0")
 pytest.importorskip("django_tasks_db", reason="django-tasks-db is not installed")
 
 SCRIPT = """

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 from traceback import format_exception
@@ -36,6 +37,8 @@ __all__ = ["LoopBackend"]
 # Each thread has a backend of its own. No lock: a backend's alias is added in one step.
 _results: dict[str, Results] = {}
 _WORKER = "wsgi_async"
+# When the process exits there are no threads for sync functions any more.
+_AT_EXIT = contextlib.suppress(RuntimeError)
 
 
 class LoopBackend(BaseTaskBackend):
@@ -140,7 +143,8 @@ class LoopBackend(BaseTaskBackend):
         else:
             result = changed(result, status=TaskResultStatus.SUCCESSFUL, _return_value=value)
         result = self._finish(result)
-        await task_finished.asend_robust(type(self), task_result=result)
+        with _AT_EXIT:
+            await task_finished.asend_robust(type(self), task_result=result)
 
     def _finish(self, result: TaskResult) -> TaskResult:
         result = changed(result, finished_at=timezone.now())
@@ -160,7 +164,8 @@ async def _call(result: TaskResult) -> Any:
     try:
         return await function(*args, **result.kwargs)
     finally:
-        await sync_to_async(close_old_connections)()  # on the thread that its queries ran on
+        with _AT_EXIT:  # on the thread that its queries ran on
+            await sync_to_async(close_old_connections)()
 
 
 def _call_sync(function: Any, args: list[Any], kwargs: dict[str, Any]) -> Any:
