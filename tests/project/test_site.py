@@ -21,6 +21,7 @@ PARTS = [
     "wsgi_async",
     "wsgi_async.inspector",
     "wsgi_async.inspector.app",
+    "wsgi_async.routing",
     "wsgi_async.testing",
     *(f"wsgi_async.integrations.{name}" for name in ("asgiref", "django", "flask", "gunicorn")),
 ]

@@ -31,9 +31,9 @@ from wsgi_async.routing import (
     RouteNotFound,
     async_task,
     override_routes,
-    process_manager,
     set_routes,
 )
+from wsgi_async.routing.managers import process_manager
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

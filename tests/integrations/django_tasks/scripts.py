@@ -6,7 +6,7 @@ from tests.integrations.django_tasks import site
 from django.tasks import TaskResultStatus, task_backends, default_task_backend
 from django.tasks.exceptions import InvalidTask, TaskResultDoesNotExist
 from wsgi_async import run
-from wsgi_async.routing import process_manager
+from wsgi_async.routing.managers import process_manager
 from tests.servers.process import wait_until
 
 def finished(result):

@@ -1,6 +1,6 @@
 """A backend of Django Tasks that runs them in this process, on an event loop that stays open."""
 # Django has no types, and strict mode would complain of each use of it.
-# pyright: standard, reportMissingImports=false
+# pyright: standard, reportMissingImports=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from django.utils.crypto import get_random_string
 from django.utils.json import normalize_json
 
 from wsgi_async.core.base.coroutines import name_after
-from wsgi_async.routing import process_manager, submit_alone
+from wsgi_async.routing.managers import process_manager, submit_alone
 
 from .results import Results, changed
 

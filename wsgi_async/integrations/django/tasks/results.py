@@ -1,6 +1,6 @@
 """The results of a backend's tasks, in memory."""
 # Django has no types, and strict mode would complain of each use of it.
-# pyright: standard, reportMissingImports=false
+# pyright: standard, reportMissingImports=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 

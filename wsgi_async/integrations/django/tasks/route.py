@@ -1,6 +1,6 @@
 """A route for task types that leads to a backend of Django Tasks."""
 # Django has no types, and strict mode would complain of each use of it.
-# pyright: standard, reportMissingImports=false
+# pyright: standard, reportMissingImports=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
