@@ -14,6 +14,7 @@ import pytest
 
 from tests.core.support import Worker
 from tests.routing import work
+from tests.servers.process import run_script
 from wsgi_async import (
     AsyncioLoopManager,
     AsyncLoopMiddleware,
@@ -142,13 +143,12 @@ def test_the_processs_manager_can_be_stopped() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_the_processs_manager_after_a_fork() -> None:
     """A forked worker makes its own."""
-    from tests.servers.process import run_script
-
     run_script(
         """
 import os, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from tests.routing import work
+from tests.servers.process import run_script
 from wsgi_async.routing import set_routes
 set_routes({"mail": "process"})
 assert work.double.submit(1).result(20) == 2
@@ -230,6 +230,31 @@ def test_in_a_coroutine() -> None:
         return [await work.double.submit(1), await asyncio.wrap_future(work.double.submit(2))]
 
     assert run(both()) == [2, 4]
+
+
+def test_below_a_function_on_asgirefs_thread() -> None:
+    """Sync code of a background task may wait for one that has sync code itself."""
+    pytest.importorskip("asgiref", reason="asgiref is not installed")
+    run_script(
+        """
+from asgiref.sync import sync_to_async
+from wsgi_async import current_manager, run
+from wsgi_async.routing import async_task, set_routes
+set_routes({"mail": "process"})
+
+@async_task("mail")
+async def ask():
+    return await sync_to_async(lambda: 7)()
+
+async def wait():
+    return await ask.submit()
+
+async def background():
+    return await sync_to_async(lambda: run(wait()))()
+
+assert current_manager().submit_task(background()).result(20) == 7
+"""
+    )
 
 
 # -- the mapping -----------------------------------------------------------------------------------

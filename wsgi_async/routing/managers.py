@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from wsgi_async.core import AsyncioLoopManager
 from wsgi_async.core.base.forks import notice_fork
 from wsgi_async.core.base.log import origin
+from wsgi_async.core.jobs import bridge
 from wsgi_async.core.managers.current import request_manager, start_once
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def submit_alone(
     """
     context = contextvars.Context()
     context.run(origin.set, origin.get())
+    bridge.look()
+    if bridge.active is not None:
+        bridge.active.submitted(context)
     context.run(request_manager.set, weakref.ref(manager))
     return context.run(manager.submit_task, coro, task_type=task_type)
 

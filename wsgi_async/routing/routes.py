@@ -70,7 +70,8 @@ def set_routes(routes: Mapping[Hashable, AnyRoute]) -> None:
 
     Args:
         routes: For each task type `"thread"`, the current manager: the request's or the thread's;
-            `"process"`, one manager that all threads share; `Manager(id)`; or a queue's route.
+            `"process"`, one manager that all threads share, besides that of the middleware's
+            `per="process"`; `Manager(id)`; or a queue's route.
 
     Raises:
         TypeError: `routes` is not a mapping of routes.

@@ -71,6 +71,11 @@ assert result.return_value == [result.id, 1, "hello"]
 name, number = finished(site.sync.enqueue(3)).return_value
 assert number == 3 and name != threading.current_thread().name
 assert finished(run(site.sync.aenqueue(4))).return_value[1] == 4
+
+async def enqueue():
+    return site.sync.enqueue(5)
+
+assert finished(run(enqueue())).return_value[1] == 5
 """
     )
 
@@ -222,5 +227,25 @@ assert site.cleaned_up.is_set()
 result.refresh()
 assert result.errors[0].exception_class is asyncio.CancelledError
 assert finished(site.look.enqueue()).status == TaskResultStatus.SUCCESSFUL
+"""
+    )
+
+
+def test_a_forked_worker_has_its_own() -> None:
+    """A forked process does not know the results of its parent."""
+    run_script(
+        SETUP
+        + """
+import os, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+result = finished(site.sync.enqueue(1))
+child = os.fork()
+if not child:
+    try:
+        result.refresh()
+    except TaskResultDoesNotExist:
+        os._exit(0)
+    os._exit(2)
+assert os.waitpid(child, 0)[1] == 0
 """
     )

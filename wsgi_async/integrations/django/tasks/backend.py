@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
-from django.db import close_old_connections, transaction
+from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 from django.tasks import TaskContext, TaskResult, TaskResultStatus
 from django.tasks.backends.base import BaseTaskBackend
 from django.tasks.base import TaskError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LoopBackend"]
 
-# Each thread has a backend of its own. No lock: a backend's alias is added in one step.
+# By the backend's alias, as each thread has backends of its own. No lock: added in one step.
 _results: dict[str, Results] = {}
 _WORKER = "wsgi_async"
 # When the process exits there are no threads for sync functions any more.
@@ -98,7 +98,13 @@ class LoopBackend(BaseTaskBackend):
             errors=[],
             worker_ids=[],
         )
-        transaction.on_commit(functools.partial(self._begin, result))
+        begin = functools.partial(self._begin, result)
+        connection = connections[DEFAULT_DB_ALIAS]
+        # Not `on_commit()` in any case: it opens the connection, which a coroutine must not do.
+        if connection.in_atomic_block:
+            connection.on_commit(begin)
+        else:
+            begin()
         return result
 
     def _begin(self, result: TaskResult) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import threading
 import time
 from collections import deque
@@ -29,10 +30,16 @@ def changed(result: TaskResult, **changes: Any) -> TaskResult:
 class Results:
     """The latest state of each task. Lives as long as the process; any thread may use it.
 
-    A task that is not finished is always kept.
+    A task that is not finished is always kept. A forked child begins without any.
     """
 
     def __init__(self) -> None:
+        self._clear()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._clear)
+
+    def _clear(self) -> None:
+        # A new one, as another thread may have held the old one at the fork.
         self._lock = threading.RLock()  # guards the two below; a destructor may come here too
         self._results: dict[str, TaskResult] = {}
         self._finished: deque[tuple[float, str]] = deque()  # when, and which; the oldest first
