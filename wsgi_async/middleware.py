@@ -54,6 +54,7 @@ from .core.base.checks import check_timeout
 from .core.base.log import origin
 from .core.jobs import bridge
 from .core.managers.current import request_manager
+from .routing import set_routes
 from .scopes import RequestScope
 from .wsgi.adopting import AdoptingContext
 from .wsgi.bodies import KEY, SCOPE_KEY, end_request, hand_on, run_answerably
@@ -63,11 +64,12 @@ from .wsgi.providing import Provider
 from .wsgi.requests import RequestLine
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Hashable, Iterable, Mapping
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from .core import AsyncioLoopManager
     from .core.base.settings import Hook, LoopFactory
+    from .routing import AnyRoute
 
 __all__ = ["AsyncLoopMiddleware", "loop_from", "scope_from"]
 
@@ -111,6 +113,8 @@ class AsyncLoopMiddleware:
         grace: Seconds; see `AsyncioLoopManager`.
         on_start: A function, plain or async, that is called on each loop when it starts.
         on_stop: Likewise when it stops; see `AsyncioLoopManager`.
+        routes: Where the functions with a task type run, in the whole process; see
+            `wsgi_async.routing.set_routes()`.
 
     Raises:
         TypeError: `app` or `loop_factory` cannot be called, `id` cannot be hashed, or two options
@@ -140,6 +144,7 @@ class AsyncLoopMiddleware:
         grace: float = 5.0,
         on_start: Hook | None = None,
         on_stop: Hook | None = None,
+        routes: Mapping[Hashable, AnyRoute] | None = None,
     ) -> None:
         if not callable(app):
             raise TypeError(
@@ -165,6 +170,8 @@ class AsyncLoopMiddleware:
         self._timeout = check_timeout(timeout)
         self._adopt = adopt
         self._local = _Local()
+        if routes is not None:
+            set_routes(routes)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request, with the thread's manager and a new scope in the environ."""

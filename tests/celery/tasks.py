@@ -11,8 +11,10 @@ from celery import Celery, current_task, shared_task
 from celery.exceptions import SoftTimeLimitExceeded
 
 import wsgi_async
+from tests.celery import routed
 from wsgi_async import current_manager, loop_resource
-from wsgi_async.integrations.celery import AsyncLoop
+from wsgi_async.integrations.celery import AsyncLoop, CeleryRoute
+from wsgi_async.routing import set_routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,6 +37,8 @@ def say(line: str) -> None:
 
 
 AsyncLoop(app, grace=2, on_start=lambda: say("loop started"), on_stop=lambda: say("loop stopping"))
+retrying = {"autoretry_for": (OSError,), "default_retry_delay": 0}
+set_routes({routed.double.task_type: CeleryRoute(app, task_options=retrying)})
 
 
 @loop_resource

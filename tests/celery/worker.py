@@ -41,20 +41,25 @@ class Worker(Server):
             # Celery and its clients use what newer ones call deprecated.
             PYTHONWARNINGS="ignore",
         )
-        self._client = Celery(broker=broker, backend=backend)
+        self.client = Celery(broker=broker, backend=backend)
         self._results: list[AsyncResult[Any]] = []
         self.ready(r"celery@.* ready", port=0)
 
     def begin(self, name: str, *args: Any) -> AsyncResult[Any]:
         """Send a task."""
         full = name if name == "looking" else f"tests.celery.tasks.{name}"
-        result: AsyncResult[Any] = self._client.send_task(full, args, queue=self.queue)
+        result: AsyncResult[Any] = self.client.send_task(full, args, queue=self.queue)
         self._results.append(result)
         return result
 
+    def keep(self, *results: AsyncResult[Any]) -> AsyncResult[Any]:
+        """Take care of results that came otherwise; the first one."""
+        self._results.extend(results)
+        return results[0]
+
     def again(self, result: AsyncResult[Any]) -> AsyncResult[Any]:
         """The result of a task that was sent to another worker, which has ended."""
-        found: AsyncResult[Any] = self._client.AsyncResult(result.id)
+        found: AsyncResult[Any] = self.client.AsyncResult(result.id)
         self._results.append(found)
         return found
 
@@ -64,7 +69,7 @@ class Worker(Server):
             # Its destructor would look for the backend when that has ended.
             result.backend.remove_pending_result(result)
             result.backend = None
-        self._client.close()
+        self.client.close()
 
     def result(self, name: str, *args: Any) -> Any:
         """Send a task and wait for what it returns or raises."""

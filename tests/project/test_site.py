@@ -22,6 +22,7 @@ PARTS = [
     "wsgi_async.inspector",
     "wsgi_async.inspector.app",
     "wsgi_async.asgi",
+    "wsgi_async.routing",
     "wsgi_async.testing",
     *(f"wsgi_async.integrations.{name}" for name in ("asgiref", "django", "flask", "gunicorn")),
 ]

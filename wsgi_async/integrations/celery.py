@@ -1,8 +1,10 @@
 """Celery: `async def` tasks, on an event loop that stays open from task to task.
 
-`AsyncLoop(celery_app)` is all that it takes.
+`AsyncLoop(celery_app)` is all that it takes. `CeleryRoute(celery_app)` is where the functions of a
+task type go.
 """
-# pyright: reportMissingTypeStubs=false, reportPrivateUsage=false
+# pyright: reportMissingTypeStubs=false, reportPrivateUsage=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false
 
 from __future__ import annotations
 
@@ -25,16 +27,19 @@ from wsgi_async.core.base.settings import Settings
 from wsgi_async.core.managers.current import request_manager, start_once
 from wsgi_async.core.managers.process import stop_all
 from wsgi_async.core.managers.registry import get_or_create_loop_manager
+from wsgi_async.routing import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Hashable
+    from collections.abc import Callable, Generator, Hashable, Mapping
     from types import FrameType
 
     from celery import Celery
+    from celery.result import AsyncResult
 
     from wsgi_async.core.base.settings import Hook, LoopFactory
+    from wsgi_async.routing import AsyncTask
 
-__all__ = ["AsyncLoop"]
+__all__ = ["AsyncLoop", "CeleryRoute"]
 
 
 class AsyncLoop:
@@ -129,6 +134,67 @@ class AsyncLoop:
             manager = get_or_create_loop_manager(self._id, True, **self._options)
             self._local.manager = start_once(manager)
         return manager
+
+
+class CeleryRoute(Route):
+    """A Celery app, as a route for task types. Lives as long as it is among the routes.
+
+    Each function of the type becomes a task of the app, with the name that `@app.task` would give
+    it. The worker's modules have to set the routes too, and the app needs an `AsyncLoop`.
+    `submit()` returns Celery's `AsyncResult`. In a coroutine, call it by `asyncio.to_thread()`,
+    because it talks to the broker.
+
+    Args:
+        app: The Celery app.
+        queue: The queue; as the app's settings say with None.
+        task_options: Options of the tasks, as `@app.task` takes them, for example
+            `{"autoretry_for": (OSError,), "acks_late": True}`.
+        **options: Options of each message, as Celery's `apply_async()` takes them.
+
+    Raises:
+        RuntimeError: The app has no `AsyncLoop`.
+    """
+
+    def __init__(
+        self,
+        app: Celery,
+        *,
+        queue: str | None = None,
+        task_options: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        if not isinstance(getattr(app, "_tasks", None), _AdoptedTasks):
+            raise RuntimeError(
+                f"{app!r} has no AsyncLoop, so it cannot run async tasks. Call AsyncLoop(app) "
+                "before CeleryRoute(app)."
+            )
+        self._app: Any = app
+        # No lock: made twice, the second is the app's first.
+        self._made: dict[str, Any] = {}
+        self._task_options = dict(task_options or {})
+        self._options = options if queue is None else {**options, "queue": queue}
+
+    def __repr__(self) -> str:
+        return f"CeleryRoute({self._app!r})"
+
+    def register(self, task: AsyncTask[..., Any]) -> None:
+        """Make the function a task of the app, under its name."""
+        task.check_importable()
+        self._task_of(task)
+
+    def submit(
+        self, task: AsyncTask[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> AsyncResult:
+        """Send the function's name and arguments."""
+        self._app.finalize(auto=True)
+        return self._task_of(task).apply_async(args, kwargs, **self._options)
+
+    def _task_of(self, task: AsyncTask[..., Any]) -> Any:
+        made = self._made.get(task.name)
+        if made is None:
+            options = {"shared": False, **self._task_options}
+            made = self._made[task.name] = self._app.task(**options)(task.function)
+        return made
 
 
 _MARK = "_wsgi_async"

@@ -1,0 +1,76 @@
+"""The results of a backend's tasks, in memory."""
+# Django has no types, and strict mode would complain of each use of it.
+# pyright: standard, reportMissingImports=false, reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from django.tasks.exceptions import TaskResultDoesNotExist
+
+if TYPE_CHECKING:
+    from django.tasks import TaskResult
+
+__all__ = ["Results", "changed"]
+
+
+def changed(result: TaskResult, **changes: Any) -> TaskResult:
+    """A copy with some attributes changed; the others' copies stay as they are."""
+    new = copy.copy(result)
+    for name, value in changes.items():
+        object.__setattr__(new, name, value)
+    return new
+
+
+class Results:
+    """The latest state of each task. Lives as long as the process; any thread may use it.
+
+    A task that is not finished is always kept. A forked child begins without any.
+    """
+
+    def __init__(self) -> None:
+        self._clear()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._clear)
+
+    def _clear(self) -> None:
+        # A new one, as another thread may have held the old one at the fork.
+        self._lock = threading.RLock()  # guards the two below; a destructor may come here too
+        self._results: dict[str, TaskResult] = {}
+        self._finished: deque[tuple[float, str]] = deque()  # when, and which; the oldest first
+
+    def put(self, result: TaskResult) -> None:
+        """Keep a task's new state."""
+        with self._lock:
+            self._results[result.id] = result
+            if result.is_finished:
+                self._finished.append((time.monotonic(), result.id))
+
+    def get(self, id: str) -> TaskResult:
+        """A task's latest state.
+
+        Raises:
+            TaskResultDoesNotExist: There is none, or no longer.
+        """
+        with self._lock:
+            result = self._results.get(id)
+        if result is None:
+            raise TaskResultDoesNotExist(id)
+        return copy.copy(result)
+
+    def drop(self, *, max_results: int, max_age: float) -> None:
+        """Forget the oldest finished tasks.
+
+        Args:
+            max_results: So many are kept.
+            max_age: For so many seconds.
+        """
+        with self._lock:
+            finished, before = self._finished, time.monotonic() - max_age
+            while finished and (len(finished) > max_results or finished[0][0] < before):
+                self._results.pop(finished.popleft()[1], None)
