@@ -152,7 +152,7 @@ class _AdoptedTasks(_TaskRegistry):  # type: ignore[misc]
 
     def __setitem__(self, name: str, task: Any) -> None:
         self.adopt(task)
-        dict.__setitem__(self, name, task)
+        _TaskRegistry.__setitem__(self, name, task)
 
 
 def _as_celery_returns(function: Callable[..., Any], result: Any) -> Any:
