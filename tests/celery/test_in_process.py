@@ -50,16 +50,18 @@ def test_a_task_of_an_app_that_is_not_finalized(app: Any) -> None:
     async def shared() -> str:
         return "shared"
 
-    assert app.tasks[shared.name].delay().get() == "shared"
+    assert app.tasks[f"{__name__}.shared"].delay().get() == "shared"
 
 
 def test_workflows(app: Any) -> None:
     """Chains, groups and chords of async tasks."""
     AsyncLoop(app)
     adding, summing = app.task(add), app.task(total)
-    assert chain(adding.s(1, 2), adding.s(3), app=app)().get() == 6
+    canvas: Any = chain(adding.s(1, 2), adding.s(3), app=app)
+    assert canvas().get() == 6
     assert group((adding.s(i, i) for i in range(3)), app=app)().get() == [0, 2, 4]
-    assert chord((adding.s(i, i) for i in range(3)), summing.s(), app=app)().get() == 6
+    canvas = chord((adding.s(i, i) for i in range(3)), summing.s(), app=app)
+    assert canvas().get() == 6
 
 
 def test_a_task_that_retries_by_itself(app: Any) -> None:

@@ -50,7 +50,7 @@ class AsyncLoopMiddleware:
             limit. A WebSocket has none: it lives as long as its client stays.
         grace: Seconds; see `AsyncioLoopManager`, as for the next two.
         on_start: Called on the loop, at the start of the lifespan or at the first request.
-        on_stop: Called on the loop at the end.
+        on_stop: Called on the loop at the end of the lifespan; not where the server has none.
 
     Raises:
         TypeError: `app` cannot be called, or an option is of the wrong type.

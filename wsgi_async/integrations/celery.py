@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from celery import signals
 from celery._state import _task_stack
-from celery.app.registry import TaskRegistry
+from celery.app import registry
 
 from wsgi_async.core import AsyncioLoopManager
 from wsgi_async.core.base.checks import refuse_in_event_loop
@@ -91,9 +91,10 @@ class AsyncLoop:
         }
         Settings(**self._options)
         self._local = _Local()
-        registry: Any = app
-        registry._tasks = tasks = _AdoptedTasks(registry._tasks)  # noqa: SLF001
+        untyped: Any = app
+        tasks: Any = _AdoptedTasks(untyped._tasks)  # noqa: SLF001
         tasks.adopt = self._adopt
+        untyped._tasks = tasks  # noqa: SLF001
         for task in tasks.values():
             self._adopt(task)
         _watch_worker()
@@ -201,6 +202,7 @@ _MARK = "_wsgi_async"
 # Celery has no types.
 _signals: Any = signals
 _tasks: Any = _task_stack
+_TaskRegistry: Any = registry.TaskRegistry
 
 
 class _Local(threading.local):
@@ -209,14 +211,14 @@ class _Local(threading.local):
     manager: AsyncioLoopManager | None = None
 
 
-class _AdoptedTasks(TaskRegistry):  # type: ignore[misc]
+class _AdoptedTasks(_TaskRegistry):  # type: ignore[misc]
     """An app's tasks. Each is adopted as it is made, which may be long after `AsyncLoop(app)`."""
 
     adopt: Callable[[Any], None]
 
     def __setitem__(self, name: str, task: Any) -> None:
         self.adopt(task)
-        super().__setitem__(name, task)
+        _TaskRegistry.__setitem__(self, name, task)
 
 
 def _as_celery_returns(function: Callable[..., Any], result: Any) -> Any:

@@ -169,8 +169,9 @@ class AsyncioLoopManager:
 
         Sync code on other threads can then `run()` coroutines on it. `stop()` ends the manager's
         own tasks and closes the loop's resources; the loop itself, and its other tasks, go on.
-        `loop_factory` and `debug` have no effect. In a coroutine, on the thread that the manager
-        belongs to.
+        `loop_factory` and `debug` have no effect, and `on_start` has no time limit. `on_stop` is
+        called by `stop()`, not where the loop is closed without it. In a coroutine, on the thread
+        that the manager belongs to.
 
         Args:
             task_type: As `start()` takes it.

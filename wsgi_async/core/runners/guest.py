@@ -83,7 +83,7 @@ class Guest:
         return wakeup_here(self._primitives)
 
     def leave(self) -> None:
-        """Have the loop end our work, soon. Takes no lock."""
+        """Have the loop end our work, soon; at once where it does not run, and takes locks then."""
         if self.live.raw.is_running():
             self.live.post(self._depart)
         else:
