@@ -13,7 +13,7 @@ from tests.celery.worker import LIMIT, Worker
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 POOLS = ["prefork", "threads", "solo"]
 

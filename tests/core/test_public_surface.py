@@ -50,7 +50,10 @@ def _modules() -> Iterator[ModuleType]:
     """All that can be imported here: some need a newer Django."""
     for found in pkgutil.walk_packages(wsgi_async.__path__, "wsgi_async."):
         try:
-            yield importlib.import_module(found.name)
+            module = importlib.import_module(found.name)
+            for name in getattr(module, "__all__", ()):
+                getattr(module, name)  # one of Django's is imported only then
+            yield module
         except ModuleNotFoundError as error:
             if not (error.name or "").startswith("django.tasks"):
                 raise

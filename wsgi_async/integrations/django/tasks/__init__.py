@@ -9,7 +9,23 @@
     set_routes({"mail": DjangoRoute()})
 """
 
-from .backend import LoopBackend
-from .route import DjangoRoute, run_routed
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .backend import LoopBackend
+    from .route import DjangoRoute, run_routed
 
 __all__ = ["DjangoRoute", "LoopBackend", "run_routed"]
+
+_MODULES = {"DjangoRoute": "route", "LoopBackend": "backend", "run_routed": "route"}
+
+
+def __getattr__(name: str) -> Any:
+    # Not at import: unittest's discovery imports all packages of a project, also with a Django
+    # that has no tasks.
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
