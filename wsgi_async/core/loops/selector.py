@@ -72,16 +72,11 @@ class WatchedSelector(selectors.DefaultSelector):
                 self.lost()
             self._looked = False
             return events
-        if (timeout is None or timeout > LOOK) and self.work:
-            events = self._sleep(LOOK)
-            self._looked = not events
-            return events
-        self._looked = False
-        return self._sleep(timeout)
-
-    def _sleep(self, timeout: float | None) -> list[tuple[selectors.SelectorKey, int]]:
+        cut_short = (timeout is None or timeout > LOOK) and bool(self.work)
         self.asleep = True
         try:
-            return self._select(timeout)
+            events = self._select(LOOK if cut_short else timeout)
         finally:
             self.asleep = False
+        self._looked = cut_short and not events
+        return events
