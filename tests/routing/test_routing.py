@@ -348,7 +348,8 @@ def test_routes_of_flask() -> None:
 
 
 def test_a_coroutine_with_a_routed_type_is_refused() -> None:
-    """submit_task() of a coroutine does not follow routes: a manager refuses other types."""
+    """submit_task() of a coroutine does not follow routes, and says what does."""
     set_routes({"mail": Recorded()})
-    with AsyncioLoopManager() as manager, pytest.raises(UnknownAsyncTaskError):
+    refused = pytest.raises(UnknownAsyncTaskError, match=r"Call the submit\(\) of its function")
+    with AsyncioLoopManager() as manager, refused:
         manager.submit_task(work.double(1), task_type="mail")

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
 from wsgi_async.core import WsgiAsyncError
+from wsgi_async.core.messages import errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
@@ -69,6 +70,10 @@ class _Table:
         # No lock: each task is added in one step, and read from a copy.
         self._tasks: dict[str, AsyncTask[..., Any]] = {}
 
+    def has_route(self, task_type: object) -> bool:
+        """Whether a task type has a route."""
+        return task_type in self.routes
+
     def use(self, routes: dict[Hashable, Route]) -> None:
         """Have these be the routes; if one refuses a task, the old ones stay."""
         before, self.routes = self.routes, routes
@@ -95,6 +100,7 @@ class _Table:
 
 
 table = _Table()
+errors.routed = table.has_route
 
 
 class AsyncTask(Generic[P, T]):

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "CallerNotFound",
@@ -76,6 +80,14 @@ class ManagerNotFound(WsgiAsyncError, LookupError):
         )
 
 
+def _no_route(_: object) -> bool:
+    return False
+
+
+routed: Callable[[object], bool] = _no_route
+"""Whether a task type has a route. `wsgi_async.routing` puts its own answer here."""
+
+
 class UnknownAsyncTaskError(WsgiAsyncError, ValueError):
     """A coroutine was given to a manager that was started for another task type.
 
@@ -92,6 +104,12 @@ class UnknownAsyncTaskError(WsgiAsyncError, ValueError):
         self.expected_type = expected_type
 
     def __str__(self) -> str:
+        if self.expected_type is None and routed(self.given_type):
+            return (
+                f"A coroutine was submitted with the task type {self.given_type!r}, which has a "
+                "route. Call the submit() of its function instead: what is sent on is the "
+                "function's name and arguments."
+            )
         return (
             f"This manager takes tasks of the type {self.expected_type!r}, "
             f"not {self.given_type!r}. Pass task_type={self.expected_type!r}, "
