@@ -294,3 +294,25 @@ def test_a_stop_waits_for_the_cleanup_of_a_stream_and_names_what_it_cut_off(
     asyncio.run(main())
     assert events == ["cleaned up"]
     assert any("its stop has cut off" in r.getMessage() for r in caplog.records)
+
+
+class Closed(asyncio.SelectorEventLoop):
+    """As a loop that is an extension type: nothing can be put in the place of its `close()`."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "close":
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+
+def test_a_loop_that_takes_no_attributes() -> None:
+    """A manager works on a loop whose `close()` cannot be replaced."""
+
+    async def main() -> None:
+        manager = AsyncioLoopManager()
+        await manager.start_on_running_loop()
+        assert (await asyncio.to_thread(manager.run, here()))[0] is asyncio.get_running_loop()
+        await asyncio.to_thread(manager.stop)
+
+    with asyncio.Runner(loop_factory=Closed) as runner:
+        runner.run(main())

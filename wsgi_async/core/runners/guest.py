@@ -45,7 +45,10 @@ class Guest:
         self.inside = True
         register(self)
         self._close = live.raw.close
-        setattr(live.raw, "close", self._close_with_us)  # noqa: B010 - a method, as far as types go
+        try:
+            setattr(live.raw, "close", self._close_with_us)  # noqa: B010 - a method, as far as types go
+        except AttributeError:
+            pass  # an extension type: nobody tells us of its end
 
     def _close_with_us(self) -> None:
         """In the place of the loop's `close()`: nobody is to wait for a loop that is gone."""
@@ -75,7 +78,7 @@ class Guest:
     def go(self) -> None:
         """Our work has ended: leave the loop as we found it."""
         raw = self.live.raw
-        if vars(raw).get("close") == self._close_with_us:
+        if getattr(raw, "__dict__", {}).get("close") == self._close_with_us:
             del raw.close
 
     def wakeup(self) -> Wakeup:
