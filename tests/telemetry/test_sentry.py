@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import importlib.util
 import logging
 import sys
@@ -23,10 +24,15 @@ pytestmark = pytest.mark.skipif(
 )
 
 
+def sdk() -> Any:
+    """The SDK, without eventlet, which it would import."""
+    sys.modules["eventlet"] = None  # type: ignore[assignment]
+    return importlib.import_module("sentry_sdk")
+
+
 def start(**options: Any) -> list[dict[str, Any]]:
     """Start the SDK with a transport that keeps what would be sent; returns that."""
-    sys.modules["eventlet"] = None  # type: ignore[assignment] # which it would import
-    import sentry_sdk
+    sentry_sdk = sdk()
     from sentry_sdk.transport import Transport
 
     events: list[dict[str, Any]] = []
@@ -61,7 +67,7 @@ def wrapped(view: Any) -> Any:
 def child_flows(runner: str) -> None:
     import asyncio
 
-    import sentry_sdk
+    sentry_sdk = sdk()
 
     events = start()
 
@@ -94,7 +100,7 @@ def test_a_requests_scope_is_that_of_its_coroutines(runner: str) -> None:
 
 
 def child_spans(runner: str) -> None:
-    import sentry_sdk
+    sentry_sdk = sdk()
 
     events = start(traces_sample_rate=1.0)
 
