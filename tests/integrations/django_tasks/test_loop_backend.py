@@ -107,6 +107,7 @@ heard, done = [], threading.Event()
 def receiver(sender, task_result, signal, **_):
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
+    connection.close()
     heard.append((sender.__name__, task_result.status.value))
     if task_result.is_finished:
         done.set()
