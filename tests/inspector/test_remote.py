@@ -85,9 +85,13 @@ def test_a_main_thread_that_waits(process: Process, temporary: Path) -> None:
     rest += "print('waits', flush=True)\nthreading.Event().wait()"
     with process(inspect="", rest=rest) as server:
         server.wait_for("^waits$")
-        with pytest.raises(CannotAskError, match=r"did not run anything for 0.5 s.*--timeout"):
+
+        def ask() -> None:
             for _ in range(5):  # the first time it may be on its way to where it waits
                 ask_remotely(server.pid, 0.5)
+
+        with pytest.raises(CannotAskError, match=r"did not run anything for 0.5 s.*--timeout"):
+            ask()
         assert len(list(temporary.iterdir())) == 1
         server.signal(signal.SIGUSR1)
         wait_until(lambda: not list(temporary.iterdir()), what="the script is gone")
