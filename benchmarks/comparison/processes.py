@@ -26,7 +26,7 @@ def tree(root: int) -> list[int]:
 
 
 def cpu_seconds(root: int) -> float:
-    """Return the CPU time that a tree has taken up to now."""
+    """Return the CPU time that a process tree has used so far."""
     return sum(_ticks(process) for process in tree(root)) / TICKS
 
 

@@ -52,7 +52,7 @@ class Dribble(io.RawIOBase):
 
 
 def mounted(app: Asgi, **options: Any) -> AsgiMount:
-    """An app that has no lifespan, and says so."""
+    """An app that refuses the lifespan protocol."""
 
     async def without_lifespan(scope: Any, receive: Any, send: Any) -> None:
         assert scope["type"] == "http"

@@ -94,7 +94,7 @@ def test_a_pydantic_task(app: Any) -> None:
 
 
 def test_a_task_that_a_coroutine_calls(app: Any) -> None:
-    """In a coroutine a task that is carried out at once says so, and makes no other loop."""
+    """An eager task that is called in a coroutine is refused, and makes no other loop."""
     AsyncLoop(app)
     task = app.task(add)
 

@@ -243,7 +243,7 @@ def test_the_end_of_its_former_loop_leaves_a_manager_alone() -> None:
 
 
 def test_a_thread_cannot_wait_for_its_own_loop() -> None:
-    """run() on the thread of a loop that is not running says so, as nobody would run the loop."""
+    """run() is refused on the thread of a loop that is not running: it would wait for itself."""
 
     def work() -> None:
         manager = AsyncioLoopManager()

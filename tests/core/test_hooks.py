@@ -140,7 +140,7 @@ def test_a_start_hook_that_raises(*, resident: bool) -> None:
 
 
 def test_a_start_hook_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """start() gives up an on_start that hangs, and says so."""
+    """start() gives up an on_start that hangs, and raises an error that names it."""
     monkeypatch.setattr(hooks, "_START_TIMEOUT", 0.05)
     manager = AsyncioLoopManager(on_start=asyncio.Event().wait)
     with pytest.raises(WaitTimeoutError, match=r"Event\.wait did not end within 0\.05 s"):

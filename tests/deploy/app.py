@@ -14,7 +14,7 @@ app = Flask(__name__)
 AsyncLoop(app)
 
 
-@app.get("/work/<int:number>")
+@app.get("/job/<int:number>")
 def work(number: int) -> str:
     """Some async work; which host has done which."""
     run(asyncio.sleep(0.01))

@@ -51,7 +51,7 @@ class Load:
     def _request(self, number: int) -> tuple[str, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
         try:
-            connection.request("GET", f"/work/{number}")
+            connection.request("GET", f"/job/{number}")
             response = connection.getresponse()
             text = response.read().decode()
         except (OSError, http.client.HTTPException) as error:

@@ -48,7 +48,7 @@ def test_the_oldest_versions_are_those_of_the_project(checkout: Path) -> None:
 
 
 def test_a_library_that_is_not_imported_is_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An old library that the app does not use is no problem."""
+    """An old library that the app does not use is not reported."""
     monkeypatch.setattr(metadata, "requires", lambda name: ["unused>=3.0; extra == 'flask'"])
     assert "old-library" not in severities(check_libraries())
 

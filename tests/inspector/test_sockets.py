@@ -137,7 +137,7 @@ def test_nothing_is_imported_without_the_setting() -> None:
 
 @pytest.mark.parametrize("setting", ["relative/folder", "/nowhere/at/all"])
 def test_a_setting_that_cannot_be_used_is_logged_once(process: Process, setting: str) -> None:
-    """The app works on, and the log says why there is no socket."""
+    """The app continues to work, and the log tells why there is no socket."""
     rest = "with AsyncioLoopManager(): print('works')"
     with process(inspect=setting, rest=rest) as server:
         assert server.wait() == 0

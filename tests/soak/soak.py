@@ -1,4 +1,4 @@
-"""One soak: servers, clients, disturbances and quiet moments, from the start to the verdict."""
+"""One soak run: it starts servers and clients, disturbs them, and gives a verdict."""
 
 from __future__ import annotations
 

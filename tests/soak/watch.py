@@ -40,7 +40,7 @@ def children_of(pid: int) -> list[int]:
 
 
 class Sample(NamedTuple):
-    """The memory of one process at one moment, in seconds from the start and MiB."""
+    """One process's memory in MiB, and when it was measured, in seconds since the start."""
 
     at: float
     pid: int

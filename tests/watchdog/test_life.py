@@ -42,7 +42,7 @@ def block(manager: AsyncioLoopManager, reports: Reports, count: int = 1) -> None
 
 
 def test_its_thread_is_there_while_managers_are(reports: Reports) -> None:
-    """Without a manager there is no thread, so a server's master process can fork."""
+    """The thread exists only while a manager runs, so a server's master process can fork."""
     assert samplers() == []
     with AsyncioLoopManager():
         (thread,) = samplers()

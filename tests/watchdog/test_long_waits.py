@@ -27,7 +27,7 @@ def long_waits() -> Iterator[Reports]:
 
 
 class Gate:
-    """Lets a coroutine pass when another thread says so."""
+    """Holds a coroutine until another thread opens it."""
 
     def __init__(self) -> None:
         self._open = asyncio.Event()

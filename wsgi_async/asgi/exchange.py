@@ -194,7 +194,7 @@ class Exchange(Actor):
             super().refuse(call)
 
     def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
-        """As the base class; that the app ends because its client has gone is no failure."""
+        """As the base class; an app that ends because its client has left has not failed."""
         if self._gone and (self.leaving or told_of_it(error)):
             if not (cancelled or told_of_it(error)):
                 self._report_failure(error)

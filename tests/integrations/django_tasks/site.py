@@ -70,7 +70,7 @@ async def look() -> list[Any]:
 
 @task
 async def wait() -> str:
-    """Go on when the test says so."""
+    """Continue when the test allows it."""
     begun.set()
     await asyncio.to_thread(go_on.wait, 20)
     return "done"

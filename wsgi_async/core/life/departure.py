@@ -71,7 +71,7 @@ class Departure(Ending):
             self._fail_all()
 
     def _fail_all(self) -> None:
-        """Nothing is done on the loop any more: wake everybody who waits for it."""
+        """No more work runs on the loop: wake every thread that waits for it."""
         live = self._live
         live.closing = True
         with live.mutex:
