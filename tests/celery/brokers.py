@@ -1,4 +1,4 @@
-"""Real brokers, each in a process of its own, on a free port."""
+"""A real RabbitMQ, in a process of its own, on a free port."""
 
 from __future__ import annotations
 
@@ -19,21 +19,7 @@ RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 """Where Debian's is. Not the command on PATH, which changes the user."""
 
 GRACE = 60.0
-"""Seconds that a broker gets to start."""
-
-
-@contextlib.contextmanager
-def redis_server() -> Iterator[int]:
-    """A Redis without a file; gives its port."""
-    port = free_port()
-    command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_for_port(port, server)
-        yield port
-    finally:
-        server.terminate()
-        server.wait()
+"""Seconds that it gets to start."""
 
 
 @contextlib.contextmanager

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.celery.brokers import RABBITMQ, rabbitmq_server, redis_server
+from benchmarks.redis_server import missing, redis_server
+from tests.celery.brokers import RABBITMQ, rabbitmq_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +17,8 @@ pytest.importorskip("celery", reason="celery is not installed")
 @pytest.fixture(scope="package")
 def redis_url() -> Iterator[str]:
     """A real Redis."""
-    if shutil.which("redis-server") is None:
-        pytest.skip("redis-server is not installed (Debian's package redis-server)")
+    if reason := missing():
+        pytest.skip(reason)
     with redis_server() as port:
         yield f"redis://127.0.0.1:{port}/0"
 
