@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import CancelledError
 from typing import TYPE_CHECKING
 
 from .core import SharedGroup
@@ -154,6 +155,50 @@ def end_group_beside_stop(world: World) -> None:
     world.thread("owner", group.end)
     world.thread("adder", add)
     stop(world)
+
+
+# -- three callers -----------------------------------------------------------------------------
+
+
+def three_callers(world: World) -> None:
+    """One whose time may be over, one whose task may be canceled, and one. Needs a started manager."""
+    manager = world.manager
+    future = manager.submit_task(world.steps("2"))
+
+    def hurried() -> None:
+        try:
+            attempt(world, lambda: manager.run(world.steps("1"), timeout=0.5), "1")
+        except TimeoutError:
+            pass
+
+    def waiter() -> None:
+        try:
+            attempt(world, future.result, "2")
+        except CancelledError:
+            world.expect(future.cancelled(), True)
+
+    def canceler() -> None:
+        future.cancel()
+        attempt(world, lambda: manager.run(world.steps("3")), "3")
+
+    world.thread("hurried", hurried)
+    world.thread("waiter", waiter)
+    world.thread("canceler", canceler)
+
+
+def three_callers_beside_stop(world: World) -> None:
+    """A fourth thread stops the manager of three that use it."""
+    world.start()
+    three_callers(world)
+    stop(world)
+
+
+def three_callers_beside_the_owners_end(world: World) -> None:
+    """The thread that the manager belongs to ends, while three others use it."""
+    manager = world.start()
+    world.stopped = True
+    three_callers(world)
+    world.thread("owner", manager._life.owner_ended)
 
 
 # -- start -------------------------------------------------------------------------------------

@@ -180,3 +180,17 @@ def test_the_ends_of_threads_and_processes(
 ) -> None:
     """A thread that ends stops its manager; a forked child uses none and hangs nowhere."""
     assert orders(scenario, preemptions=preemptions).orders >= at_least
+
+
+@pytest.mark.parametrize(
+    ("scenario", "preemptions", "timeouts", "at_least"),
+    [
+        (stopping.three_callers_beside_stop, 1, 0, 1000),
+        (stopping.three_callers_beside_the_owners_end, 0, 1, 600),
+        (stopping.three_callers_beside_the_owners_end, 1, 0, 1000),
+    ],
+)
+def test_three_callers(scenario: Scenario, preemptions: int, timeouts: int, at_least: int) -> None:
+    """A timeout, a cancellation and an end may meet: each caller has an outcome that fits."""
+    report = orders(scenario, preemptions=preemptions, timeouts=timeouts)
+    assert report.orders >= at_least
