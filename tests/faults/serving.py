@@ -25,6 +25,8 @@ NOISE = re.compile(
     r"^Executing <|^  |^ResourceWarning: Enable tracemalloc"
     # gunicorn leaves sockets open.
     r"|ResourceWarning: unclosed (<socket|file)"
+    # Python 3.12 and later warn of every fork beside threads.
+    r"|DeprecationWarning: This process .* is multi-threaded, use of fork"
 )
 
 _marks = itertools.count()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from tests.faults.site import GRACE, application, forever, give, view, wait_for_word
 from tests.servers.apps import say
+from tests.servers.process import wait_until
 from wsgi_async import (
     AsyncioLoopManager,
     AsyncLoopMiddleware,
@@ -31,20 +32,23 @@ class Injected(Exception):
     """Raised in a thread from outside."""
 
 
-_waiting: list[int] = []
+_waiting: list[tuple[int, AsyncioLoopManager]] = []
 
 
 @view
 def injected(loop: AsyncioLoopManager, query: dict[str, str]) -> bytes:
     """Wait for the test, while another request raises an exception in this thread."""
-    _waiting.append(threading.get_ident())
+    _waiting.append((threading.get_ident(), loop))
     return loop.run(wait_for_word(int(query["port"])))
 
 
 @view
 def inject(loop: AsyncioLoopManager, query: dict[str, str]) -> bytes:
-    """Raise it there."""
-    target = ctypes.c_ulong(_waiting.pop())
+    """Raise it there, while its loop sleeps: asyncio's own steps do not survive everything."""
+    ident, waited = _waiting.pop()
+    selector = waited._life.runner.live.selector  # type: ignore[union-attr]
+    wait_until(lambda: selector.asleep, what="the loop sleeps")  # type: ignore[union-attr]
+    target = ctypes.c_ulong(ident)
     assert ctypes.pythonapi.PyThreadState_SetAsyncExc(target, ctypes.py_object(Injected)) == 1
     return b"injected"
 

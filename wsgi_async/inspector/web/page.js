@@ -17,15 +17,24 @@ function isRead() {
   return !selection.isCollapsed && main.contains(selection.anchorNode);
 }
 
-// What is open stays open, and the focus where it is.
+// What is open stays open, and the focus where it is, also if a worker is too slow for one load.
+const opened = new Set();
+let focused = "";
+
+function remember() {
+  for (const one of main.querySelectorAll("details")) opened[one.open ? "add" : "delete"](one.id);
+  const here = main.contains(document.activeElement) && document.activeElement.closest("details");
+  if (here) focused = here.id;
+  else if (document.getElementById(focused)) focused = "";
+}
+
 function show(html) {
-  const open = new Set([...main.querySelectorAll("details[open]")].map((one) => one.id));
-  const focused = main.contains(document.activeElement) && document.activeElement.closest("details");
+  remember();
   const fresh = document.createElement("template");
   fresh.innerHTML = html;
-  for (const one of fresh.content.querySelectorAll("details")) one.open = open.has(one.id);
+  for (const one of fresh.content.querySelectorAll("details")) one.open = opened.has(one.id);
   main.replaceChildren(fresh.content);
-  if (focused) document.getElementById(focused.id)?.querySelector("summary").focus({ preventScroll: true });
+  document.getElementById(focused)?.querySelector("summary").focus({ preventScroll: true });
 }
 
 async function load() {
