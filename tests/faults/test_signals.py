@@ -25,6 +25,16 @@ def tell(server: Server, number: signal.Signals) -> None:
     server.wait_for(f"Handling signal: {number.name.removeprefix('SIG').lower()}")
 
 
+def wait_for_threads(server: Server) -> None:
+    """Wait until gunicorn's main thread has started both of its threads.
+
+    Its handlers of SIGINT and SIGQUIT take the lock of the thread pool. Where they interrupt the
+    main thread as it starts a thread of a `gthread` worker, under that lock, the worker hangs.
+    """
+    for _ in range(2):  # the main thread comes to the second one after it has started the last
+        state(server)
+
+
 @every
 def test_sigterm(kind: str) -> None:
     """A request and a stream that are under way at SIGTERM are answered to their end."""
@@ -45,6 +55,7 @@ def test_sigterm(kind: str) -> None:
 def test_quick_stop(kind: str, number: signal.Signals) -> None:
     """With threads, a request that ends soon after SIGINT or SIGQUIT still gets its answer."""
     with serve(kind) as server, held(server) as request:
+        wait_for_threads(server)
         tell(server, number)
         request.say("word")
         assert request.outcome() == "200 word"
