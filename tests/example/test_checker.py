@@ -30,7 +30,7 @@ class Clock:
 
 def leases(store: Store, *owners: str, ttl: float = 10.0) -> tuple[Clock, list[Lease]]:
     clock = Clock()
-    made = [Lease(path=store.path, ttl=ttl, owner=owner, clock=clock) for owner in owners]
+    made = [Lease(database=store.database, ttl=ttl, owner=owner, clock=clock) for owner in owners]
     return clock, made
 
 
@@ -110,7 +110,7 @@ def test_the_checker_goes_on_checking(
 ) -> None:
     """History grows while nobody asks for anything, over one connection."""
     manager.run(store.add(local.url("/"), limit=5))
-    with checking(settings, Lease(path=store.path, ttl=60)) as turns:
+    with checking(settings, Lease(database=store.database, ttl=60)) as turns:
         for _ in range(3):
             until(turns, ours=True)
         assert history(manager, store)[0] >= 3
@@ -122,7 +122,7 @@ def test_another_checker_takes_over_when_one_ends(
 ) -> None:
     """Two processes on one database: one checks, and when it ends the other goes on at once."""
     manager.run(store.add(local.url("/"), limit=5))
-    first, second = (Lease(path=store.path, ttl=3600, owner=name) for name in ("first", "second"))
+    first, second = (Lease(database=store.database, ttl=3600, owner=name) for name in ("first", "second"))
     with checking(settings, second) as second_turns:
         until(second_turns, ours=True)
         with checking(settings, first) as first_turns:
@@ -140,7 +140,7 @@ def test_a_waiting_checker_takes_over(
     manager: AsyncioLoopManager, store: Store, settings: Settings
 ) -> None:
     """The one that has waited all along notices that the lease was given back."""
-    first, second = (Lease(path=store.path, ttl=3600, owner=name) for name in ("first", "second"))
+    first, second = (Lease(database=store.database, ttl=3600, owner=name) for name in ("first", "second"))
     manager.run(first.take())
     with checking(settings, second) as turns:
         until(turns, ours=False)
@@ -189,9 +189,9 @@ def test_a_database_in_trouble_does_not_end_the_checker(
 ) -> None:
     """It logs the trouble, and continues when that is over."""
     manager.run(store.add(local.url("/"), limit=5))
-    with closing(sqlite3.connect(store.path)) as db:
+    with closing(sqlite3.connect(store.database)) as db:
         db.execute("ALTER TABLE checks RENAME TO elsewhere")
-        with checking(settings, Lease(path=store.path, ttl=60)) as turns:
+        with checking(settings, Lease(database=store.database, ttl=60)) as turns:
             until(turns, ours=False)
             db.execute("ALTER TABLE elsewhere RENAME TO checks")
             until(turns, ours=True)
