@@ -13,6 +13,7 @@ from werkzeug.wrappers import Response
 from example_app import guards
 from example_app.chart import latency_chart
 from example_app.database import DatabaseError, set_up
+from example_app.rounds import routes
 from example_app.settings import Settings
 from example_app.views import views
 from example_app.words import ago, in_ms, iso, status_line
@@ -32,7 +33,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings.from_environ(os.environ)
     app = Flask(__name__)
-    AsyncLoop(app)
+    AsyncLoop(app, routes=routes(settings))
     app.config.update(
         BOARD=settings,
         STREAMS=threading.Semaphore(settings.max_streams),

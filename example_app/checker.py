@@ -11,14 +11,12 @@ import logging
 import time
 from collections.abc import Callable
 
-from example_app.checks import check_all
 from example_app.database import DatabaseError, transaction
 from example_app.lease import Lease
+from example_app.rounds import MANAGER_ID, LostRoundError, check_somewhere
 from example_app.settings import Settings
 from example_app.store import Store, record
 from wsgi_async import get_or_create_loop_manager
-
-MANAGER_ID = "checker"
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +64,13 @@ class Checker:
             # A full disk or a locked file is no reason to stop for good.
             log.exception("The database cannot be used; trying again")
             return False
+        except LostRoundError:
+            log.exception("The queue has no results; trying again")
+            return False
 
     async def _check(self) -> bool:
         watched = await self._store.watched()
-        results = await check_all(watched, timeout=self.settings.check_timeout)
+        results = await check_somewhere(watched, timeout=self.settings.check_timeout)
         if not self._keep_going():
             return False
         async with transaction(self.settings.database) as db:
