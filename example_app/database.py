@@ -29,8 +29,11 @@ def set_up(settings: Settings) -> str:
     Raises:
         SettingsError: the database cannot be used.
     """
-    backend = _backend(settings.database)
     fresh = {"key": secrets.token_urlsafe(32)}
+    try:
+        backend = _backend(settings.database)
+    except ImportError as error:
+        raise SettingsError(f"The database needs a driver ({error}); install '.[cluster]'") from error
     try:
         backend.make(settings.database)
         with backend.opened(settings.database) as db:
@@ -40,7 +43,7 @@ def set_up(settings: Settings) -> str:
             ((key,),) = db.rows("SELECT value FROM facts WHERE name = 'secret key'")
     except (OSError, *backend.ERRORS) as error:
         raise SettingsError(
-            f"The database {settings.database_name} cannot be used ({str(error).strip()}); set"
+            f"The database {settings.database_name} cannot be used ({_in_a_line(error)}); set"
             " STATUS_BOARD_DB to the path of a file that can be written, or to postgresql://..."
         ) from error
     if settings.port:  # with port 0 the server chooses one, and tells later
@@ -101,6 +104,10 @@ async def _turn(database: Database, *, writing: bool) -> AsyncGenerator[Transact
             yield db
     except backend.ERRORS as error:
         raise DatabaseError(str(error)) from error
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _backend(database: Database) -> Any:

@@ -14,7 +14,7 @@ from example_app.checks import check_all
 from example_app.models import CheckResult, Watched
 from example_app.settings import Settings
 from wsgi_async import SyncFuture
-from wsgi_async.routing import AnyRoute, Manager, async_task
+from wsgi_async.routing import AnyRoute, Manager, RouteNotFound, async_task
 
 TASK_TYPE = "checks"
 MANAGER_ID = "checker"
@@ -62,8 +62,8 @@ async def check_somewhere(watched: Iterable[Watched], *, timeout: float) -> list
             results = await submitted
         else:
             results = await asyncio.to_thread(submitted.get, timeout=timeout + QUEUED_SECONDS)
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, RouteNotFound):
         raise
-    except Exception as error:
+    except Exception as error:  # whatever the queue's client raises
         raise LostRoundError(f"There are no results of this round: {error!r}") from error
     return [CheckResult(**one) for one in results]

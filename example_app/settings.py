@@ -161,7 +161,7 @@ def _database(text: str) -> Database:
 def _address(*schemes: str) -> Callable[[str], str]:
     def parse(text: str) -> str:
         if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError(f"an address that begins with {' or '.join(schemes)}://")
+            raise ValueError(f"an address that begins with {schemes[0]}://")
         return text.rstrip("/")
 
     return parse

@@ -34,12 +34,13 @@ def _start(processes: Processes, found: programs.Programs, settings: Settings) -
         "STATUS_BOARD_URL": settings.base_url,
         "PYTHONPATH": os.pathsep.join([str(_CHECKOUT), *filter(None, sys.path)]),
     }
-    _worker(processes, environment)  # before the boards, and so stopped after them
     boards = [replace(settings, port=port) for port in ports]
+    addresses = [board.base_url.removeprefix("http://") for board in boards]
+    # Before the boards, and so stopped after them: their checks need both.
+    services.nginx(processes, found, settings, addresses)
+    _worker(processes, environment)
     for number, board in enumerate(boards, 1):
         _board(processes, number, board, environment)
-    addresses = [board.base_url.removeprefix("http://") for board in boards]
-    services.nginx(processes, found, settings, addresses)
 
 
 def _board(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import queue
 import sqlite3
 import threading
@@ -10,12 +11,14 @@ from dataclasses import replace
 
 import pytest
 
-from example_app.checker import MANAGER_ID, Checker, start_checker, stop_checker
+from example_app.checker import Checker, start_checker, stop_checker
 from example_app.lease import Lease
+from example_app.rounds import MANAGER_ID, TASK_TYPE
 from example_app.settings import Settings
 from example_app.store import Store
 from tests.example.local import LIMIT, LocalServer
 from wsgi_async import AsyncioLoopManager, get_or_create_loop_manager
+from wsgi_async.routing import AsyncTask, Route, override_routes
 
 
 class Clock:
@@ -38,7 +41,7 @@ def leases(store: Store, *owners: str, ttl: float = 10.0) -> tuple[Clock, list[L
 def checking(settings: Settings, lease: Lease) -> Iterator[queue.SimpleQueue[bool]]:
     """A checker on a manager of its own, as each worker process has one; its turns."""
     turns: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    manager = AsyncioLoopManager("checker")
+    manager = AsyncioLoopManager(MANAGER_ID)
     manager.start()
     manager.submit_task(Checker(settings, lease=lease, on_turn=turns.put).run())
     try:
@@ -171,11 +174,12 @@ def test_results_of_a_process_that_ends_are_dropped(
     going_on = threading.Event()
     going_on.set()
     checker = Checker(replace(settings, check_timeout=LIMIT), keep_going=going_on.is_set)
-    running = manager.submit_task(checker.run())
-    local.wait_asked()
-    going_on.clear()
-    local.release.set()
-    running.result(LIMIT)
+    with AsyncioLoopManager(MANAGER_ID) as ending:
+        running = ending.submit_task(checker.run())
+        local.wait_asked()
+        going_on.clear()
+        local.release.set()
+        running.result(LIMIT)
     assert history(manager, store) == [0]
     assert manager.run(store.snapshot(checks=1)).checker is None
 
@@ -196,6 +200,42 @@ def test_a_database_in_trouble_does_not_end_the_checker(
             db.execute("ALTER TABLE elsewhere RENAME TO checks")
             until(turns, ours=True)
     assert "The database cannot be used; trying again" in caplog.text
+
+
+def test_a_queue_in_trouble_does_not_end_the_checker(
+    manager: AsyncioLoopManager,
+    store: Store,
+    settings: Settings,
+    local: LocalServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """While the queue cannot be used, the checker logs it; afterwards the queue's results count."""
+
+    class Queue(Route):
+        """Refuses the first round. Gives its results as a queue does, by `get()`."""
+
+        asked = 0
+
+        def submit(self, task: AsyncTask, args: tuple, kwargs: dict) -> object:
+            self.asked += 1
+            if self.asked == 1:
+                raise OSError("no connection to the queue")
+            return Done(asyncio.run(task(*args, **kwargs)))
+
+    class Done:
+        def __init__(self, result: object) -> None:
+            self._result = result
+
+        def get(self, timeout: float) -> object:
+            return json.loads(json.dumps(self._result))
+
+    manager.run(store.add(local.url("/"), limit=5))
+    lease = Lease(database=store.database, ttl=60)
+    with override_routes({TASK_TYPE: Queue()}), checking(settings, lease) as turns:
+        until(turns, ours=False)
+        until(turns, ours=True)
+        assert history(manager, store)[0] >= 1
+    assert "no connection to the queue" in caplog.text
 
 
 def test_start_and_stop_for_a_process(
