@@ -1,7 +1,7 @@
 """The board's database: made before the service starts, and transactions on it.
 
-`set_up` runs where no event loop is, so it uses a sync driver. Whatever a request or a task does goes
-through an async one, on what each loop keeps open (see `databases`).
+`set_up` runs where no event loop is, so it uses a sync driver. Whatever a request or a task does
+goes through an async one, on what each loop keeps open (see `databases`).
 """
 
 import secrets
@@ -33,7 +33,9 @@ def set_up(settings: Settings) -> str:
     try:
         backend = _backend(settings.database)
     except ImportError as error:
-        raise SettingsError(f"The database needs a driver ({error}); install '.[cluster]'") from error
+        raise SettingsError(
+            f"The database needs a driver ({error}); install '.[cluster]'"
+        ) from error
     try:
         backend.make(settings.database)
         with backend.opened(settings.database) as db:

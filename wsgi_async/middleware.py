@@ -144,7 +144,7 @@ class AsyncLoopMiddleware:
         grace: float = 5.0,
         on_start: Hook | None = None,
         on_stop: Hook | None = None,
-        routes: Mapping[Hashable, AnyRoute] | None = None,
+        routes: Mapping[Any, AnyRoute] | None = None,
     ) -> None:
         if not callable(app):
             raise TypeError(

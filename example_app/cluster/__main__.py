@@ -20,7 +20,8 @@ def main() -> None:
         found = programs.find()
         with Processes() as processes:
             _start(processes, found, settings)
-            print(f"The cluster is ready at {settings.base_url} (Ctrl-C stops it)", flush=True)
+            ready = f"The cluster is ready at {settings.base_url} (Ctrl-C stops it)"
+            print(ready, flush=True)  # noqa: T201 - the answer to the command
             processes.watch()
     except (SettingsError, programs.MissingError, EndedError) as error:
         sys.exit(f"The cluster cannot run: {error}.")

@@ -29,7 +29,7 @@ class _Process:
     """One program; lives until it is stopped."""
 
     name: str
-    popen: "subprocess.Popen[bytes]"
+    popen: "subprocess.Popen[Any]"
     stop_by: signal.Signals
     log: Path | None
 
@@ -142,7 +142,7 @@ class Processes:
 
 def _popen(
     command: Sequence[str | Path], log: Path | None, options: Mapping[str, Any]
-) -> "subprocess.Popen[bytes]":
+) -> "subprocess.Popen[Any]":
     with ExitStack() as stack:
         output = stack.enter_context(log.open("wb")) if log else None
         return subprocess.Popen(  # noqa: S603 - programs that we have found

@@ -3,7 +3,6 @@
 import os
 import pwd
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -14,7 +13,7 @@ from typing import Any
 
 from example_app.cluster.processes import EndedError, Processes, listens
 from example_app.cluster.programs import Programs
-from example_app.settings import Settings, host_in_url
+from example_app.settings import Settings
 
 _NGINX = Path(__file__).resolve().parents[2] / "deploy" / "nginx.conf"
 _KINDS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -22,7 +21,7 @@ _KINDS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 
 def redis(processes: Processes, programs: Programs, port: int) -> str:
     """Start a Redis that keeps its data in memory; its URL."""
-    command = [programs.redis, "--bind", "127.0.0.1", "--port", str(port)]
+    command: list[str | Path] = [programs.redis, "--bind", "127.0.0.1", "--port", str(port)]
     processes.start(
         "Redis",
         [*command, "--save", "", "--dir", processes.folder],
@@ -40,7 +39,7 @@ def postgres(processes: Processes, programs: Programs) -> str:
     if user:
         os.chown(home, user["user"], user["group"])
     _initdb(programs.postgres / "initdb", home / "data", user)
-    command = [programs.postgres / "postgres", "-D", home / "data", "-k", home]
+    command: list[str | Path] = [programs.postgres / "postgres", "-D", home / "data", "-k", home]
     # The data is as short-lived as the cluster. Each loop has a connection.
     options = ("listen_addresses=", "fsync=off", "max_connections=500")
     processes.start(
@@ -55,7 +54,18 @@ def postgres(processes: Processes, programs: Programs) -> str:
 
 
 def _initdb(program: Path, data: Path, user: dict[str, Any]) -> None:
-    command = [program, "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "-N"]
+    command: list[str | Path] = [
+        program,
+        "-D",
+        data,
+        "-U",
+        "postgres",
+        "-A",
+        "trust",
+        "-E",
+        "UTF8",
+        "-N",
+    ]
     done = subprocess.run(  # noqa: S603 - a program that we have found
         command, capture_output=True, text=True, check=False, cwd=data.parent, **user
     )

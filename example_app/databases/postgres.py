@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool
@@ -25,7 +26,7 @@ CONNECT_SECONDS = 5
 _ONE_WRITER = "SELECT pg_advisory_xact_lock(20)"
 _ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 
-_Pool = AsyncConnectionPool[psycopg.AsyncConnection]
+_Pool: TypeAlias = "AsyncConnectionPool[psycopg.AsyncConnection]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,7 @@ def make(url: str) -> None:
     """Make the tables if they are not there yet; safe in several processes at once."""
     with opened(url) as db:
         for table in TABLES:
-            db.execute(
-                table.format(serial="INTEGER PRIMARY KEY GENERATED ALWAYS AS IDENTITY")
-            )
+            db.execute(table.format(serial="INTEGER PRIMARY KEY GENERATED ALWAYS AS IDENTITY"))
 
 
 @contextmanager
@@ -91,15 +90,17 @@ def _pool(url: str) -> LoopResource[_Pool]:
     """The loop resource of one server."""
 
     @loop_resource
-    async def pool() -> AsyncGenerator[_Pool, None]:
-        async with AsyncConnectionPool(
+    async def connections() -> AsyncGenerator[_Pool, None]:
+        opening: _Pool = AsyncConnectionPool(
             url,
             min_size=1,
             max_size=1,
             timeout=CONNECT_SECONDS,
             kwargs={"connect_timeout": CONNECT_SECONDS},
             check=AsyncConnectionPool.check_connection,
-        ) as opened_pool:
-            yield opened_pool
+            open=False,
+        )
+        async with opening as pool:
+            yield pool
 
-    return pool
+    return connections

@@ -36,9 +36,11 @@ class Transaction(Protocol):
 
     async def execute(self, sql: str, parameters: Mapping[str, object] | None = None) -> int:
         """Run a statement; how many rows it has changed."""
+        ...
 
     async def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
         """Run a statement; the rows that it gives."""
+        ...
 
 
 class Opened(Protocol):
@@ -46,6 +48,8 @@ class Opened(Protocol):
 
     def execute(self, sql: str, parameters: Mapping[str, object] | None = None) -> int:
         """Run a statement; how many rows it has changed."""
+        ...
 
     def rows(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[Row]:
         """Run a statement; the rows that it gives."""
+        ...

@@ -76,6 +76,11 @@ def work(number: int) -> str:
     return f"{HOST} {number} {note.submit().id}"
 
 
+@app.get("/busy")
+def busy() -> tuple[str, int]:
+    return "not now", 503
+
+
 @app.get("/hold/<victim>")
 def hold(victim: str) -> str:
     return f"{note_elsewhere.submit(victim).id}"

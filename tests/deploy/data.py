@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
     from tests.deploy.hosts import Host
 
-_TABLES = "".join(f"CREATE TABLE {name} (text text, host text);" for name in ("asked", "begun", "done"))
+_TABLES = "".join(
+    f"CREATE TABLE {name} (text text, host text);" for name in ("asked", "begun", "done")
+)
 
 
 def missing() -> str | None:
@@ -53,7 +55,7 @@ class Data:
     def waiting(self) -> int:
         """Tasks in the queue, and those that no worker has acknowledged."""
         with redis.Redis.from_url(self.environment["REDIS"]) as client:
-            return int(client.llen("notes")) + int(client.hlen("unacked"))  # type: ignore[arg-type]
+            return int(client.llen("notes")) + int(client.hlen("unacked"))
 
     def wait_until_done(self, tasks: list[str]) -> None:
         """Until the queue is empty; all of these tasks must have been done."""

@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from tests.servers.process import Server
 
@@ -59,7 +59,7 @@ class Host:
         self.address = f"{_NETWORK}.{number}"
         self.servers: dict[str, Server] = {}
 
-    def __enter__(self) -> Host:
+    def __enter__(self) -> Self:
         _ip("netns", "add", self.name)
         _ip("-n", self.name, "link", "set", "lo", "up")
         return self
@@ -91,7 +91,7 @@ class Host:
 class DataHost(Host):
     """The host with the data, which connects the others."""
 
-    def __enter__(self) -> DataHost:
+    def __enter__(self) -> Self:
         super().__enter__()
         _ip("-n", self.name, "link", "add", _BRIDGE, "type", "bridge")
         _ip("-n", self.name, "addr", "add", f"{self.address}/24", "dev", _BRIDGE)

@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +31,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.project, pytest.mark.gunicorn]
 CLIENTS = 6
 THREADS = 16
 """Of one host: more requests cannot be in flight there."""
+
+
+def get(address: str, port: int, path: str) -> tuple[int, str]:
+    """The status and the text of an answer."""
+    connection = http.client.HTTPConnection(address, port, timeout=20)
+    with closing(connection):
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
 
 
 class Load:
@@ -57,18 +66,13 @@ class Load:
                 (self.lost if error else self.answers).append(error or answer)
 
     def _request(self, number: int) -> tuple[str, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
         try:
-            connection.request("GET", f"/job/{number}")
-            response = connection.getresponse()
-            text = response.read().decode()
+            status, text = get("127.0.0.1", self._port, f"/job/{number}")
         except (OSError, http.client.HTTPException) as error:
             return "", repr(error)
-        finally:
-            connection.close()
-        if response.status == 200 and f" {number} " in text:
+        if status == 200 and f" {number} " in text:
             return text, ""
-        return "", f"{response.status} {text}"
+        return "", f"{status} {text}"
 
     def __enter__(self) -> Load:
         self._pool = ThreadPoolExecutor(CLIENTS)
@@ -118,14 +122,14 @@ def hosts() -> Iterator[Site]:
     with ExitStack() as stack:
         center = stack.enter_context(DataHost(2))
         stored = stack.enter_context(data.data_on(center))
-        both = [stack.enter_context(WebHost(number, stored.environment)) for number in (3, 4)]
-        for host in both:
-            center.connect(host)
+        first, second = (WebHost(number, stored.environment) for number in (3, 4))
+        for host in (first, second):
+            center.connect(stack.enter_context(host))
             host.work()
             host.serve()
-        for host in both:
+        for host in (first, second):
             host.wait_for_worker()
-        yield Site(*both, center, stored)
+        yield Site(first, second, center, stored)
 
 
 @pytest.fixture(scope="module")
@@ -171,15 +175,21 @@ def test_a_host_is_reloaded(site: Site) -> None:
     assert site.data.done_again() == []
 
 
+def test_a_view_that_is_out_of_order(site: Site) -> None:
+    """When one view answers 503, all hosts still answer for the other views."""
+    for number in range(10):
+        assert get("127.0.0.1", site.port, "/busy") == (503, "not now")
+        status, text = get("127.0.0.1", site.port, f"/job/{number}")
+        assert status == 200, text
+
+
 def begun_on(site: Site, victim: WebHost) -> list[str]:
     """Tasks that the queue worker of a host has begun and cannot end."""
     held: list[str] = []
 
     def submit_and_look() -> bool:
-        connection = http.client.HTTPConnection(site.second.address, PORT, timeout=20)
-        connection.request("GET", f"/hold/{victim.name}")
-        held.append(connection.getresponse().read().decode())
-        connection.close()
+        # The other host gives them to the queue.
+        held.append(get(site.second.address, PORT, f"/hold/{victim.name}")[1])
         return bool(site.data.rows(f"SELECT 1 FROM begun WHERE host = '{victim.name}'"))
 
     wait_until(submit_and_look, what=f"a task on {victim.name}")

@@ -125,7 +125,9 @@ def test_another_checker_takes_over_when_one_ends(
 ) -> None:
     """Two processes on one database: one checks, and when it ends the other goes on at once."""
     manager.run(store.add(local.url("/"), limit=5))
-    first, second = (Lease(database=store.database, ttl=3600, owner=name) for name in ("first", "second"))
+    first, second = (
+        Lease(database=store.database, ttl=3600, owner=name) for name in ("first", "second")
+    )
     with checking(settings, second) as second_turns:
         until(second_turns, ours=True)
         with checking(settings, first) as first_turns:
@@ -143,7 +145,9 @@ def test_a_waiting_checker_takes_over(
     manager: AsyncioLoopManager, store: Store, settings: Settings
 ) -> None:
     """The one that has waited all along notices that the lease was given back."""
-    first, second = (Lease(database=store.database, ttl=3600, owner=name) for name in ("first", "second"))
+    first, second = (
+        Lease(database=store.database, ttl=3600, owner=name) for name in ("first", "second")
+    )
     manager.run(first.take())
     with checking(settings, second) as turns:
         until(turns, ours=False)

@@ -122,7 +122,7 @@ def test_a_new_board_watches_the_demo_endpoints(
     """The address is that of the proxy, where there is one, and what was removed stays away."""
     set_up(replace(settings, port=8000, url="http://board.test"))
     store = Store(settings.database)
-    fast, slow, failing = manager.run(store.watched())
+    fast, slow, _failing = manager.run(store.watched())
     assert fast.url == "http://board.test/demo/fast"
     manager.run(store.remove(slow.id))
     seed(settings.database, "http://new.test")
@@ -150,7 +150,7 @@ def test_a_failed_statement_undoes_its_transaction(
 def test_a_connection_that_was_cut_is_replaced(
     manager: AsyncioLoopManager, settings: Settings, store: Store
 ) -> None:
-    """After PostgreSQL has closed the connections, requests work again without a restart of the board."""
+    """After PostgreSQL has closed the connections, the next request opens another."""
 
     async def cut() -> None:
         async with transaction(settings.database) as db:

@@ -120,7 +120,9 @@ def test_a_cancelled_writer_holds_no_lock(manager: AsyncioLoopManager, store: St
         return (await asyncio.gather(writer, return_exceptions=True))[0]
 
     # The coroutine ends the other one's transaction, wherever it runs.
-    another = sqlite3.connect(store.database, timeout=0, isolation_level=None, check_same_thread=False)
+    another = sqlite3.connect(
+        store.database, timeout=0, isolation_level=None, check_same_thread=False
+    )
     with closing(another) as other:
         other.execute("BEGIN IMMEDIATE")
         assert isinstance(manager.run(give_up(other)), asyncio.CancelledError)
@@ -133,7 +135,7 @@ def test_a_loop_keeps_its_connection_and_closes_it(
     manager: AsyncioLoopManager, store: Store
 ) -> None:
     """The file stays open between two requests, and is closed with its manager."""
-    log = Path(store.database).with_name(Path(store.database).name + "-wal")  # SQLite's, while the file is open
+    log = Path(f"{store.database}-wal")  # SQLite's, while the file is open
     manager.run(store.add("http://a/", limit=5))
     assert log.exists()
     manager.stop()
