@@ -48,7 +48,7 @@ from __future__ import annotations
 import threading
 import weakref
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .core.base.checks import check_timeout
 from .core.base.log import origin
