@@ -33,7 +33,7 @@ def _start(processes: Processes, found: programs.Programs, settings: Settings) -
         "STATUS_BOARD_QUEUE": services.redis(processes, found, redis_port),
         "STATUS_BOARD_DB": services.postgres(processes, found),
         "STATUS_BOARD_URL": settings.base_url,
-        "PYTHONPATH": os.pathsep.join([str(_CHECKOUT), *filter(None, sys.path)]),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(_CHECKOUT), os.environ.get("PYTHONPATH")])),
     }
     boards = [replace(settings, port=port) for port in ports]
     addresses = [board.base_url.removeprefix("http://") for board in boards]
