@@ -17,6 +17,7 @@ def main() -> None:
     """Start all, and wait for a signal or for the end of one of them."""
     try:
         settings = Settings.from_environ(os.environ)
+        settings = replace(settings, port=settings.port or free_ports(1)[0], url=None)
         found = programs.find()
         with Processes() as processes:
             _start(processes, found, settings)

@@ -13,7 +13,7 @@ import pytest
 from example_app.cluster import programs
 from example_app.cluster.services import nginx_config
 from example_app.settings import Settings
-from tests.servers.process import Server, free_port, wait_until
+from tests.servers.process import Server, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,13 +31,12 @@ def cluster() -> Iterator[Server]:
         programs.find()
     except programs.MissingError as missing:
         pytest.skip(str(missing))
-    environment = {"PORT": str(free_port()), "WORKERS": "1", "THREADS": "4"}
-    with Server(
-        *("-m", "example_app.cluster"),
-        CHECK_INTERVAL="0.5",
-        PYTHONWARNINGS="ignore",  # Celery and its clients use what newer ones call deprecated
-        **environment,
-    ) as server:
+    environment = {
+        **{"PORT": "0", "WORKERS": "1", "THREADS": "4", "CHECK_INTERVAL": "0.5"},
+        # Celery and its clients use what newer ones call deprecated.
+        "PYTHONWARNINGS": "ignore",
+    }
+    with Server("-m", "example_app.cluster", **environment) as server:
         try:
             server.ready(r"The cluster is ready at http://127\.0\.0\.1:(\d+)")
             yield server
