@@ -32,7 +32,10 @@ def cluster() -> Iterator[Server]:
     except programs.MissingError as missing:
         pytest.skip(str(missing))
     environment = {
-        **{"PORT": "0", "WORKERS": "1", "THREADS": "4", "CHECK_INTERVAL": "0.5"},
+        "PORT": "0",
+        "WORKERS": "1",
+        "THREADS": "4",
+        "CHECK_INTERVAL": "0.5",
         # Celery and its clients use what newer ones call deprecated.
         "PYTHONWARNINGS": "ignore",
     }
