@@ -53,12 +53,12 @@ endif
 # The name of the extra that an environment for this is made with.
 extra = $(if $(FREE_THREADED),$(patsubst test,test-free-threaded,$1),$1)
 
-.PHONY: help run run-django test test-all upstream soak check audit lock format bench compare docs build release-check clean
+.PHONY: help run run-django run-cluster test test-all upstream soak check audit lock format bench compare docs build release-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo "  HOST, PORT, WORKERS, THREADS (run, run-django), PYTHON, PYTHONS (test-all), VENV, TEST_JOBS, TEST_ARGS,"
+	@echo "  HOST, PORT, WORKERS, THREADS (run, run-...), PYTHON, PYTHONS (test-all), VENV, TEST_JOBS, TEST_ARGS,"
 	@echo "  BENCH_ARGS, COMPARE_ARGS, MINUTES and SEED (soak) and LOCKED can be set."
 
 run: $(VENV)/.extra-example ## Serve the example with gunicorn on http://127.0.0.1:8000
@@ -69,6 +69,9 @@ run-django: $(VENV)/.extra-example ## Serve the same board as a Django project, 
 	@$(PY) django_example/manage.py migrate --verbosity 0
 	@echo "The status board in Django is at http://$(HOST):$(PORT), on the threads of a LoopThreadWorker (Ctrl-C stops it)"
 	@exec $(PY) -m gunicorn --config django_example/gunicorn.conf.py
+
+run-cluster: $(VENV)/.extra-cluster ## Serve the board by nginx, two gunicorns and a Celery worker
+	@exec $(PY) -m example_app.cluster
 
 test: $(VENV)/.extra-test ## Run all tests
 	$(PY) -X dev -m pytest -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)

@@ -4,7 +4,6 @@ Serve it with `gunicorn --config example_app/gunicorn.conf.py`.
 """
 
 import os
-import sqlite3
 import threading
 
 from flask import Flask, current_app, jsonify, render_template, request
@@ -13,7 +12,8 @@ from werkzeug.wrappers import Response
 
 from example_app import guards
 from example_app.chart import latency_chart
-from example_app.database import set_up
+from example_app.database import DatabaseError, set_up
+from example_app.rounds import routes
 from example_app.settings import Settings
 from example_app.views import views
 from example_app.words import ago, in_ms, iso, status_line
@@ -33,7 +33,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings.from_environ(os.environ)
     app = Flask(__name__)
-    AsyncLoop(app)
+    AsyncLoop(app, routes=routes(settings))
     app.config.update(
         BOARD=settings,
         STREAMS=threading.Semaphore(settings.max_streams),
@@ -47,7 +47,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     guards.install(app, settings.allowed_hosts)
     app.register_blueprint(views)
     app.register_error_handler(HTTPException, _error_page)
-    app.register_error_handler(sqlite3.Error, _busy)
+    app.register_error_handler(DatabaseError, _busy)
     app.register_error_handler(TimeoutError, _busy)
     return app
 

@@ -8,18 +8,15 @@ free.
 
 import asyncio
 import logging
-import sqlite3
 import time
 from collections.abc import Callable
 
-from example_app.checks import check_all
-from example_app.database import transaction
+from example_app.database import DatabaseError, transaction
 from example_app.lease import Lease
+from example_app.rounds import MANAGER_ID, LostRoundError, check_somewhere
 from example_app.settings import Settings
 from example_app.store import Store, record
 from wsgi_async import get_or_create_loop_manager
-
-MANAGER_ID = "checker"
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +41,7 @@ class Checker:
         on_turn: Callable[[bool], None] = lambda _ours: None,
     ) -> None:
         self.settings = settings
-        self.lease = lease or Lease(path=settings.database, ttl=settings.lease_seconds)
+        self.lease = lease or Lease(database=settings.database, ttl=settings.lease_seconds)
         self._store = Store(settings.database)
         self._keep_going = keep_going
         self._on_turn = on_turn
@@ -63,14 +60,17 @@ class Checker:
     async def _turn(self) -> bool:
         try:
             return await self.lease.take() and await self._check()
-        except sqlite3.Error:
+        except DatabaseError:
             # A full disk or a locked file is no reason to stop for good.
             log.exception("The database cannot be used; trying again")
+            return False
+        except LostRoundError:
+            log.exception("The queue has no results; trying again")
             return False
 
     async def _check(self) -> bool:
         watched = await self._store.watched()
-        results = await check_all(watched, timeout=self.settings.check_timeout)
+        results = await check_somewhere(watched, timeout=self.settings.check_timeout)
         if not self._keep_going():
             return False
         async with transaction(self.settings.database) as db:

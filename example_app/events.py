@@ -8,11 +8,11 @@ the last event only, and the event's id tells whether it has seen that.
 import asyncio
 import logging
 import socket
-import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
+from example_app.database import DatabaseError
 from example_app.store import Snapshot, Store
 
 LOOK_SECONDS = 0.25
@@ -68,7 +68,7 @@ async def board_events(
     while time.monotonic() < until and not gone():
         try:
             news = await _news(store, seen, checks)
-        except sqlite3.Error:
+        except DatabaseError:
             log.exception("The database cannot be used; a stream ends")
             return
         if news is not None:

@@ -1,12 +1,17 @@
 """What can be set, from the environment, with a clear error for a bad value."""
 
 import ipaddress
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 DEFAULT_DATABASE = Path(__file__).resolve().parent.parent / "instance" / "status_board.sqlite3"
+
+
+Database = Path | str
+"""SQLite's file, or the URL of a PostgreSQL."""
 
 
 class SettingsError(ValueError):
@@ -18,15 +23,18 @@ class Settings:
     """The board's settings; all times are in seconds.
 
     `from_environ` reads those that have a variable: HOST, PORT, WORKERS, THREADS, CHECK_INTERVAL,
-    CHECK_TIMEOUT, STREAM_SECONDS, STATUS_BOARD_DB (the database file) and TRUSTED_HOSTS (host
-    names, by commas).
+    CHECK_TIMEOUT, STREAM_SECONDS, TRUSTED_HOSTS (host names, by commas), STATUS_BOARD_DB (a SQLite
+    file, or `postgresql://...`), STATUS_BOARD_QUEUE (a Redis whose Celery workers do the checks,
+    `redis://...`) and STATUS_BOARD_URL (the address that a proxy has for the board).
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 2
     threads: int = 16
-    database: Path = DEFAULT_DATABASE
+    database: Database = DEFAULT_DATABASE
+    queue: str | None = None
+    url: str | None = None
     check_interval: float = 5.0
     check_timeout: float = 3.0
     stream_seconds: float = 45.0
@@ -56,7 +64,12 @@ class Settings:
     @property
     def base_url(self) -> str:
         """Where the service reaches itself, without a trailing slash."""
-        return f"http://{host_in_url(_reachable(self.host))}:{self.port}"
+        return self.url or f"http://{host_in_url(_reachable(self.host))}:{self.port}"
+
+    @property
+    def database_name(self) -> str:
+        """The database as an error may name it: without a password."""
+        return re.sub(r"//.*@", "//", str(self.database))
 
     @property
     def lease_seconds(self) -> float:
@@ -137,10 +150,21 @@ def _host(text: str) -> str:
     return host
 
 
-def _path(text: str) -> Path:
+def _database(text: str) -> Database:
     if not text:
-        raise ValueError("the path of the database file")
+        raise ValueError("the path of the database file, or postgresql://...")
+    if text.startswith(("postgresql://", "postgres://")):
+        return text
     return Path(text).expanduser().absolute()
+
+
+def _address(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"an address that begins with {schemes[0]}://")
+        return text.rstrip("/")
+
+    return parse
 
 
 def _hosts(text: str) -> tuple[str, ...]:
@@ -155,6 +179,8 @@ _VARIABLES: dict[str, tuple[str, Callable[[str], object]]] = {
     "CHECK_INTERVAL": ("check_interval", _seconds(0.1, 3600)),
     "CHECK_TIMEOUT": ("check_timeout", _seconds(0.1, 60)),
     "STREAM_SECONDS": ("stream_seconds", _seconds(0.5, 3600)),
-    "STATUS_BOARD_DB": ("database", _path),
+    "STATUS_BOARD_DB": ("database", _database),
+    "STATUS_BOARD_QUEUE": ("queue", _address("redis", "rediss")),
+    "STATUS_BOARD_URL": ("url", _address("http", "https")),
     "TRUSTED_HOSTS": ("trusted_hosts", _hosts),
 }

@@ -3,13 +3,12 @@
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-import aiosqlite
+from dataclasses import asdict, dataclass
 
 from example_app.database import reading, transaction
+from example_app.databases.tables import Transaction
 from example_app.models import CheckResult, Watched
+from example_app.settings import Database
 
 
 class DuplicateError(ValueError):
@@ -37,19 +36,19 @@ class Snapshot:
 class Store:
     """Reads and writes the board's data; lives as long as you like, the loops keep what is open.
 
-    Safe to share between threads. Any method may raise `sqlite3.Error`.
+    Safe to share between threads. Any method may raise `DatabaseError`.
     """
 
-    path: Path
+    database: Database
 
     async def watched(self) -> list[Watched]:
         """All addresses, oldest first."""
-        async with reading(self.path) as db:
+        async with reading(self.database) as db:
             return await _watched(db)
 
     async def snapshot(self, *, checks: int) -> Snapshot:
         """Everything that the page shows, with at most `checks` checks of each address."""
-        async with reading(self.path) as db:
+        async with reading(self.database) as db:
             return Snapshot(
                 await _watched(db),
                 await _history(db, checks),
@@ -59,7 +58,7 @@ class Store:
 
     async def version(self) -> str:
         """The snapshot's `version` alone, which costs next to nothing."""
-        async with reading(self.path) as db:
+        async with reading(self.database) as db:
             return await _version(db)
 
     async def add(self, url: str, *, limit: int) -> Watched:
@@ -69,14 +68,16 @@ class Store:
             DuplicateError: it is there already.
             FullError: there are `limit` addresses.
         """
-        async with transaction(self.path) as db:
+        async with transaction(self.database) as db:
             urls = [one.url for one in await _watched(db)]
             if url in urls:
                 raise DuplicateError(url)
             if len(urls) >= limit:
                 raise FullError(limit)
-            cursor = await db.execute("INSERT INTO urls (url) VALUES (?)", (url,))
-            return Watched(cursor.lastrowid or 0, url)
+            ((url_id,),) = await db.rows(
+                "INSERT INTO urls (url) VALUES (:url) RETURNING id", {"url": url}
+            )
+            return Watched(url_id, url)
 
     async def remove(self, url_id: int) -> str | None:
         """Take an address off the board, with its history.
@@ -84,20 +85,21 @@ class Store:
         Returns:
             The address, or None when it was gone already.
         """
-        async with transaction(self.path) as db:
-            rows = await db.execute_fetchall(
-                "DELETE FROM urls WHERE id = ? RETURNING url", (url_id,)
-            )
+        async with transaction(self.database) as db:
+            rows = await db.rows("DELETE FROM urls WHERE id = :id RETURNING url", {"id": url_id})
             return next((str(url) for (url,) in rows), None)
 
 
-async def record(db: aiosqlite.Connection, results: Iterable[CheckResult], *, keep: int) -> None:
+async def record(db: Transaction, results: Iterable[CheckResult], *, keep: int) -> None:
     """Write results inside a transaction, and drop all but the last `keep` of each address."""
     for one in results:
         await db.execute(
+            # The address may have been removed by now. The types are for PostgreSQL.
             "INSERT INTO checks (url_id, at, status, error, latency_ms, reused)"
-            " SELECT id, ?, ?, ?, ?, ? FROM urls WHERE id = ?",  # it may have been removed by now
-            (one.at, one.status, one.error, one.latency_ms, one.reused, one.url_id),
+            " SELECT id, :at, CAST(:status AS INTEGER), CAST(:error AS TEXT),"
+            " CAST(:latency_ms AS DOUBLE PRECISION), CAST(:reused AS INTEGER)"
+            " FROM urls WHERE id = :url_id",
+            asdict(one),
         )
         await db.execute(
             "DELETE FROM checks WHERE url_id = :url AND id <= ("
@@ -106,17 +108,17 @@ async def record(db: aiosqlite.Connection, results: Iterable[CheckResult], *, ke
         )
 
 
-async def _watched(db: aiosqlite.Connection) -> list[Watched]:
-    rows = await db.execute_fetchall("SELECT id, url FROM urls ORDER BY id")
+async def _watched(db: Transaction) -> list[Watched]:
+    rows = await db.rows("SELECT id, url FROM urls ORDER BY id")
     return [Watched(*row) for row in rows]
 
 
-async def _history(db: aiosqlite.Connection, checks: int) -> Mapping[int, Sequence[CheckResult]]:
-    rows = await db.execute_fetchall(
+async def _history(db: Transaction, checks: int) -> Mapping[int, Sequence[CheckResult]]:
+    rows = await db.rows(
         "SELECT url_id, at, status, error, latency_ms, reused FROM ("
         " SELECT *, row_number() OVER (PARTITION BY url_id ORDER BY id DESC) AS age FROM checks"
-        ") WHERE age <= ? ORDER BY id",
-        (checks,),
+        ") AS aged WHERE age <= :checks ORDER BY id",
+        {"checks": checks},
     )
     history: dict[int, list[CheckResult]] = defaultdict(list)
     for url_id, at, status, error, latency_ms, reused in rows:
@@ -124,18 +126,18 @@ async def _history(db: aiosqlite.Connection, checks: int) -> Mapping[int, Sequen
     return history
 
 
-async def _version(db: aiosqlite.Connection) -> str:
+async def _version(db: Transaction) -> str:
     # No address gets the id of another, and a new check has a higher id than all others of the same
     # addresses. So two boards that differ have two versions.
-    rows = await db.execute_fetchall(
+    rows = await db.rows(
         "SELECT (SELECT max(id) FROM checks), (SELECT max(id) FROM urls),"
         " (SELECT count(*) FROM urls)"
     )
     return "-".join(str(number or 0) for row in rows for number in row)
 
 
-async def _checker(db: aiosqlite.Connection) -> str | None:
-    rows = await db.execute_fetchall(
-        "SELECT owner FROM lease WHERE name = 'checker' AND expires > ?", (time.time(),)
+async def _checker(db: Transaction) -> str | None:
+    rows = await db.rows(
+        "SELECT owner FROM lease WHERE name = 'checker' AND expires > :now", {"now": time.time()}
     )
     return next((str(owner) for (owner,) in rows), None)

@@ -48,7 +48,7 @@ from __future__ import annotations
 import threading
 import weakref
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from .core.base.checks import check_timeout
 from .core.base.log import origin
@@ -144,7 +144,7 @@ class AsyncLoopMiddleware:
         grace: float = 5.0,
         on_start: Hook | None = None,
         on_stop: Hook | None = None,
-        routes: Mapping[Hashable, AnyRoute] | None = None,
+        routes: Mapping[Any, AnyRoute] | None = None,
     ) -> None:
         if not callable(app):
             raise TypeError(

@@ -21,6 +21,8 @@ try:
     BOARD = Settings.from_environ(
         {"STATUS_BOARD_DB": str(CHECKOUT / "instance" / "django_board.sqlite3")} | os.environ
     )
+    if not isinstance(BOARD.database, Path):
+        raise SettingsError("STATUS_BOARD_DB must be the path of a file: this board uses SQLite")
     BOARD.database.parent.mkdir(parents=True, exist_ok=True)
     BOARD.database.touch(mode=0o600)  # it holds the admin's sessions
 except (SettingsError, OSError) as error:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from wsgi_async import AsyncioLoopManager
+from wsgi_async.routing import override_routes
 
 # Importing example_app.app makes an app from the environment; keep it away from the checkout.
 _folder = tempfile.TemporaryDirectory(prefix="status-board-")
@@ -24,6 +25,7 @@ with warnings.catch_warnings():
     import webtest  # noqa: F401
 
 from example_app.database import set_up  # noqa: E402
+from example_app.rounds import routes  # noqa: E402
 from example_app.settings import Settings  # noqa: E402
 from example_app.store import Store  # noqa: E402
 from tests.example.browser import chromium  # noqa: E402, F401 - a fixture
@@ -31,6 +33,13 @@ from tests.example.local import LocalServer  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.fixture(autouse=True)
+def _checks_are_done_here() -> Iterator[None]:
+    """As on one host."""
+    with override_routes(routes(Settings())):
+        yield
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import queue
 import sqlite3
 import threading
@@ -10,12 +11,14 @@ from dataclasses import replace
 
 import pytest
 
-from example_app.checker import MANAGER_ID, Checker, start_checker, stop_checker
+from example_app.checker import Checker, start_checker, stop_checker
 from example_app.lease import Lease
+from example_app.rounds import MANAGER_ID, TASK_TYPE
 from example_app.settings import Settings
 from example_app.store import Store
 from tests.example.local import LIMIT, LocalServer
 from wsgi_async import AsyncioLoopManager, get_or_create_loop_manager
+from wsgi_async.routing import AsyncTask, Route, override_routes
 
 
 class Clock:
@@ -30,7 +33,7 @@ class Clock:
 
 def leases(store: Store, *owners: str, ttl: float = 10.0) -> tuple[Clock, list[Lease]]:
     clock = Clock()
-    made = [Lease(path=store.path, ttl=ttl, owner=owner, clock=clock) for owner in owners]
+    made = [Lease(database=store.database, ttl=ttl, owner=owner, clock=clock) for owner in owners]
     return clock, made
 
 
@@ -38,7 +41,7 @@ def leases(store: Store, *owners: str, ttl: float = 10.0) -> tuple[Clock, list[L
 def checking(settings: Settings, lease: Lease) -> Iterator[queue.SimpleQueue[bool]]:
     """A checker on a manager of its own, as each worker process has one; its turns."""
     turns: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    manager = AsyncioLoopManager("checker")
+    manager = AsyncioLoopManager(MANAGER_ID)
     manager.start()
     manager.submit_task(Checker(settings, lease=lease, on_turn=turns.put).run())
     try:
@@ -110,7 +113,7 @@ def test_the_checker_goes_on_checking(
 ) -> None:
     """History grows while nobody asks for anything, over one connection."""
     manager.run(store.add(local.url("/"), limit=5))
-    with checking(settings, Lease(path=store.path, ttl=60)) as turns:
+    with checking(settings, Lease(database=store.database, ttl=60)) as turns:
         for _ in range(3):
             until(turns, ours=True)
         assert history(manager, store)[0] >= 3
@@ -122,7 +125,9 @@ def test_another_checker_takes_over_when_one_ends(
 ) -> None:
     """Two processes on one database: one checks, and when it ends the other goes on at once."""
     manager.run(store.add(local.url("/"), limit=5))
-    first, second = (Lease(path=store.path, ttl=3600, owner=name) for name in ("first", "second"))
+    first, second = (
+        Lease(database=store.database, ttl=3600, owner=name) for name in ("first", "second")
+    )
     with checking(settings, second) as second_turns:
         until(second_turns, ours=True)
         with checking(settings, first) as first_turns:
@@ -140,7 +145,9 @@ def test_a_waiting_checker_takes_over(
     manager: AsyncioLoopManager, store: Store, settings: Settings
 ) -> None:
     """The one that has waited all along notices that the lease was given back."""
-    first, second = (Lease(path=store.path, ttl=3600, owner=name) for name in ("first", "second"))
+    first, second = (
+        Lease(database=store.database, ttl=3600, owner=name) for name in ("first", "second")
+    )
     manager.run(first.take())
     with checking(settings, second) as turns:
         until(turns, ours=False)
@@ -171,11 +178,12 @@ def test_results_of_a_process_that_ends_are_dropped(
     going_on = threading.Event()
     going_on.set()
     checker = Checker(replace(settings, check_timeout=LIMIT), keep_going=going_on.is_set)
-    running = manager.submit_task(checker.run())
-    local.wait_asked()
-    going_on.clear()
-    local.release.set()
-    running.result(LIMIT)
+    with AsyncioLoopManager(MANAGER_ID) as ending:
+        running = ending.submit_task(checker.run())
+        local.wait_asked()
+        going_on.clear()
+        local.release.set()
+        running.result(LIMIT)
     assert history(manager, store) == [0]
     assert manager.run(store.snapshot(checks=1)).checker is None
 
@@ -189,13 +197,49 @@ def test_a_database_in_trouble_does_not_end_the_checker(
 ) -> None:
     """It logs the trouble, and continues when that is over."""
     manager.run(store.add(local.url("/"), limit=5))
-    with closing(sqlite3.connect(store.path)) as db:
+    with closing(sqlite3.connect(store.database)) as db:
         db.execute("ALTER TABLE checks RENAME TO elsewhere")
-        with checking(settings, Lease(path=store.path, ttl=60)) as turns:
+        with checking(settings, Lease(database=store.database, ttl=60)) as turns:
             until(turns, ours=False)
             db.execute("ALTER TABLE elsewhere RENAME TO checks")
             until(turns, ours=True)
     assert "The database cannot be used; trying again" in caplog.text
+
+
+def test_a_queue_in_trouble_does_not_end_the_checker(
+    manager: AsyncioLoopManager,
+    store: Store,
+    settings: Settings,
+    local: LocalServer,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """While the queue cannot be used, the checker logs it; afterwards the queue's results count."""
+
+    class Queue(Route):
+        """Refuses the first round. Gives its results as a queue does, by `get()`."""
+
+        asked = 0
+
+        def submit(self, task: AsyncTask, args: tuple, kwargs: dict) -> object:
+            self.asked += 1
+            if self.asked == 1:
+                raise OSError("no connection to the queue")
+            return Done(asyncio.run(task(*args, **kwargs)))
+
+    class Done:
+        def __init__(self, result: object) -> None:
+            self._result = result
+
+        def get(self, timeout: float) -> object:
+            return json.loads(json.dumps(self._result))
+
+    manager.run(store.add(local.url("/"), limit=5))
+    lease = Lease(database=store.database, ttl=60)
+    with override_routes({TASK_TYPE: Queue()}), checking(settings, lease) as turns:
+        until(turns, ours=False)
+        until(turns, ours=True)
+        assert history(manager, store)[0] >= 1
+    assert "no connection to the queue" in caplog.text
 
 
 def test_start_and_stop_for_a_process(

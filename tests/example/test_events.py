@@ -49,7 +49,7 @@ def listen(
 
 
 async def write(store: Store, *checks: CheckResult, keep: int = 9) -> None:
-    async with transaction(store.path) as db:
+    async with transaction(store.database) as db:
         await record(db, checks, keep=keep)
 
 
@@ -140,7 +140,7 @@ def test_a_stream_on_a_database_in_trouble_ends(
     manager: AsyncioLoopManager, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The log says why, and the browser asks again."""
-    with closing(sqlite3.connect(store.path)) as db:
+    with closing(sqlite3.connect(store.database)) as db:
         db.execute("DROP TABLE checks")
     assert list(listen(manager, store)) == ["retry: 1000\n\n"]
     assert "The database cannot be used; a stream ends" in caplog.text

@@ -37,12 +37,28 @@ def test_settings_come_from_the_environment() -> None:
         ("CHECK_TIMEOUT", "long", "CHECK_TIMEOUT must be"),
         ("STREAM_SECONDS", "0", "STREAM_SECONDS must be a number of seconds from 0.5 to 3600"),
         ("STATUS_BOARD_DB", "", "STATUS_BOARD_DB must be"),
+        ("STATUS_BOARD_QUEUE", "localhost", "STATUS_BOARD_QUEUE must be .* redis://"),
+        ("STATUS_BOARD_URL", "localhost:80", "STATUS_BOARD_URL must be .* http://"),
     ],
 )
 def test_a_bad_setting_is_named(name: str, value: str, says: str) -> None:
     """A value that cannot be used is refused with its name, the range and the value."""
     with pytest.raises(SettingsError, match=says):
         Settings.from_environ({name: value})
+
+
+def test_settings_of_a_board_on_several_hosts() -> None:
+    """A database server, a queue, and the address of the proxy."""
+    settings = Settings.from_environ(
+        {
+            "STATUS_BOARD_DB": "postgresql://me:secret@db.test/board",
+            "STATUS_BOARD_QUEUE": "redis://queue.test/0",
+            "STATUS_BOARD_URL": "https://board.test/",
+        }
+    )
+    assert settings.database == "postgresql://me:secret@db.test/board"
+    assert settings.database_name == "postgresql://db.test/board"
+    assert (settings.queue, settings.base_url) == ("redis://queue.test/0", "https://board.test")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def results(url_id: int, count: int) -> list[CheckResult]:
 
 
 async def write(store: Store, checks: list[CheckResult], keep: int) -> None:
-    async with transaction(store.path) as db:
+    async with transaction(store.database) as db:
         await record(db, checks, keep=keep)
 
 
@@ -98,7 +98,7 @@ def test_what_fails_half_way_writes_nothing(
     one = manager.run(store.add("http://a/", limit=5))
 
     async def cut_short() -> None:
-        async with transaction(store.path) as db:
+        async with transaction(store.database) as db:
             await record(db, results(one.id, 1), keep=9)
             raise asyncio.CancelledError
 
@@ -120,7 +120,9 @@ def test_a_cancelled_writer_holds_no_lock(manager: AsyncioLoopManager, store: St
         return (await asyncio.gather(writer, return_exceptions=True))[0]
 
     # The coroutine ends the other one's transaction, wherever it runs.
-    another = sqlite3.connect(store.path, timeout=0, isolation_level=None, check_same_thread=False)
+    another = sqlite3.connect(
+        store.database, timeout=0, isolation_level=None, check_same_thread=False
+    )
     with closing(another) as other:
         other.execute("BEGIN IMMEDIATE")
         assert isinstance(manager.run(give_up(other)), asyncio.CancelledError)
@@ -133,7 +135,7 @@ def test_a_loop_keeps_its_connection_and_closes_it(
     manager: AsyncioLoopManager, store: Store
 ) -> None:
     """The file stays open between two requests, and is closed with its manager."""
-    log = store.path.with_name(store.path.name + "-wal")  # SQLite's, while the file is open
+    log = Path(f"{store.database}-wal")  # SQLite's, while the file is open
     manager.run(store.add("http://a/", limit=5))
     assert log.exists()
     manager.stop()
@@ -150,7 +152,7 @@ def test_processes_that_set_up_at_once_agree(settings: Settings) -> None:
 
 def test_only_the_owner_reads_the_key(store: Store) -> None:
     """The file that holds the key of the session cookies is not for everybody's eyes."""
-    assert stat.S_IMODE(store.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(Path(store.database).stat().st_mode) == 0o600
 
 
 def test_a_new_board_watches_the_demo_endpoints(settings: Settings) -> None:

@@ -40,7 +40,7 @@ def add(web: Any, url: str, *, status: int = 303) -> Any:
 
 def insert(store: Store, *urls: str) -> None:
     """Past the form, as an older version or somebody with a database shell might."""
-    with closing(sqlite3.connect(store.path)) as db:
+    with closing(sqlite3.connect(store.database)) as db:
         db.executemany("INSERT INTO urls (url) VALUES (?)", [(url,) for url in urls])
         db.commit()
 
@@ -48,7 +48,7 @@ def insert(store: Store, *urls: str) -> None:
 def insert_checks(store: Store, *checks: CheckResult) -> None:
     values = [(c.url_id, c.at, c.status, c.error, c.latency_ms, c.reused) for c in checks]
     columns = "url_id, at, status, error, latency_ms, reused"
-    with closing(sqlite3.connect(store.path)) as db:
+    with closing(sqlite3.connect(store.database)) as db:
         db.executemany(f"INSERT INTO checks ({columns}) VALUES (?, ?, ?, ?, ?, ?)", values)
         db.commit()
 
@@ -274,7 +274,7 @@ def test_errors_are_pages_or_json(web: Any) -> None:
 
 def test_a_database_in_trouble_is_a_503(web: Any, store: Store) -> None:
     """The page says that it is not the visitor's fault, and the health check goes on."""
-    with closing(sqlite3.connect(store.path)) as db:
+    with closing(sqlite3.connect(store.database)) as db:
         db.execute("DROP TABLE lease")
     assert "The database is busy" in web.get("/", status=503)
     assert web.get("/healthz").text == "ok\n"

@@ -47,7 +47,7 @@ def venv(tmp_path: Path) -> Path:
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     (folder / STAMP).touch()
-    for extra in ("example", "test", "check", "bench", "compare", "docs"):
+    for extra in ("example", "cluster", "test", "check", "bench", "compare", "docs"):
         (folder / f".extra-{extra}").touch()
     return folder
 
@@ -127,7 +127,7 @@ def test_second_time_installs_nothing(
     checkout: Path, environment: dict[str, str], venv: Path
 ) -> None:
     """When the environment is there, `make run` and `make test` start at once."""
-    for target in ("run", "run-django", "test", "check", "bench", "compare", "docs"):
+    for target in ("run", "run-django", "run-cluster", "test", "check", "bench", "compare", "docs"):
         assert "pip" not in dry_run(checkout, environment, target, f"VENV={venv}")
 
 

@@ -50,5 +50,7 @@ def test_routes_are_checked() -> None:
     """A misspelt route is found by the type checker, and at run time."""
     with override_routes({}):
         set_routes({"mail": "thread", ("image", 1): Manager("images"), "other": Outbox()})
+        in_a_variable = {"mail": Outbox()}
+        set_routes(in_a_variable)
         with pytest.raises(TypeError, match="The route of 'mail'"):
             set_routes({"mail": "threads"})  # type: ignore[dict-item]

@@ -62,7 +62,7 @@ _NAMED: dict[object, Route] = {
 }
 
 
-def set_routes(routes: Mapping[Hashable, AnyRoute]) -> None:
+def set_routes(routes: Mapping[Any, AnyRoute]) -> None:
     """Say where each task type runs, in the whole process. It replaces all earlier routes.
 
     A worker of a queue needs the routes too: call it in a module that both import. From any
@@ -81,7 +81,7 @@ def set_routes(routes: Mapping[Hashable, AnyRoute]) -> None:
 
 
 @contextlib.contextmanager
-def override_routes(routes: Mapping[Hashable, M]) -> Generator[Mapping[Hashable, M]]:
+def override_routes(routes: Mapping[Any, M]) -> Generator[Mapping[Any, M]]:
     """Give some task types other routes inside a `with` block, for a test.
 
     It holds for the whole process, so also for the threads of a server under test. Other types
