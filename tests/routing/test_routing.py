@@ -101,6 +101,18 @@ def test_on_the_current_manager(worker: Worker) -> None:
     assert found["current"]
 
 
+def test_on_the_loop_of_the_coroutine_that_submits() -> None:
+    """In a coroutine on a manager with an id, "thread" is that manager."""
+    set_routes({"mail": "thread"})
+
+    async def submit() -> dict[str, Any]:
+        return await work.about_itself.submit()
+
+    with AsyncioLoopManager("checker") as manager:
+        found = manager.run(submit(), timeout=LIMIT)
+        assert found["loop"] == id(manager.get_event_loop())
+
+
 def test_on_the_requests_manager() -> None:
     """In a request, "thread" is the loop of the request; resources on it are shared."""
     found: list[Any] = []

@@ -6,15 +6,13 @@ import contextvars
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from wsgi_async.core.base.checks import refuse_in_event_loop
+from wsgi_async.core.base.checks import refuse_in_event_loop, running_loop
 
-from .manager import lifecycle_of
+from .manager import AsyncioLoopManager, lifecycle_of
 from .registry import find_manager, get_or_create_loop_manager
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Hashable
-
-    from .manager import AsyncioLoopManager
 
 __all__ = ["current_manager", "request_manager", "run", "start_once"]
 
@@ -29,9 +27,9 @@ request_manager = contextvars.ContextVar("wsgi_async manager", default=None)
 def current_manager() -> AsyncioLoopManager:
     """The manager that the current code uses, running.
 
-    It is the first of these: the present request's; the thread's own; the nearest one of the
-    threads that led to this one; a new one, which lives as long as the thread. Except for the
-    request's these are managers without an id. From any thread.
+    It is the first of these: the present request's; in a coroutine, the one that runs it; the
+    thread's own; the nearest one of the threads that led to this one; a new one, which lives as
+    long as the thread. The last three are managers without an id. From any thread.
 
     Raises:
         RuntimeError, OSError: A new one cannot be started.
@@ -40,7 +38,21 @@ def current_manager() -> AsyncioLoopManager:
     manager = None if reference is None else reference()
     if manager is not None and manager.running and lifecycle_of(manager).usable_here:
         return manager
-    return start_once(find_manager(None) or get_or_create_loop_manager(None, True))
+    return _running_here() or start_once(
+        find_manager(None) or get_or_create_loop_manager(None, True)
+    )
+
+
+def _running_here() -> AsyncioLoopManager | None:
+    """The manager on whose loop the current code runs."""
+    loop = running_loop()
+    if loop is None:
+        return None
+    for manager in AsyncioLoopManager.all_instances():
+        runner = lifecycle_of(manager).runner
+        if runner is not None and runner.live.raw is loop:
+            return manager
+    return None
 
 
 def run(coro: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
