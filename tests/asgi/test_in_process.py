@@ -14,6 +14,7 @@ import pytest
 from wsgi_async import WaitTimeoutError
 from wsgi_async.asgi import AsyncLoopMiddleware
 from wsgi_async.core.base.deadlines import request_deadline
+from wsgi_async.routing import async_task, override_routes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,3 +117,26 @@ def test_a_closed_loop_is_forgotten() -> None:
     loop = asyncio.run(main())
     gc.collect()
     assert loop() is None
+
+
+def test_task_types_have_routes() -> None:
+    """With routes=, a view submits a function with a task type, which runs on the server's loop."""
+    loops: list[object] = []
+
+    @async_task("asgi")
+    async def note() -> None:
+        loops.append(asyncio.get_running_loop())
+
+    def view() -> None:
+        note.submit().result(20)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.to_thread(view)
+        await note.submit()
+
+    async def main() -> None:
+        await request(AsyncLoopMiddleware(app, routes={"asgi": "thread"}))
+        assert loops == [asyncio.get_running_loop()] * 2
+
+    with override_routes({}):
+        asyncio.run(main())

@@ -11,6 +11,7 @@ from wsgi_async.core.base.checks import check_timeout
 from wsgi_async.core.base.log import origin
 from wsgi_async.core.base.settings import Settings
 from wsgi_async.core.managers.current import request_manager
+from wsgi_async.routing import set_routes
 from wsgi_async.wsgi.bodies import KEY, SCOPE_KEY
 from wsgi_async.wsgi.requests import RequestLine
 
@@ -18,9 +19,10 @@ from .running import RunningLoop
 from .scopes import AsgiScope
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, MutableMapping
+    from collections.abc import Awaitable, Callable, Hashable, Mapping, MutableMapping
 
     from wsgi_async.core.base.settings import Hook
+    from wsgi_async.routing import AnyRoute
 
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
@@ -51,6 +53,8 @@ class AsyncLoopMiddleware:
         grace: Seconds; see `AsyncioLoopManager`, as for the next two.
         on_start: Called on the loop, at the start of the lifespan or at the first request.
         on_stop: Called on the loop at the end of the lifespan; not where the server has none.
+        routes: Where the functions with a task type run, in the whole process; see
+            `wsgi_async.routing.set_routes()`.
 
     Raises:
         TypeError: `app` cannot be called, or an option is of the wrong type.
@@ -67,6 +71,7 @@ class AsyncLoopMiddleware:
         grace: float = 5.0,
         on_start: Hook | None = None,
         on_stop: Hook | None = None,
+        routes: Mapping[Any, AnyRoute] | None = None,
     ) -> None:
         if not callable(app):
             raise TypeError(
@@ -77,6 +82,8 @@ class AsyncLoopMiddleware:
         Settings(grace=grace, on_start=on_start, on_stop=on_stop)
         self.app = app
         self._timeout = check_timeout(timeout)
+        if routes is not None:
+            set_routes(routes)
         self._running = RunningLoop(id, task_type, grace=grace, on_start=on_start, on_stop=on_stop)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
