@@ -176,9 +176,9 @@ def test_no_task_is_lost_in_twenty_kills(broker: str, redis_url: str, notes: Not
             killed.kill()
         sent = load.end()
         wait_until(lambda: notes.done() == sent, what="all tasks")
+        wait_until(lambda: load.waiting() == notes.unacknowledged() == 0, what="an empty broker")
         killed.worker.signal(signal.SIGTERM)
         assert killed.worker.wait() == 0
-        assert load.waiting() == notes.unacknowledged() == 0
     begun, done, loops = notes.counts("begun"), notes.counts("done"), notes.loops()
     print(f"{sent} tasks, {repeated(begun)} begun again, {repeated(done)} done again")
     assert set(done) == set(range(sent))
