@@ -34,7 +34,7 @@ async def note(name: str, number: int) -> None:
     await client.sadd(f"{name}:loops", f"{os.getpid()} {id(asyncio.get_running_loop())}")
     await client.set(f"{name}:last", os.getpid())
     await asyncio.sleep(WORK)
-    gate: str | None
+    gate: Any
     while gate := await client.get(f"{name}:gate"):
         await client.sadd(f"{name}:held:{gate!s}", os.getpid())
         await asyncio.sleep(WORK)
