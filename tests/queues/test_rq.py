@@ -59,6 +59,8 @@ def test_a_job_in_a_forked_process_can_close_its_client(redis_url: str) -> None:
     printed = run_script(
         JOBS.format(url=redis_url)
         + """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside another thread
 assert run(asyncio.sleep(0, 7)) == 7  # the worker's own loop, which no job can use
 job = queue.enqueue(jobs.closing, 5)
 Worker([queue], connection=redis).work(burst=True, logging_level="ERROR")
