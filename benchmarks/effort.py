@@ -34,6 +34,7 @@ class Effort:
         first_rounds: how often waitress is started anew, to see first requests.
         event_rounds: rounds of Server-Sent Events through gunicorn.
         events: events that one route sends in such a round.
+        queue_tasks: tasks that a queue's worker does in one of `request_rounds` rounds.
     """
 
     rounds: int
@@ -59,6 +60,7 @@ class Effort:
     first_rounds: int
     event_rounds: int
     events: int
+    queue_tasks: int
 
 
 FULL = Effort(
@@ -85,6 +87,7 @@ FULL = Effort(
     first_rounds=11,
     event_rounds=10,
     events=100,
+    queue_tasks=40,
 )
 """About eight minutes: what the published figures are taken with."""
 
@@ -112,5 +115,6 @@ QUICK = Effort(
     first_rounds=2,
     event_rounds=2,
     events=100,
+    queue_tasks=20,
 )
 """About two minutes: to see whether a change matters at all."""

@@ -18,6 +18,7 @@ PACKAGES = (
     "wsgi_async",
     "anyio",
     "asgiref",
+    "celery",
     "flask",
     "werkzeug",
     "gunicorn",

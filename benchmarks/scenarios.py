@@ -11,6 +11,7 @@ from benchmarks.events import sent_events
 from benchmarks.failures import TASKS, beside_idle_tasks
 from benchmarks.first_requests import first_requests
 from benchmarks.middleware import middleware
+from benchmarks.queues.celery_tasks import http_call
 from benchmarks.requests import requests
 from benchmarks.resource import open_resource
 from benchmarks.rest import IDLE, rest
@@ -235,6 +236,17 @@ SUBJECTS = {
         labels={
             "ours": "loop_from(environ).run, client kept as a loop resource",
             "asyncio_run": "asyncio.run, a client per request",
+            "shared_tls": "the same, all clients with one TLS context",
+        },
+        served=True,
+    ),
+    "celery": Subject(
+        "Celery, a task with one HTTP call: tasks per second",
+        http_call,
+        baseline="asyncio_run",
+        labels={
+            "ours": "async task with AsyncLoop(app), client kept as a loop resource",
+            "asyncio_run": "sync task, asyncio.run, a client per task",
             "shared_tls": "the same, all clients with one TLS context",
         },
         served=True,

@@ -264,6 +264,12 @@ TARGETS = (
         at_least=3,
     ),
     Target(
+        "celery",
+        "Celery, one HTTP call: client kept / asyncio.run and a client per task, tasks per second",
+        _ratio("celery", "ours", "asyncio_run"),
+        at_least=1.5,
+    ),
+    Target(
         "events",
         "a Server-Sent Event from its making to its arrival, median",
         _median("events", "iterate"),

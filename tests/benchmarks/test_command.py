@@ -77,6 +77,7 @@ def test_what_needs_a_server_can_be_left_out() -> None:
         "redis_view",
         "redis_cpu",
         "upstream",
+        "celery",
         "events",
         "mount_requests",
         "mount_first",

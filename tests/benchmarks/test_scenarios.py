@@ -39,6 +39,7 @@ from benchmarks.contenders import Contender
 from benchmarks.effort import QUICK, Effort
 from benchmarks.middleware import middleware
 from benchmarks.neighbours import cpu_bound_neighbours
+from benchmarks.queues import celery_tasks
 from benchmarks.rest import rest
 from benchmarks.scenarios import SUBJECTS
 from benchmarks.server import get
@@ -68,6 +69,7 @@ TINY = Effort(
     first_rounds=1,
     event_rounds=1,
     events=3,
+    queue_tasks=2,
 )
 """Enough to see that everything is set up, measured and taken down."""
 
@@ -301,6 +303,14 @@ def test_first_requests() -> None:
 def test_upstream() -> None:
     """Three views that call another server are measured through a real gunicorn."""
     check(upstream.http_calls(TINY), {"ours", "asyncio_run", "shared_tls"}, values=1)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("redis")
+def test_celery() -> None:
+    """Three tasks that call another server are measured on a real worker."""
+    pytest.importorskip("celery")
+    check(celery_tasks.http_call(TINY), set(celery_tasks.WAYS), values=1)
 
 
 @pytest.mark.gunicorn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -20,11 +21,17 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 app = Celery(
-    "tests.celery.tasks", broker=os.environ.get("BROKER"), backend=os.environ.get("BACKEND")
+    "tests.celery.tasks",
+    broker=os.environ.get("BROKER"),
+    backend=os.environ.get("BACKEND"),
+    include=["tests.celery.noted"],
 )
 app.conf.update(
     broker_connection_retry_on_startup=True,
-    broker_transport_options={"polling_interval": 0.05},
+    broker_transport_options={
+        "polling_interval": 0.05,
+        **json.loads(os.environ.get("TRANSPORT", "{}")),
+    },
     task_acks_late=True,
     worker_prefetch_multiplier=1,
     result_expires=60,

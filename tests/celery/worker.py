@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
@@ -10,6 +11,8 @@ from celery import Celery
 from tests.servers.process import Server
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from celery.result import AsyncResult
 
 __all__ = ["LIMIT", "Worker"]
@@ -27,17 +30,29 @@ class Worker(Server):
         broker: Where the tasks come from.
         backend: Where the results go, a Redis.
         queue: Of another worker, which has ended; one of its own with None.
+        concurrency: How many processes or threads it has.
+        transport: Options of the broker's transport.
     """
 
-    def __init__(self, pool: str, broker: str, backend: str, queue: str | None = None) -> None:
+    def __init__(
+        self,
+        pool: str,
+        broker: str,
+        backend: str,
+        queue: str | None = None,
+        *,
+        concurrency: int = 1,
+        transport: Mapping[str, Any] | None = None,
+    ) -> None:
         # No two workers share one by accident.
         self.queue = queue or f"{pool}-{next(_numbers)}"
         quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat", "-l", "info"]
         super().__init__(
             *("-m", "celery", "-A", "tests.celery.tasks", "worker", "--pool", pool),
-            *(*quiet, "--concurrency", "1", "-Q", self.queue),
+            *(*quiet, "--concurrency", str(concurrency), "-Q", self.queue),
             BROKER=broker,
             BACKEND=backend,
+            TRANSPORT=json.dumps(transport or {}),
             # Celery and its clients use what newer ones call deprecated.
             PYTHONWARNINGS="ignore",
         )

@@ -27,7 +27,7 @@ def test_every_development_dependency_is_locked(checkout: Path) -> None:
     project = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     # These have a marker, or no place in what pip freeze tells.
-    left_out = {"django-async-backend", "django-tasks-db", "setuptools"}
+    left_out = {"django-async-backend", "django-tasks-db", "django-tasks-rq", "setuptools"}
     wanted = {
         normal(found[0])
         for extra, lines in extras.items()

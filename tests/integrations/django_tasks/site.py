@@ -19,19 +19,25 @@ if TYPE_CHECKING:
 
 NAME = "tests.integrations.django_tasks.site"
 LOOP = "wsgi_async.integrations.django.tasks.LoopBackend"
-DATABASE = "django_tasks_db.DatabaseBackend"
+QUEUES = {
+    "": (LOOP, []),
+    "db": ("django_tasks_db.DatabaseBackend", ["django_tasks_db"]),
+    "rq": ("django_tasks_rq.RQBackend", ["django_rq", "django_tasks_rq"]),
+}
+"""What QUEUED in the environment stands for: a backend, and its apps."""
 
 
 def set_up() -> None:
     """Make the present process one of the project."""
     database = os.environ.get("DATABASE", ":memory:")
     options = json.loads(os.environ.get("OPTIONS", "{}"))
-    queued = ["django_tasks_db"] if os.environ.get("QUEUED") else []
+    backend, apps = QUEUES[os.environ.get("QUEUED", "")]
     settings.configure(
         DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": database}},
-        INSTALLED_APPS=["wsgi_async.integrations.django", *queued],
+        INSTALLED_APPS=["wsgi_async.integrations.django", *apps],
+        RQ_QUEUES={"default": {"URL": os.environ.get("REDIS_URL", "redis://")}},
         TASKS={
-            "default": {"BACKEND": DATABASE if queued else LOOP, "QUEUES": [], "OPTIONS": options},
+            "default": {"BACKEND": backend, "QUEUES": [], "OPTIONS": options},
             "immediate": {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"},
         },
         USE_TZ=True,

@@ -16,7 +16,7 @@ pytest.importorskip("django_tasks_db", reason="django-tasks-db is not installed"
 
 SCRIPT = """
 import os
-os.environ.update(DATABASE={database!r}, QUEUED="yes")
+os.environ.update(DATABASE={database!r}, QUEUED="db")
 from tests.integrations.django_tasks import site
 from django.core.management import call_command
 from wsgi_async.integrations.django.tasks import DjangoRoute
