@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import setup_testing_defaults
@@ -243,6 +244,18 @@ def test_everything_is_escaped() -> None:
     assert html.count("&lt;i&gt;&quot;&#x27;&amp;") > 100
     assert "does not answer" in html
     assert "1 more tasks" in html
+
+
+def test_what_is_open_keeps_its_key() -> None:
+    """A manager that comes before another one does not close what is open below that."""
+    frame = {"function": "wait", "file": "/a.py", "line": 1}
+    task = {"name": "wait", "request": None, "age": 1.0, "waiter": None, "awaits": [frame]}
+    before = snapshot(id="'b c'", tasks=[task, task])
+    after = snapshot(id="'a'")
+    after["managers"] += before["managers"]
+    keys = [re.findall('details id="([^ "]+)"', part([Reply(7, one)])) for one in (before, after)]
+    assert keys[0] == keys[1]
+    assert len(set(keys[0])) == 2
 
 
 def hello(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -104,8 +104,13 @@ def take_snapshot() -> Snapshot:
         "pid": os.getpid(),
         "parent": os.getppid(),
         "python": platform.python_version(),
-        "managers": [look.manager() for look in looks],
+        "managers": sorted((look.manager() for look in looks), key=_place),
     }
+
+
+def _place(manager: Manager) -> tuple[list[str], str]:
+    """The same from one look to the next."""
+    return manager["lineage"], str(manager["id"])
 
 
 class _Look:

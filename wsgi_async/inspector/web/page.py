@@ -90,11 +90,22 @@ def _process(reply: Reply) -> str:
     if reply.snapshot is None:
         inside = f'<p class="bad">{escape(reply.error)}</p>'
     else:
-        inside = _facts(_process_facts(reply.snapshot)) + "".join(
-            _manager(one, f"p{reply.pid}m{number}")
-            for number, one in enumerate(reply.snapshot["managers"])
-        )
+        inside = _facts(_process_facts(reply.snapshot)) + _managers(reply.snapshot, reply.pid)
     return f'<section aria-labelledby="p{reply.pid}">{name}{inside}</section>'
+
+
+def _managers(snapshot: Snapshot, pid: int) -> str:
+    managers = snapshot["managers"]
+    keys = _keys(f"p{pid}-{words.title(one)}" for one in managers)
+    return "".join(map(_manager, managers, keys))
+
+
+def _keys(names: Iterable[str]) -> Iterable[str]:
+    """The same from one look to the next, so that what is open stays open; without spaces."""
+    seen: Counter[str] = Counter()
+    for name in names:
+        yield f"{'_'.join(name.split())}-{seen[name]}"
+        seen[name] += 1
 
 
 def _process_facts(snapshot: Snapshot) -> list[tuple[str, str]]:
@@ -121,8 +132,8 @@ def _manager(manager: Manager, key: str) -> str:
         )
     inside += [_tasks(manager["tasks"], key), _resources(manager)]
     return (
-        f'<article aria-labelledby="{key}"><h3 id="{key}">{escape(words.title(manager))} {state}'
-        f"</h3>{''.join(inside)}</article>"
+        f'<article aria-labelledby="{escape(key)}"><h3 id="{escape(key)}">'
+        f"{escape(words.title(manager))} {state}</h3>{''.join(inside)}</article>"
     )
 
 
@@ -146,12 +157,8 @@ def _manager_facts(manager: Manager) -> list[tuple[str, str]]:
 def _tasks(tasks: list[Task], key: str) -> str:
     if not tasks:
         return ""
-    seen: Counter[str] = Counter()
-    rows: list[str] = []
-    for task in tasks[: words.SHOWN]:
-        # The same from one look to the next, so that what is open stays open.
-        rows.append(_task(task, f"{key}-{task['name']}-{seen[task['name']]}"))
-        seen[task["name"]] += 1
+    shown = tasks[: words.SHOWN]
+    rows = map(_task, shown, _keys(f"{key}-{task['name']}" for task in shown))
     more = len(tasks) - words.SHOWN
     rest = f'<p><a href="json">{more:,} more tasks</a></p>' if more > 0 else ""
     return f'<h4>Tasks</h4><ul class="tasks">{"".join(rows)}</ul>{rest}'
