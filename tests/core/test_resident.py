@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -340,5 +341,33 @@ def test_waits_leave_nothing(owner: Worker, make_manager: MakeManager) -> None:
             other.run(give(1))
             SyncFuture[None]().wait(0)
         assert wakeups() <= before
+
+    owner.call(view)
+
+
+# -- what comes from outside ---------------------------------------------------------------------
+
+
+def test_a_task_that_never_rests_keeps_nothing_waiting(
+    owner: Worker, make_manager: MakeManager
+) -> None:
+    """What comes from outside is seen within a few turns, though there is always other work."""
+
+    async def turns_until_it_is_read() -> int:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            came: list[int] = []
+            loop.add_reader(ours, came.append, 1)
+            theirs.send(b"x")
+            turns = 0
+            while not came:
+                await asyncio.sleep(0)
+                turns += 1
+            loop.remove_reader(ours)
+        return turns
+
+    def view() -> None:
+        assert make_manager().run(turns_until_it_is_read(), timeout=LIMIT) <= 6
 
     owner.call(view)

@@ -82,7 +82,7 @@ class LoopThreadWorker(ThreadWorker):
     def get_thread_pool(self) -> Executor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The pool; the middleware's options are those of its loops."""
         pool = LoopThreadPoolExecutor(self.cfg.threads, "gunicorn", own_managers=False)
-        self._connections.use(pool)
+        self._connections.use(pool, lambda: self.nr_conns > self.cfg.threads)
         return pool
 
     def handle(self, conn: Any) -> Any:

@@ -34,6 +34,7 @@ class Connections:
 
     # Never changes once a thread waits:
     crew: Crew
+    crowded: Callable[[], bool]
 
     def __init__(self) -> None:
         # No lock: a thread adds and removes its own, and the main thread copies.
@@ -41,9 +42,15 @@ class Connections:
         # No lock: True once, for good. A thread looks at it when its wake-up is in the set.
         self.stopped = False
 
-    def use(self, pool: LoopThreadPoolExecutor) -> None:
-        """Serve the connections with these threads. Called once, before anything else."""
+    def use(self, pool: LoopThreadPoolExecutor, crowded: Callable[[], bool]) -> None:
+        """Serve the connections with these threads. Called once, before anything else.
+
+        Args:
+            pool: The threads.
+            crowded: Whether there are more connections than threads right now.
+        """
         self.crew = crew_of(pool)
+        self.crowded = crowded
 
     def stop(self) -> None:
         """Have no thread wait any more. For the main thread, also in a signal handler."""
@@ -92,6 +99,9 @@ class Requests:
             Whether it comes before the connection has to be closed; None if this thread cannot
             wait for that, or is needed elsewhere.
         """
+        # Another connection is likely to need the thread: to wait here would be for nothing.
+        if self._connections.crowded():
+            return None
         # TLS and gunicorn's parser may have read some of it already, and nothing more will come.
         unreader = getattr(self._conn.parser, "unreader", None)
         if self._conn.cfg.is_ssl or unreader is None or unreader.buf.getvalue():

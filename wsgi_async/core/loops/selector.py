@@ -34,6 +34,10 @@ class WatchedSelector(selectors.DefaultSelector):
     """How often the loop has come by. Others look at it in passing, to see whether it turns."""
     asleep = False
     """Whether it waits here with nothing to do; likewise."""
+    blind_turns = 0
+    """How many turns in a row the loop may take without a look at its descriptors, if it has other
+    work. Each look gives up the GIL, which costs a thread among busy others more than the look."""
+    _blind = 0
     _looked = False
     _turns_left = 0
 
@@ -63,6 +67,10 @@ class WatchedSelector(selectors.DefaultSelector):
         if self._turns_left and self._leaves(ready=timeout == 0):
             return []  # whoever enters the loop next looks
         if timeout == 0:
+            if self._blind < self.blind_turns and not self._looked:
+                self._blind += 1
+                return []
+            self._blind = 0
             events = self._select(0)
             if not self._looked:
                 return events
