@@ -19,6 +19,7 @@ from tests.core.support import (
     where,
 )
 from wsgi_async import AsyncioLoopManager, ManagerStateError, async_to_sync_future
+from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.managers.current import start_once
 from wsgi_async.core.managers.manager import lifecycle_of
 
@@ -170,6 +171,41 @@ def test_a_loop_factory_that_fails() -> None:
         manager.start()
     with pytest.raises(RuntimeError, match="not started"):
         manager.run(give(1))
+    manager.start()
+    assert manager.run(give(1)) == 1
+    manager.stop()
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["before", "after"])
+def test_interrupted_as_the_thread_starts(monkeypatch: pytest.MonkeyPatch, begun: bool) -> None:
+    """What a signal handler raises meanwhile is raised here, and no thread is left behind."""
+    threads: list[threading.Thread] = []
+
+    def start_thread(target: Callable[[], None], name: str) -> threading.Thread:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        threads.append(thread)
+        if begun:
+            thread.start()
+            wait_until(loops[0].is_running, "the loop does not run")
+        raise KeyboardInterrupt
+
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def factory() -> asyncio.AbstractEventLoop:
+        loops.append(asyncio.SelectorEventLoop())
+        return loops[-1]
+
+    manager = AsyncioLoopManager(loop_factory=factory)
+    with monkeypatch.context() as patch:
+        patch.setattr(primitives, "start_thread", start_thread)
+        with pytest.raises(KeyboardInterrupt) as raised:
+            manager.start()
+    assert raised.value.__context__ is None
+    assert manager.state == "new"
+    assert loops[0].is_closed()
+    if not begun:
+        threads[0].start()  # it has come too late
+    ended(threads[0])
     manager.start()
     assert manager.run(give(1)) == 1
     manager.stop()

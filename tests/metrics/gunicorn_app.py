@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import struct
 from typing import TYPE_CHECKING
 
 import prometheus_client
@@ -25,7 +26,11 @@ async def nothing() -> None:
 def shown() -> bytes:
     registry = prometheus_client.CollectorRegistry()
     multiprocess.MultiProcessCollector(registry)
-    return prometheus_client.generate_latest(registry)
+    while True:
+        try:
+            return prometheus_client.generate_latest(registry)
+        except struct.error:
+            pass  # it has found a file that another worker has just created, and not filled yet
 
 
 def view(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
+import threading
 from typing import TYPE_CHECKING
 
 from wsgi_async.core.base.log import report
 from wsgi_async.core.loops.entering import LoopEntry
 
-from .resident import wakeup_here
+from .resident import PATIENCE, wakeup_here
 from .runner import register
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Callable
 
     from wsgi_async.core.base.primitives import Wakeup
@@ -54,17 +54,30 @@ class Keeper(LoopEntry):
 
         Raises:
             RuntimeError: The process cannot start another thread.
+            BaseException: What a signal handler or another thread raised in this one meanwhile.
+                The thread does not run then, or has ended.
         """
         self.live.loop.thread = name
-        running = self._primitives.wakeup()
+        running, ended = self._primitives.wakeup(), self._primitives.wakeup()
+        once = threading.Lock()  # for the thread, or for us if it is not to run any more
 
         def run() -> None:
+            if not once.acquire(blocking=False):
+                return
             self.owner = self._primitives.current()
             self.live.raw.call_soon(running.set)
             self._run(close)
+            ended.set()
 
-        self._thread = self._primitives.start_thread(run, name)
-        running.wait()
+        try:
+            self._thread = self._primitives.start_thread(run, name)
+            running.wait()
+        except BaseException:
+            if not once.acquire(blocking=False):  # it runs, though we may not even have it
+                self.live.closing = True
+                self.leave()
+                ended.wait(PATIENCE)
+            raise
 
     # -- from any thread -----------------------------------------------------------------------
 
