@@ -161,7 +161,7 @@ def end_group_beside_stop(world: World) -> None:
 
 
 def three_callers(world: World) -> None:
-    """One whose time may be over, one whose task may be canceled, and one. Needs a started manager."""
+    """One is late, one perhaps canceled, and one cancels. Needs a started manager."""
     manager = world.manager
     future = manager.submit_task(world.steps("2"))
 

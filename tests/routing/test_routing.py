@@ -105,7 +105,7 @@ def test_on_the_loop_of_the_coroutine_that_submits() -> None:
     """In a coroutine on a manager with an id, "thread" is that manager."""
     set_routes({"mail": "thread"})
 
-    async def submit() -> dict[str, Any]:
+    async def submit() -> Any:
         return await work.about_itself.submit()
 
     with AsyncioLoopManager("checker") as manager:
