@@ -53,7 +53,7 @@ endif
 # The name of the extra that an environment for this is made with.
 extra = $(if $(FREE_THREADED),$(patsubst test,test-free-threaded,$1),$1)
 
-.PHONY: help run run-django run-cluster test test-all upstream soak check audit lock format bench compare docs build release-check clean
+.PHONY: help run run-django run-cluster test test-all coverage upstream soak check audit lock format bench compare docs build release-check clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -78,6 +78,13 @@ test: $(VENV)/.extra-test ## Run all tests
 
 test-all: ## Run all tests on each of Python 3.11 to 3.15, free-threaded too, that is found
 	@MAKE="$(MAKE)" .ci/test-all $(TEST_ARGS)
+
+coverage: export COVERAGE_FILE = $(abspath $(VENV))/coverage/data
+coverage: $(VENV)/.extra-coverage ## Run all tests, and list the lines that none of them runs
+	@rm -rf $(dir $(COVERAGE_FILE)) && mkdir -p $(dir $(COVERAGE_FILE))
+	$(PY) -X dev -m coverage run -m pytest -n $(TEST_JOBS) --dist loadfile $(TEST_ARGS)
+	@$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
 
 upstream: $(VENV)/.extra-test ## Run the own tests of asgiref, Flask and Django with wsgi_async in place
 	set -e; for project in asgiref flask django; do for resident in '' --resident; do \
