@@ -140,3 +140,23 @@ def test_task_types_have_routes() -> None:
 
     with override_routes({}):
         asyncio.run(main())
+
+
+def test_an_app_that_cannot_be_called() -> None:
+    """A slip in the arguments is named where the middleware is made."""
+    with pytest.raises(TypeError, match="cannot be called"):
+        AsyncLoopMiddleware("myapp:app")  # type: ignore[arg-type]
+
+
+def test_of_two_middlewares_the_outer_one_acts() -> None:
+    """An app that is wrapped twice has one manager for a request."""
+    found: list[object] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        found.append(scope["async.loop"].id)
+
+    async def main() -> None:
+        await request(AsyncLoopMiddleware(AsyncLoopMiddleware(app, id="inner"), id="outer"))
+
+    asyncio.run(main())
+    assert found == ["outer"]

@@ -274,3 +274,16 @@ def test_nothing_keeps_an_error(make_manager: MakeManager, ask: Any) -> None:
         assert seen() is None
     finally:
         gc.enable()
+
+
+@on_worker
+def test_whether_it_runs(make_manager: MakeManager) -> None:
+    """`running()` is true from the coroutine's begin to its end."""
+    task = Endless()
+    future = make_manager().submit_task(task.wait())
+    reached(task.began)
+    assert future.running()
+    future.cancel()
+    assert future.wait()
+    assert not future.running()
+    assert not SyncFuture().running()

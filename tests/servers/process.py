@@ -108,6 +108,10 @@ class Server:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if "COVERAGE_PROCESS_CONFIG" in os.environ:  # who is killed cannot tell what it has run
+            with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                os.killpg(self._process.pid, signal.SIGTERM)
+                self._process.wait(5.0)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
