@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from benchmarks.comparison import __main__ as command
 from benchmarks.comparison import contenders, load, measure, processes, report, services, views
 from benchmarks.comparison.measure import Effort, Row
 from benchmarks.timing import Missing
+from tests.servers.needed import POSTGRES, do_without
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,9 +109,7 @@ def test_postgresql_has_the_row() -> None:
     try:
         programs = services.programs()
     except Missing as reason:
-        if os.environ.get("WSGI_ASYNC_POSTGRES"):
-            pytest.fail(str(reason))
-        pytest.skip(str(reason))
+        do_without(str(reason), POSTGRES)
     with services.postgres_server() as folder:
         asked = ["-h", folder, "-U", "postgres", "-Atc", "SELECT text FROM fact WHERE id = 1"]
         done = subprocess.run(

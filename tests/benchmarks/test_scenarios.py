@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -44,6 +43,7 @@ from benchmarks.rest import rest
 from benchmarks.scenarios import SUBJECTS
 from benchmarks.server import get
 from benchmarks.timing import Call, Measure, Missing, Scenario
+from tests.servers.needed import REDIS, do_without
 
 TINY = Effort(
     rounds=2,
@@ -82,9 +82,7 @@ SERVED = {"limit", "resident", "keeper", "process"}
 def redis() -> None:
     """A Redis that can be started; a skip where there is none."""
     if missing := redis_server.missing():
-        if os.environ.get("WSGI_ASYNC_REDIS"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+        do_without(missing, REDIS)
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.redis_server import missing, redis_server
 from tests.celery.brokers import RABBITMQ, rabbitmq_server
+from tests.servers import needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,10 +17,8 @@ pytest.importorskip("celery", reason="celery is not installed")
 @pytest.fixture(scope="package")
 def redis_url() -> Iterator[str]:
     """A real Redis."""
-    if reason := missing():
-        pytest.skip(reason)
-    with redis_server() as port:
-        yield f"redis://127.0.0.1:{port}/0"
+    with needed.redis_url() as url:
+        yield url
 
 
 @pytest.fixture(scope="package")

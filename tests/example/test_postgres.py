@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from example_app.models import CheckResult
 from example_app.settings import Settings, SettingsError
 from example_app.store import DuplicateError, FullError, Store, record
 from tests.integrations.django.postgres import MISSING, Postgres, programs
+from tests.servers.needed import POSTGRES, do_without
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,9 +30,7 @@ pytest.importorskip("psycopg_pool", reason="psycopg-pool is not installed")
 def server() -> Iterator[Postgres]:
     folder = programs()
     if folder is None:
-        if os.environ.get("WSGI_ASYNC_POSTGRES"):
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
+        do_without(MISSING, POSTGRES)
     with Postgres(folder) as running:
         yield running
 

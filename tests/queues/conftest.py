@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.redis_server import missing, redis_server
 from tests.queues.workers import Example
+from tests.servers import needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="package")
 def redis_server_url() -> Iterator[str]:
     """A real Redis."""
-    if reason := missing():
-        pytest.skip(reason)
-    with redis_server() as port:
-        yield f"redis://127.0.0.1:{port}/0"
+    with needed.redis_url() as url:
+        yield url
 
 
 @pytest.fixture

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.integrations.django.postgres import MISSING, Postgres, programs
+from tests.servers.needed import POSTGRES, do_without
 from tests.servers.process import gunicorn
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ def postgres() -> Iterator[Postgres]:
     pytest.importorskip("psycopg", reason="psycopg is not installed")
     folder = programs()
     if folder is None:
-        if os.environ.get("WSGI_ASYNC_POSTGRES"):
-            pytest.fail(MISSING)
-        pytest.skip(MISSING)
+        do_without(MISSING, POSTGRES)
     with Postgres(folder) as server:
         yield server
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from benchmarks.redis_server import missing, redis_server
+from tests.servers import needed
 from tests.servers.process import run_script
 
 if TYPE_CHECKING:
@@ -37,10 +37,8 @@ one, two, routed = (result.return_value for result in results)
 @pytest.fixture
 def redis_url() -> Iterator[str]:
     """A real Redis."""
-    if reason := missing():
-        pytest.skip(reason)
-    with redis_server() as port:
-        yield f"redis://127.0.0.1:{port}/0"
+    with needed.redis_url() as url:
+        yield url
 
 
 def test_a_simple_worker_keeps_one_loop(redis_url: str) -> None:
