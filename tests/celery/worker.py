@@ -15,9 +15,12 @@ if TYPE_CHECKING:
 
     from celery.result import AsyncResult
 
-__all__ = ["LIMIT", "Worker"]
+__all__ = ["END_LIMIT", "LIMIT", "Worker"]
 
 LIMIT = 40.0
+END_LIMIT = 60.0
+"""Seconds. After a SIGTERM under load the processes of a prefork pool may wait 30 s for the main
+process, which reads their last results no more (billiard; also with sync tasks only)."""
 
 _numbers = itertools.count()
 
@@ -59,6 +62,10 @@ class Worker(Server):
         self.client = Celery(broker=broker, backend=backend)
         self._results: list[AsyncResult[Any]] = []
         self.ready(r"celery@.* ready", port=0)
+
+    def wait(self, limit: float = END_LIMIT) -> int:
+        """As any server's."""
+        return super().wait(limit)
 
     def begin(self, name: str, *args: Any) -> AsyncResult[Any]:
         """Send a task."""

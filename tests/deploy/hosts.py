@@ -14,6 +14,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Self
 
+from tests.celery.worker import END_LIMIT
 from tests.servers.process import Server
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ class Host:
         server = self.servers.pop(kind)
         with server:
             server.signal(signal.SIGTERM)
-            server.wait()
+            server.wait(END_LIMIT)
 
     def kill(self) -> None:
         """All that runs on it ends at once."""

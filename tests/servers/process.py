@@ -170,9 +170,9 @@ class Server:
         """Send a signal, to one of its workers if a pid is given."""
         os.kill(pid or self._process.pid, number)
 
-    def wait(self) -> int:
+    def wait(self, limit: float = LIMIT) -> int:
         """Wait for its end and for the last line; the exit status."""
-        status = self._process.wait(LIMIT)
+        status = self._process.wait(limit)
         self._reader.join(LIMIT)
         return status
 
