@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import aiosqlite
 
-from tests.core.support import LIMIT, Worker, on_worker, outcome
+from tests.core.support import BEGIN, LIMIT, Worker, on_worker, outcome
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +108,7 @@ def test_a_call_out_of_time_leaves_the_connection_in_order(make_manager: MakeMan
             await asyncio.sleep(0)
 
     try:
-        manager.run(endless(), timeout=0.05)
+        manager.run(endless(), timeout=BEGIN)
     except TimeoutError:
         pass
     else:

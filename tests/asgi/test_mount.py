@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.asgi.mounting import Dribble, answers, ask, begin, mounted, start
+from tests.core.support import BEGIN
 from wsgi_async import AsyncLoopMiddleware, loop_from, run_in_calling_thread, scope_from
 from wsgi_async.asgi import AsgiMount
 from wsgi_async.asgi.http_scope import http_scope
@@ -505,7 +506,7 @@ def test_the_request_s_deadline(worker: Executor) -> None:
             ended.append("cleaned up")
 
     with pytest.raises(TimeoutError, match=r"ASGI app .*app was not done in time"):
-        ask(worker, mounted(app, timeout=0.05))
+        ask(worker, mounted(app, timeout=BEGIN))
     assert ended == ["cleaned up"]
 
 

@@ -21,7 +21,7 @@ from tests.async_to_sync.parts import (
     resident_only,
     stepped_by,
 )
-from tests.core.support import LIMIT, Worker, reached, wait_until
+from tests.core.support import BEGIN, LIMIT, Worker, reached, wait_until
 from wsgi_async import async_to_sync
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def test_timeout_meanwhile(worker: Worker, start: Start) -> None:
             cleaned.append(await called_on())
 
     with pytest.raises(TimeoutError, match="within"):
-        worker.call(lambda: manager.run(call(), timeout=0.05))
+        worker.call(lambda: manager.run(call(), timeout=BEGIN))
     assert cleaned == [worker.thread.ident]
 
 

@@ -34,6 +34,9 @@ T = TypeVar("T")
 LIMIT = 20.0
 """Seconds after which whatever a test waits for has failed; no test waits for it to pass."""
 
+BEGIN = 0.3
+"""Seconds. For a time limit that is to hit a coroutine at work, on a busy machine too."""
+
 # A child imports the package that the tests run against, and the tests themselves.
 _PATH = [str(Path(wsgi_async.__file__).parents[1]), str(Path(__file__).parents[2])]
 

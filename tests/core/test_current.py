@@ -13,6 +13,7 @@ import pytest
 
 import wsgi_async
 from tests.core.support import (
+    BEGIN,
     LIMIT,
     Endless,
     Worker,
@@ -212,7 +213,7 @@ def test_run_with_a_timeout() -> None:
     """The coroutine is canceled and cleaned up when the time has passed."""
     endless = Endless()
     with pytest.raises(TimeoutError):
-        wsgi_async.run(endless.wait(), timeout=0.01)
+        wsgi_async.run(endless.wait(), timeout=BEGIN)
     assert endless.cleaned.is_set()
 
 

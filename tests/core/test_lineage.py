@@ -261,7 +261,7 @@ def child_endless_chain(kind: str, warm: int, more: int) -> None:
 
     def measure() -> None:
         # The managers of ended threads stop in threads of their own.
-        wait_until(lambda: len(threading.enumerate()) <= 3, "only the chain is left")
+        wait_until(lambda: len(threading.enumerate()) <= 2, "only the chain is left")
         gc.collect()
         sizes.append(sys.getallocatedblocks())
 

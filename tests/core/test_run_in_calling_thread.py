@@ -14,6 +14,7 @@ import pytest
 
 import wsgi_async
 from tests.core.support import (
+    BEGIN,
     LIMIT,
     Endless,
     Worker,
@@ -493,7 +494,7 @@ def test_a_timeout_ends_what_functions_wait_for(make_manager: MakeManager, depth
         await run_in_calling_thread(function)
 
     with pytest.raises(TimeoutError, match="within"):
-        managers[0].run(call(depth), timeout=0.05)
+        managers[0].run(call(depth), timeout=BEGIN)
     assert endless.cleaned.is_set()
     assert ended == [TaskCancelledError] * (depth + 1)
     assert managers[0].run(called_on()) == ident()
@@ -505,7 +506,7 @@ def test_a_timeout_while_it_runs(make_manager: MakeManager) -> None:
     ended: list[bool] = []
 
     def function() -> None:
-        time.sleep(0.03)  # longer than the time limit
+        time.sleep(BEGIN * 2)  # longer than the time limit
         ended.append(True)
 
     async def call() -> None:
@@ -513,7 +514,7 @@ def test_a_timeout_while_it_runs(make_manager: MakeManager) -> None:
         await asyncio.get_running_loop().create_future()
 
     with pytest.raises(TimeoutError):
-        make_manager().run(call(), timeout=0.01)
+        make_manager().run(call(), timeout=BEGIN)
     assert ended == [True]
 
 
@@ -529,7 +530,7 @@ def test_cleanup_after_a_timeout(make_manager: MakeManager) -> None:
             cleaned.append(await called_on())
 
     with pytest.raises(TimeoutError):
-        make_manager().run(call(), timeout=0.01)
+        make_manager().run(call(), timeout=BEGIN)
     assert cleaned == [ident()]
 
 

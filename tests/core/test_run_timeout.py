@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.core.support import Endless, Stubborn, give, on_worker, our_log, reached, throw
+from tests.core.support import BEGIN, Endless, Stubborn, give, on_worker, our_log, reached, throw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ def test_cancels_and_waits_for_the_cleanup(make_manager: MakeManager, way: Way) 
     way(manager)
     slow = Endless()
     with pytest.raises(TimeoutError, match=r"Endless\.wait"):
-        manager.run(slow.wait(), timeout=0.01)
+        manager.run(slow.wait(), timeout=BEGIN)
     assert slow.cleaned.is_set()
     assert manager.run(give("goes on")) == "goes on"
 
@@ -82,7 +82,7 @@ def test_grace_bounds_the_cleanup(
     stubborn = Stubborn()
     begun = time.monotonic()
     with pytest.raises(TimeoutError):
-        manager.run(stubborn.wait(), timeout=0.01)
+        manager.run(stubborn.wait(), timeout=BEGIN)
     assert time.monotonic() - begun < 5
     assert stubborn.refused.is_set()
     (said,) = our_log(caplog)
@@ -131,7 +131,7 @@ def test_an_error_in_the_cleanup_is_not_lost(make_manager: MakeManager, way: Way
             raise broken
 
     with pytest.raises(TimeoutError) as caught:
-        manager.run(slow(), timeout=0.01)
+        manager.run(slow(), timeout=BEGIN)
     assert caught.value.__cause__ is broken
 
 

@@ -71,7 +71,11 @@ def running(pids: set[int]) -> list[int]:
 
 
 def command_line(pid: int) -> str:
-    return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    """What started it; nothing if it has ended meanwhile."""
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
 
 
 def rounds(server: Server) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Endless, Stubborn, give, reached, run_process, say
+from tests.core.support import BEGIN, Endless, Stubborn, give, reached, run_process, say
 from tests.edges.parts import PLACES, QUICK, calling_from
 from tests.middleware.wsgi import serve
 from wsgi_async import AsyncLoopMiddleware, loop_from, scope_from
@@ -93,7 +93,7 @@ def stop(manager: AsyncioLoopManager) -> None:
 
 def grace(manager: AsyncioLoopManager) -> None:
     stubborn = Stubborn()
-    late(lambda: manager.run(stubborn.wait(), timeout=QUICK))
+    late(lambda: manager.run(stubborn.wait(), timeout=BEGIN))
     stubborn.release()
 
 

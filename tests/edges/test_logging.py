@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from tests.core.support import (
+    BEGIN,
     LIMIT,
     Endless,
     Stubborn,
@@ -92,7 +93,7 @@ def clean_up_late(manager: AsyncioLoopManager) -> None:
     stubborn = Stubborn()
     # Whether it is logged in this thread is not the point.
     with pytest.raises((TimeoutError, BrokenLoggingError)):
-        manager.run(stubborn.wait(), timeout=QUICK)
+        manager.run(stubborn.wait(), timeout=BEGIN)
     stubborn.release()
 
 
@@ -238,7 +239,7 @@ def child_stops(how: str, broken: str) -> None:
         worker.end()
     else:
         with contextlib.suppress(BrokenLoggingError):  # whoever logs may get it
-            manager.stop(0.5 if how == "late" else 5)
+            manager.stop(2 if how == "late" else 5)
     await_stopped(manager)
     say("stopped")
     if how != "thread end":

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Endless, Stubborn, on_worker, our_log, reached, throw, wait_until
+from tests.core.support import (
+    BEGIN,
+    Endless,
+    Stubborn,
+    on_worker,
+    our_log,
+    reached,
+    throw,
+    wait_until,
+)
 from tests.middleware.test_scope import app_of
 from tests.middleware.wsgi import make_environ, serve
 from wsgi_async import AsyncioLoopManager, loop_from, scope_from
@@ -97,7 +106,7 @@ def test_cleanup_that_takes_too_long(caplog: pytest.LogCaptureFixture) -> None:
     def view(environ: WSGIEnvironment) -> None:
         manager = loop_from(environ)
         with pytest.raises(TimeoutError):
-            manager.run(stubborn.wait(), timeout=QUICK)
+            manager.run(stubborn.wait(), timeout=BEGIN)
         items = manager.iterate(stream())
         next(items)
         items.close()

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import LIMIT, Worker, give, on_worker, our_log, outcome, reached, wait_until
+from tests.core.support import (
+    BEGIN,
+    LIMIT,
+    Worker,
+    give,
+    on_worker,
+    our_log,
+    outcome,
+    reached,
+    wait_until,
+)
 from tests.resources.parts import Gate
 from wsgi_async import AsyncioLoopManager, loop_resource
 
@@ -109,7 +119,7 @@ def test_everybody_gives_up(make_manager: MakeManager) -> None:
         yield 5
 
     with pytest.raises(TimeoutError):
-        manager.run(slow(), timeout=0.01)
+        manager.run(slow(), timeout=BEGIN)
     gate.let_through()
     assert manager.run(slow(), timeout=20) == 5
     assert gate.times == 1
@@ -178,7 +188,7 @@ def test_a_failure_that_nobody_waits_for(
         yield 5
 
     with pytest.raises(TimeoutError):
-        manager.run(slow(), timeout=0.01)
+        manager.run(slow(), timeout=BEGIN)
     gate.let_through(ConnectionError("down"))
 
     async def ended() -> None:
