@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -84,15 +85,17 @@ class Server:
 
     def __init__(self, *args: str, program: str | None = None, **environment: str) -> None:
         self.port = 0
+        # Guarded by the condition's lock, as is reading itself:
         self._lines: list[str] = []
+        self._rest = b""  # of a line
         self._ended = False
-        self._news = threading.Condition()  # guards the two above
+        self._news = threading.Condition()
         self._process = subprocess.Popen(
             [*((program,) if program else (sys.executable, "-X", "dev")), *args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            bufsize=0,
             env=child_environment(**environment),
             start_new_session=True,  # so that its workers can be killed with it
         )
@@ -122,14 +125,32 @@ class Server:
             error.add_note(f"The server wrote:\n{self.log}")
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        """In a thread of its own: nobody may ask for it, and the server must be able to write."""
+        while not self._ended:
+            self._readable(None)
             with self._news:
-                self._lines.append(line.rstrip("\n"))
-                self._news.notify_all()
-        with self._news:
-            self._ended = True
+                self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Read what is there. Whoever looks does: the thread may not have come to it yet."""
+        while not self._ended and self._readable(0):
+            part = os.read(self._output, 1 << 16)
+            *lines, self._rest = (self._rest + part).split(b"\n")
+            if not part:
+                self._ended = True
+                lines = [self._rest] if self._rest else []
+            self._lines += [line.decode(errors="replace") for line in lines]
             self._news.notify_all()
+
+    def _readable(self, timeout: int | None) -> bool:
+        look = select.poll()  # one of its own, as no two threads may use one
+        look.register(self._output, select.POLLIN)
+        return bool(look.poll(timeout))
+
+    @property
+    def _output(self) -> int:
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
 
     @property
     def pid(self) -> int:
@@ -138,11 +159,13 @@ class Server:
     @property
     def log(self) -> str:
         with self._news:
+            self._catch_up()
             return "\n".join(self._lines)
 
     def find(self, pattern: str) -> list[re.Match[str]]:
         """All lines so far in which the pattern occurs."""
         with self._news:
+            self._catch_up()
             return [found for line in self._lines if (found := re.search(pattern, line))]
 
     def wait_for(self, pattern: str, *, count: int = 1) -> re.Match[str]:
