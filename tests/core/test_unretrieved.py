@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import gc
 import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Endless, Worker, give, on_worker, outcome, reached, throw
+from tests.core.support import Endless, Worker, give, on_worker, outcome, reached, throw, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +61,38 @@ def test_of_a_future_that_is_held_and_dropped(
     del future
     finish(manager)
     assert len(errors(caplog)) == 1
+
+
+@on_worker
+def test_of_a_future_that_is_dropped_in_another_request(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A log filter sees the variables of the task, not of the code that drops the future."""
+    manager = make_manager()
+    request: contextvars.ContextVar[str] = contextvars.ContextVar("request", default="")
+    seen: list[str] = []
+
+    def note(record: logging.LogRecord) -> bool:
+        seen.append(request.get())
+        return True
+
+    def submit() -> SyncFuture[Any]:
+        request.set("its own")
+        return manager.submit_task(throw(LookupError("lost")))
+
+    def drop() -> None:
+        request.set("another")
+        held.clear()
+        finish(manager)
+
+    held = [contextvars.copy_context().run(submit)]
+    wait_until(held[0].done, "the task fails")
+    caplog.handler.addFilter(note)
+    try:
+        contextvars.copy_context().run(drop)
+    finally:
+        caplog.handler.removeFilter(note)
+    assert seen == ["its own"]
 
 
 def _result(future: SyncFuture[Any]) -> None:

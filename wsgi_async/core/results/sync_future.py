@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop
 from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, bounded, within
-from wsgi_async.core.base.log import report
+from wsgi_async.core.base.log import report, with_origin
 from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.jobs.wait import wait_for
 from wsgi_async.core.messages.errors import WaitTimeoutError
@@ -20,6 +20,7 @@ from .waiters import Waiters
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from contextvars import Context
 
     from wsgi_async.core.base.primitives import Wakeup
     from wsgi_async.core.jobs.inbox import Inbox
@@ -50,12 +51,11 @@ class SyncFuture(concurrent.futures.Future[T]):
     # Class attributes are the defaults.
     # Never changes once the job is handed in:
     _name = ""
-    _label = ""  # the name for the log, where there is something to log
     # No lock: set before that, and taken back by the one thread that settles the future.
     _runner: Runner | None = None
     _job: Job | None = None
     # No lock: written before the future is done, and taken by a thread that asks after that.
-    _unretrieved: BaseException | None = None
+    _unretrieved: tuple[BaseException, Context] | None = None  # and the context of its task
     # No lock: a thread appends its wake-up before it looks whether the future is done, and the
     # list is read after it is. One of the two sees the other.
     _blocked: list[Wakeup]
@@ -79,13 +79,17 @@ class SyncFuture(concurrent.futures.Future[T]):
             self._waiters = waiters
 
     def __del__(self) -> None:
-        if (error := self._unretrieved) is not None:
-            report(
-                logging.ERROR,
-                "The exception of the submitted task %s was never retrieved",
-                self._label,
-                error=error,
-            )
+        if self._unretrieved is None:
+            return
+        error, context = self._unretrieved
+        # This may be any thread, in another request, whose variables are not for this record.
+        context.copy().run(
+            report,
+            logging.ERROR,
+            "The exception of the submitted task %s was never retrieved",
+            with_origin(self._name, context),
+            error=error,
+        )
 
     def __await__(self) -> Generator[Any, None, T]:
         return asyncio.wrap_future(self).__await__()
@@ -218,7 +222,7 @@ class SyncFuture(concurrent.futures.Future[T]):
                 self.set_result(job.result)
             else:
                 if not job.stopped:
-                    self._unretrieved, self._label = job.exception, job.label
+                    self._unretrieved = job.exception, job.context
                 self.set_exception(job.exception)
         except concurrent.futures.InvalidStateError:
             self._unretrieved = None  # somebody has filled it by hand
