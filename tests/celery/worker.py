@@ -8,19 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 
-from tests.servers.process import Server
+from tests.servers.process import CELERY_LIMIT, Server
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from celery.result import AsyncResult
 
-__all__ = ["END_LIMIT", "LIMIT", "Worker"]
+__all__ = ["LIMIT", "Worker"]
 
 LIMIT = 40.0
-END_LIMIT = 60.0
-"""Seconds. After a SIGTERM under load the processes of a prefork pool may wait 30 s for the main
-process, which reads their last results no more (billiard; also with sync tasks only)."""
 
 _numbers = itertools.count()
 
@@ -63,7 +60,7 @@ class Worker(Server):
         self._results: list[AsyncResult[Any]] = []
         self.ready(r"celery@.* ready", port=0)
 
-    def wait(self, limit: float = END_LIMIT) -> int:
+    def wait(self, limit: float = CELERY_LIMIT) -> int:
         """As any server's."""
         return super().wait(limit)
 

@@ -176,10 +176,12 @@ def compute() -> None:
     sys.version_info[:2] == (3, 14),
     reason="Python 3.14 keeps a lock for ever where a signal handler raises as `with` takes it",
 )
+@pytest.mark.timeout(100)
 @pytest.mark.parametrize("how", ["run", "submit_task"])
 def test_a_soft_time_limit_at_any_moment(how: str) -> None:
     """An alarm at whatever moment of a call loses no task and leaves the manager in order."""
-    assert in_process(child_soft_limit_by_timer, how) == "[]\n"
+    # An alarm that comes as the wait begins is seen half a second later.
+    assert in_process(child_soft_limit_by_timer, how, limit=90) == "[]\n"
 
 
 def child_refuses() -> None:

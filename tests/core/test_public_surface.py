@@ -47,7 +47,7 @@ MIDDLEWARE = {"AsyncLoopMiddleware", "RequestScope", "loop_from", "scope_from"}
 
 
 def _modules() -> Iterator[ModuleType]:
-    """All that can be imported here: some need a newer Django."""
+    """All that can be imported here: some need a newer Django, or Celery."""
     for found in pkgutil.walk_packages(wsgi_async.__path__, "wsgi_async."):
         try:
             module = importlib.import_module(found.name)
@@ -55,7 +55,7 @@ def _modules() -> Iterator[ModuleType]:
                 getattr(module, name)  # one of Django's is imported only then
             yield module
         except ModuleNotFoundError as error:
-            if not (error.name or "").startswith("django.tasks"):
+            if not (error.name or "").startswith(("django.tasks", "celery")):
                 raise
 
 

@@ -14,8 +14,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Self
 
-from tests.celery.worker import END_LIMIT
-from tests.servers.process import Server
+from tests.servers.process import CELERY_LIMIT, Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,7 +80,7 @@ class Host:
         server = self.servers.pop(kind)
         with server:
             server.signal(signal.SIGTERM)
-            server.wait(END_LIMIT)
+            server.wait(CELERY_LIMIT)
 
     def kill(self) -> None:
         """All that runs on it ends at once."""

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 LIMIT = 30.0
 """Seconds after which whatever a test waits for has failed; no test waits for it to pass."""
 
+CELERY_LIMIT = 60.0
+"""Seconds for the end of a Celery worker. After a SIGTERM under load the processes of a prefork
+pool may wait 30 s for the main process, which no longer reads their results (sync tasks too)."""
+
 LOOP_THREAD_WORKER = "wsgi_async.integrations.gunicorn.LoopThreadWorker"
 """What gunicorn's option --worker-class takes for ours."""
 
