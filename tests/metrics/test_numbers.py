@@ -93,9 +93,10 @@ def test_what_is_there_now(metrics: Metrics) -> None:
             numbers = pool.submit(work).result(LIMIT)
         assert numbers["managers"] == {"keeper": 1, "resident": 1, "guest": 0}
         assert (numbers["tasks_in_flight"], numbers["resources_open"]) == (1, 1)
+        # One after the other is written.
         wait_until(lambda: sample(metrics, "wsgi_async_tasks_in_flight") == 1, "no look")
-        assert sample(metrics, "wsgi_async_managers", runner="keeper") == 1
-        assert sample(metrics, "wsgi_async_resources_open") == 1
+        wait_until(lambda: sample(metrics, "wsgi_async_managers", runner="keeper") == 1, "no look")
+        wait_until(lambda: sample(metrics, "wsgi_async_resources_open") == 1, "no look")
         future.cancel()
     wait_until(lambda: sample(metrics, "wsgi_async_managers", runner="keeper") == 0, "no look")
     numbers = metrics.read()
