@@ -14,7 +14,7 @@ import pytest
 
 import wsgi_async
 
-pytestmark = [pytest.mark.project, pytest.mark.slow]
+pytestmark = [pytest.mark.project, pytest.mark.slow, pytest.mark.timeout(160)]
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = [
@@ -63,7 +63,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ],
         capture_output=True,
         text=True,
-        timeout=55,
+        timeout=150,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
