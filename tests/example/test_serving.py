@@ -46,6 +46,7 @@ def test_the_board_under_gunicorn(
         assert (response.status, b"<h1>" in page) == (200, True)
         server.wait_for("Booting worker", count=2)
         workers = {found[1] for found in server.find(r"Booting worker with pid: (\d+)")}
+        assert len(workers) == 2
         watch_only(database, local.url("/"))
         wait_for_rounds(local, 2)
         before = rounds_of(server)

@@ -93,7 +93,7 @@ def test_what_is_there_now(metrics: Metrics) -> None:
             numbers = pool.submit(work).result(LIMIT)
         assert numbers["managers"] == {"keeper": 1, "resident": 1, "guest": 0}
         assert (numbers["tasks_in_flight"], numbers["resources_open"]) == (1, 1)
-        # One after the other is written.
+        # The gauges are written one after the other.
         wait_until(lambda: sample(metrics, "wsgi_async_tasks_in_flight") == 1, "no look")
         wait_until(lambda: sample(metrics, "wsgi_async_managers", runner="keeper") == 1, "no look")
         wait_until(lambda: sample(metrics, "wsgi_async_resources_open") == 1, "no look")
