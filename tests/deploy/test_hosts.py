@@ -145,7 +145,7 @@ def site(hosts: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
         yield hosts
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(240)
 def test_a_host_is_drained(site: Site) -> None:
     """While a host and its queue worker end after a SIGTERM, and come back, nothing is lost.
 

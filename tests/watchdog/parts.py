@@ -31,12 +31,20 @@ class Reports:
     def of(self, kind: str) -> list[Report]:
         return [each for each in self.all if each.kind == kind]
 
-    def wait(self, kind: str, count: int = 1) -> Report:
-        """The report of this kind that comes as number `count`."""
+    def wait(self, kind: str, count: int = 1, by: str = "") -> Report:
+        """The report of this kind that comes as number `count`.
+
+        With `by`, of those that name this coroutine only. A busy machine can keep any loop from
+        its turn, and that is reported as well.
+        """
+
+        def seen() -> list[Report]:
+            return [each for each in self.of(kind) if by in ("", each.coroutine)]
+
         with self._news:
-            if not self._news.wait_for(lambda: len(self.of(kind)) >= count, LIMIT):
-                fail_with_stacks(f"no report {kind!r}, only {[each.kind for each in self.all]}")
-        return self.of(kind)[count - 1]
+            if not self._news.wait_for(lambda: len(seen()) >= count, LIMIT):
+                fail_with_stacks(f"no such {kind!r}, only {self.all}")
+            return seen()[count - 1]
 
 
 class _Looks:

@@ -42,7 +42,7 @@ def test_a_blocked_loop(reports: Reports, loop: str) -> None:
     until = threading.Event()
     with AsyncioLoopManager("it", loop_factory=factory) as manager:
         future = manager.submit_task(blocks(until, "a secret"))
-        report = reports.wait("loop_blocked")
+        report = reports.wait("loop_blocked", by="blocks")
         until.set()
         future.result(LIMIT)
     assert report.coroutine == "blocks"
@@ -63,7 +63,7 @@ def test_it_is_reported_once_and_again_when_it_is_over(
     until = threading.Event()
     with AsyncioLoopManager() as manager:
         future = manager.submit_task(blocks(until))
-        reports.wait("loop_blocked")
+        reports.wait("loop_blocked", by="blocks")
         looked()
         until.set()
         future.result(LIMIT)
@@ -82,7 +82,7 @@ def test_two_blocks_are_two_incidents(reports: Reports) -> None:
         for count in (1, 2):
             until = threading.Event()
             future = manager.submit_task(blocks(until))
-            reports.wait("loop_blocked", count)
+            reports.wait("loop_blocked", count, by="blocks")
             until.set()
             future.result(LIMIT)
 
@@ -93,7 +93,7 @@ def test_a_loop_that_is_stopped_while_it_is_blocked(reports: Reports) -> None:
     manager = AsyncioLoopManager()
     manager.start()
     manager.submit_task(blocks(until)).add_done_callback(lambda _: None)
-    reports.wait("loop_blocked")
+    reports.wait("loop_blocked", by="blocks")
     until.set()
     manager.stop()
     assert reports.wait("turning_again").coroutine == "blocks"
@@ -123,7 +123,7 @@ def test_the_task_of_a_coroutine_is_named_after_it(reports: Reports) -> None:
 
     with AsyncioLoopManager() as manager:
         future = manager.submit_task(parent())
-        assert reports.wait("loop_blocked").coroutine == "blocks"
+        reports.wait("loop_blocked", by="blocks")
         until.set()
         future.result(LIMIT)
 
@@ -144,7 +144,7 @@ def test_the_request_is_named(reports: Reports) -> None:
 
     thread = threading.Thread(target=request)
     thread.start()
-    report = reports.wait("loop_blocked")
+    report = reports.wait("loop_blocked", by="blocks")
     until.set()
     thread.join(LIMIT)
     assert (report.coroutine, report.request) == ("blocks", "GET /report")
@@ -212,13 +212,11 @@ def test_a_loop_that_somebody_else_runs(reports: Reports) -> None:
 
     with Worker("server") as worker:
         served = worker.begin(asyncio.run, main())
-        report = reports.wait("loop_blocked")
+        name = "test_a_loop_that_somebody_else_runs.<locals>.main"
+        report = reports.wait("loop_blocked", by=name)
         until.set()
         served.result(LIMIT)
-    assert (report.thread, report.coroutine) == (
-        "server",
-        "test_a_loop_that_somebody_else_runs.<locals>.main",
-    )
+    assert report.thread == "server"
     assert functions(report.stack)[0] == "main"
 
 
@@ -281,7 +279,7 @@ def test_a_coroutine_that_blocks_a_worker_thread(reports: Reports) -> None:
 
     with LoopThreadPoolExecutor(1, "worker") as pool:
         future = pool.submit(view)
-        report = reports.wait("loop_blocked")
+        report = reports.wait("loop_blocked", by="blocks")
         until.set()
         future.result(LIMIT)
     assert (report.coroutine, report.thread) == ("blocks", "worker_0")

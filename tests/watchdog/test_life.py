@@ -36,7 +36,7 @@ def block(manager: AsyncioLoopManager, reports: Reports, count: int = 1) -> None
     """Block a loop until that is reported."""
     until = threading.Event()
     future = manager.submit_task(blocks(until))
-    reports.wait("loop_blocked", count)
+    reports.wait("loop_blocked", count, by="blocks")
     until.set()
     future.result(LIMIT)
 
@@ -60,8 +60,8 @@ def test_several_watchdogs_share_a_thread(reports: Reports) -> None:
         assert len(samplers()) == 1
         until = threading.Event()
         future = manager.submit_task(blocks(until))
-        reports.wait("loop_blocked")
-        others.wait("loop_blocked")
+        reports.wait("loop_blocked", by="blocks")
+        others.wait("loop_blocked", by="blocks")
         until.set()
         future.result(LIMIT)
         other.stop()
@@ -183,7 +183,7 @@ def child_forks() -> None:
     manager = AsyncioLoopManager()
     manager.start()
     future = manager.submit_task(blocks(until))
-    reports.wait("loop_blocked")
+    reports.wait("loop_blocked", by="blocks")
 
     def child() -> None:
         assert samplers() == []
