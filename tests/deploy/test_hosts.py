@@ -189,15 +189,20 @@ def test_a_view_that_is_out_of_order(site: Site) -> None:
 
 
 def begun_on(site: Site, victim: WebHost) -> list[str]:
-    """Tasks that the queue worker of a host has begun and cannot end."""
+    """Tasks that the queue worker of a host has begun and cannot end, as many as it can.
+
+    So it takes no other one. Celery takes a task out of Redis before it notes it as unacknowledged:
+    a kill between the two would lose the task.
+    """
     held: list[str] = []
 
     def submit_and_look() -> bool:
         # The other host gives them to the queue.
         held.append(get(site.second.address, PORT, f"/hold/{victim.name}")[1])
-        return bool(site.data.rows(f"SELECT 1 FROM begun WHERE host = '{victim.name}'"))
+        begun = site.data.rows(f"SELECT 1 FROM begun WHERE host = '{victim.name}'")
+        return len(begun) == CONCURRENCY
 
-    wait_until(submit_and_look, what=f"a task on {victim.name}")
+    wait_until(submit_and_look, what=f"{CONCURRENCY} tasks on {victim.name}")
     return held
 
 

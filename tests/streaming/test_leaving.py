@@ -7,7 +7,7 @@ import asyncio
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -96,6 +96,23 @@ def test_a_second_call_makes_it_sooner_and_never_later(manager: AsyncioLoopManag
     assert open_streams.leave_at < time.monotonic() + 2 * LIMIT
     end_streams(0.0)
     assert list(items) == []
+
+
+def test_an_end_that_was_taken_back_ends_no_later_stream(
+    manager: AsyncioLoopManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that ends the streams may come late; those of a new start are not its own."""
+    begun: list[Any] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(_thread, "start_new_thread", lambda *call: begun.append(call))
+        end_streams()
+    open_streams.reset()
+    items = manager.iterate(Source(0.001).items())
+    assert next(items) == 0
+    ((cut, arguments),) = begun
+    cut(*arguments)
+    assert next(items) == 1
+    items.close()
 
 
 def test_without_another_thread_streams_end_at_once(

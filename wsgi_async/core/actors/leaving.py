@@ -19,22 +19,20 @@ class _Stream(Protocol):
         """On the loop: end the stream."""
 
 
+_Open = weakref.WeakValueDictionary[int, _Stream]
+
+
 class _Streams:
     """The streams of the process. Lives as long as the process; callable from any thread."""
 
     def __init__(self) -> None:
         # By their id. Single operations on it are thread-safe, and need no lock.
-        self._streams: weakref.WeakValueDictionary[int, _Stream] = weakref.WeakValueDictionary()
+        self.open: _Open = weakref.WeakValueDictionary()
         # When all streams are to end; it only comes nearer. A reader looks again and again.
         self.leave_at: float | None = None
 
     def add(self, stream: _Stream) -> None:
-        self._streams[id(stream)] = stream
-
-    def all(self) -> list[_Stream]:
-        # Not values(): streams that are collected meanwhile would break its iteration.
-        streams = [reference() for reference in self._streams.valuerefs()]
-        return [stream for stream in streams if stream is not None]
+        self.open[id(stream)] = stream
 
     def reset(self) -> None:
         """In a forked child: the streams are the parent's, and so was its end."""
@@ -65,20 +63,23 @@ def end_streams(after: float = 0.0) -> None:
     if open_streams.leave_at is not None and open_streams.leave_at <= leave_at:
         return
     open_streams.leave_at = leave_at
+    streams = open_streams.open  # not those that are opened after a reset
     try:
         # Not threading's: a signal handler may have interrupted one that holds its locks.
-        _thread.start_new_thread(_cut_in, (after,))
+        _thread.start_new_thread(_cut_in, (after, streams))
     except RuntimeError:
-        _cut()  # there is no room for another thread: too early is better than never
+        _cut(streams)  # there is no room for another thread: too early is better than never
 
 
-def _cut_in(seconds: float) -> None:
+def _cut_in(seconds: float, streams: _Open) -> None:
     time.sleep(max(0.0, seconds))
-    _cut()
+    _cut(streams)
 
 
-def _cut() -> None:
+def _cut(streams: _Open) -> None:
     """End those that wait for an item; the others see it when they are asked for the next one."""
-    for stream in open_streams.all():
-        if not stream.live.inherited:
+    # Not values(): streams that are collected meanwhile would break its iteration.
+    for reference in streams.valuerefs():
+        stream = reference()
+        if stream is not None and not stream.live.inherited:
             stream.live.post(stream.cut)
