@@ -235,14 +235,15 @@ def test_a_deadline_is_no_error_in_the_log(
     manager = start()
 
     async def wait() -> None:
-        time.sleep(0.1)  # the deadline of both calls is over now, and comes in the same turn
+        # The deadline of both calls is over then, and comes in the same turn.
+        time.sleep(BEGIN + 0.02)
         await asyncio.sleep(LIMIT)
 
     async def call() -> None:
         await sync_to_async(lambda: manager.run(wait()))()
 
     def run() -> None:
-        request_deadline.set(Deadline(0.05))
+        request_deadline.set(Deadline(BEGIN))
         with pytest.raises(TimeoutError, match="deadline"):
             manager.run(call())
 
@@ -411,14 +412,15 @@ def test_deadline(worker: Worker, start: Start, mode: str) -> None:
         begun.append(1)
 
     async def inner() -> None:
-        time.sleep(0.1)  # the deadline of both calls is over now, and comes in the same turn
+        # The deadline of both calls is over then, and comes in the same turn.
+        time.sleep(BEGIN + 0.02)
         await endless.wait()
 
     async def outer() -> None:
         await sync_to_async(async_to_sync(inner))()
 
     def call() -> None:
-        request_deadline.set(Deadline(0.08))
+        request_deadline.set(Deadline(BEGIN))
         with pytest.raises(TimeoutError, match="deadline"):
             async_to_sync(outer)()
         with pytest.raises(TimeoutError, match="deadline"):

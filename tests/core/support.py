@@ -294,6 +294,10 @@ def _run(code: str, name: str, limit: float) -> tuple[str, str, int]:
         os.killpg(process.pid, signal.SIGABRT)
         out, err = process.communicate()
         pytest.fail(f"{name} outlived {limit} seconds\n{out}{err}")
+    except BaseException:  # the test's own time is over
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
     return out, without_slowness(err), process.returncode
 
 

@@ -222,6 +222,7 @@ def child_under_load(loop: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(80)
 def test_while_other_threads_work(loop: str) -> None:
     """No lock that another thread held at the fork keeps the child from its work."""
     in_process(child_under_load, loop, limit=60)

@@ -26,13 +26,14 @@ def tell(server: Server, number: signal.Signals) -> None:
 
 
 def wait_for_threads(server: Server) -> None:
-    """Wait until gunicorn's main thread has started both of its threads.
+    """Wait until gunicorn's main thread has handed its requests to threads, and sleeps.
 
     Its handlers of SIGINT and SIGQUIT take the lock of the thread pool. Where they interrupt the
-    main thread as it starts a thread of a `gthread` worker, under that lock, the worker hangs.
+    main thread as it hands a request to a `gthread` worker's threads, under that lock, the worker
+    hangs.
     """
-    for _ in range(2):  # the main thread comes to the second one after it has started the last
-        state(server)
+    waits_in = Path(f"/proc/{state(server)['pid']}/wchan")
+    wait_until(lambda: "poll" in waits_in.read_text(), what="the main thread waits for requests")
 
 
 @every

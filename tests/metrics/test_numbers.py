@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.core.support import LIMIT, Worker, in_process, our_log, reached, wait_until
-from tests.watchdog.parts import looked
+from tests.watchdog.parts import asleep
 from wsgi_async import (
     AsyncioLoopManager,
     LoopThreadPoolExecutor,
@@ -140,7 +140,7 @@ def test_wake_ups_that_are_lost(metrics: Metrics) -> None:
     with AsyncioLoopManager(debug=False) as manager:
         loop = manager.get_event_loop()
         future = manager.submit_task(hang())
-        looked(1)  # the loop is asleep
+        asleep(manager)
         loop.call_soon(lambda: loop.call_soon(event.set))
         reached(event)
         wait_until(lambda: metrics.read()["lost_wakeups"] == 1, "it is not counted")

@@ -209,6 +209,7 @@ def collect_all_the_time(loop: str) -> None:
     say(f"{InCycle.made} {len(futures)} {len(begun)} {len(ended)}")
 
 
+@pytest.mark.timeout(80)
 @pytest.mark.slow
 @pytest.mark.parametrize("loop", ["ours", pytest.param("uvloop", marks=needs_uvloop)])
 def test_a_collector_that_runs_all_the_time_hangs_nobody(loop: str, runner: str) -> None:

@@ -9,6 +9,7 @@ from tests.core.support import in_process
 from tests.runners.interrupted import WAYS, child
 
 
+@pytest.mark.timeout(80)
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("loop", ["ours", pytest.param("uvloop", marks=needs_uvloop)])

@@ -10,6 +10,7 @@ from tests.runners.stress import child
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(80)
 @pytest.mark.stress
 @pytest.mark.parametrize("seed", [1])
 @pytest.mark.parametrize("loop", ["asyncio", pytest.param("uvloop", marks=needs_uvloop)])

@@ -216,9 +216,12 @@ def test_closing_while_it_waits_ends_it_at_once(make_manager: MakeManager, prefe
     manager, numbers = make_manager(grace=1000.0), Numbers(stall_at=1)
     iterator = manager.iterate(numbers.walk(), prefetch=prefetch)
     next(iterator)
+    stream = iterator._stream
+    assert stream is not None
     with Worker() as other, Worker() as closer:
         waiting = other.begin(next, iterator)
         reached(numbers.stalled)
+        wait_until(lambda: stream.present is not None, "nobody waits for the item")
         closer.call(iterator.close)
         assert isinstance(waiting.exception(LIMIT), asyncio.CancelledError | StopIteration)
     assert numbers.closed.is_set()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from tests.core.support import LIMIT, fail_with_stacks, reached
+from tests.core.support import LIMIT, fail_with_stacks, give, reached, wait_until
+from wsgi_async.core.managers.manager import lifecycle_of
 from wsgi_async.insight import sampler
 
 if TYPE_CHECKING:
+    from wsgi_async import AsyncioLoopManager
     from wsgi_async.insight.progress import Watched
     from wsgi_async.watchdog import Frame, Report
 
@@ -73,6 +75,16 @@ def looked(count: int = 4) -> None:
         reached(looks.done)
     finally:
         sampler.remove(looks)
+
+
+def asleep(manager: AsyncioLoopManager) -> None:
+    """Wait until a loop sleeps, after all that was handed to it before."""
+    manager.run(give(1))
+    runner = lifecycle_of(manager).runner
+    assert runner is not None
+    selector = runner.live.selector
+    assert selector is not None
+    wait_until(lambda: selector.asleep, "the loop does not sleep")
 
 
 def functions(frames: tuple[Frame, ...]) -> list[str]:

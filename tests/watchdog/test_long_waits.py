@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.core.support import LIMIT, Worker
-from tests.watchdog.parts import BLOCKED_AFTER, Reports, functions, looked
+from tests.watchdog.parts import BLOCKED_AFTER, Reports, asleep, functions, looked
 from wsgi_async import AsyncioLoopManager, LoopThreadPoolExecutor, current_manager
 from wsgi_async.watchdog import start_watchdog
 
@@ -134,7 +134,7 @@ def lose_a_wakeup(manager: AsyncioLoopManager, *, busy: bool) -> None:
             event.set()
 
     future = manager.submit_task(asyncio.sleep(60))
-    looked(1)  # the loop is asleep
+    asleep(manager)
     loop.call_soon(callback)
     assert event.wait(LIMIT)
     looked(1)

@@ -17,7 +17,7 @@ from .log import logger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["install_fork_hook", "notice_fork", "warn_of_silent_forks"]
+__all__ = ["imported", "install_fork_hook", "notice_fork", "warn_of_silent_forks"]
 
 _UWSGI_OPTIONS = {"lazy", "lazy-apps", "py-call-uwsgi-fork-hooks"}
 """With any of these a worker does not inherit threads that Python believes to be alive."""
@@ -58,6 +58,18 @@ def notice_fork() -> None:
             _forget_parent()
 
 
+def imported(name: str) -> Any:
+    """A module, None if nobody has imported it. For what each start of a manager looks at.
+
+    A free-threaded build may fork while another thread has just been given the lock inside a dict,
+    which is then never released in the child. `dict.get()` takes that lock, a subscript does not.
+    """
+    try:
+        return sys.modules[name]
+    except KeyError:
+        return None
+
+
 def warn_of_silent_forks(label: Callable[[], str]) -> None:
     """Say once what to set where a fork that Python is not told of is still to come.
 
@@ -65,7 +77,7 @@ def warn_of_silent_forks(label: Callable[[], str]) -> None:
     held in that moment is held forever, CPython's own locks too: nothing of ours runs there then
     that could say so.
     """
-    if _state.warned or not _forks_silently(sys.modules.get("uwsgi")):
+    if _state.warned or not _forks_silently(imported("uwsgi")):
         return
     _state.warned = True
     logger.warning(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import atexit
 import os
-import sys
 from typing import Any
 
 from wsgi_async.core.actors.leaving import open_streams
 from wsgi_async.core.base import threads
 from wsgi_async.core.base.deadlines import Deadline
-from wsgi_async.core.base.forks import install_fork_hook, notice_fork
+from wsgi_async.core.base.forks import imported, install_fork_hook, notice_fork
 from wsgi_async.core.life.lifecycle import STOP_TIMEOUT
 from wsgi_async.core.runners.resident import forget_seat
 
@@ -41,7 +40,7 @@ def stop_with_process() -> None:
     """
     pid = os.getpid()
     # Each of its children has imported it. Nobody else need pay for that.
-    multiprocessing = sys.modules.get("multiprocessing.process")
+    multiprocessing = imported("multiprocessing.process")
     if pid in _hooked or multiprocessing is None or multiprocessing.parent_process() is None:
         return
     from multiprocessing import util  # noqa: PLC0415 - see above
