@@ -91,8 +91,12 @@ class Application:
         with self._mutex:
             client = self._clients.get(loop)
             if client is None:
-                # Without proxies and certificates, which take longer than the requests.
-                client = httpx2.AsyncClient(trust_env=False, verify=False, timeout=LIMIT)
+                # Without proxies and certificates, which take longer than the requests. A busy
+                # machine may leave a connection idle for longer than the 5 s of the default.
+                kept = httpx2.Limits(keepalive_expiry=None)
+                client = httpx2.AsyncClient(
+                    trust_env=False, verify=False, timeout=LIMIT, limits=kept
+                )
                 self._clients[loop] = client
         return (await client.get(self._upstream)).status_code
 

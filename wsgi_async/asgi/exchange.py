@@ -141,9 +141,7 @@ class Exchange(Actor):
     def close(self) -> None:
         """Tell the app that the client has gone, if it has not ended, and wait for it, bounded."""
         if not self.begun or self.ended or self.live.closing:
-            error, self._end = self._end, None
-            if error is not None:
-                self._report_failure(error)
+            self._report_end()
             return
         call = _LastCall(self)
         try:
@@ -158,6 +156,12 @@ class Exchange(Actor):
                 self.label,
                 self.live.grace,
             )
+
+    def _report_end(self) -> None:
+        """Log what ended it, as nobody comes for that any more."""
+        error, self._end = self._end, None
+        if error is not None:
+            self._report_failure(error)
 
     def _report_failure(self, error: BaseException) -> None:
         report(logging.ERROR, "%s: %s failed", self.live.status, self.label, error=error)
@@ -208,6 +212,7 @@ class Exchange(Actor):
         task, busy_with = self.task, self.present
         if self.ended or task is None:
             self.ended = True  # nothing begins any more
+            self._report_end()
             self.live.finish(call, None)
             return
         self.leaving = True
