@@ -19,7 +19,12 @@ from urllib.parse import parse_qsl
 
 import wsgi_async
 from tests.soak import watch, work
-from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, LoopThreadPoolExecutor
+from wsgi_async import (
+    AsyncioLoopManager,
+    AsyncLoopMiddleware,
+    LoopThreadPoolExecutor,
+    ManagerStateError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -177,13 +182,20 @@ def warm(request: Request) -> Any:
     return work.resources_open()
 
 
+def tasks_on(manager: AsyncioLoopManager) -> int:
+    try:
+        return len(asyncio.all_tasks(manager.get_event_loop()))
+    except ManagerStateError:
+        return 0  # stopped meanwhile
+
+
 def stats(request: Request) -> Any:
     """What there is in this process."""
     gc.collect()
     managers = AsyncioLoopManager.all_instances()
     return {
         "in flight": sum(int(re.findall(r"in_flight=(\d+)", repr(one))[0]) for one in managers),
-        "tasks": sum(len(asyncio.all_tasks(one.get_event_loop())) for one in managers),
+        "tasks": sum(tasks_on(one) for one in managers),
         "managers": len(managers),
         "blocks": sys.getallocatedblocks(),
         **watch.of_process(os.getpid()),

@@ -158,7 +158,8 @@ class SoakServer(Process):
             body = response.read()
         finally:
             connection.close()
-        assert response.status == 200, (self.name, path, response.status, body)
+        said = list(self.lines())[-40:]
+        assert response.status == 200, (self.name, path, response.status, body, said)
         return json.loads(body)["value"]
 
     def stats(self) -> dict[str, int]:
