@@ -158,7 +158,7 @@ class Exchange(Actor):
             )
 
     def _report_end(self) -> None:
-        """Log what ended it, as nobody comes for that any more."""
+        """Log what ended it, as nobody comes for that any more. In the thread, or on the loop."""
         error, self._end = self._end, None
         if error is not None:
             self._report_failure(error)
