@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from pathlib import Path
@@ -37,6 +38,11 @@ LOOP_THREAD_WORKER = "wsgi_async.integrations.gunicorn.LoopThreadWorker"
 
 THREADED = {"gthread": "gthread", "LoopThreadWorker": LOOP_THREAD_WORKER}
 """gunicorn's threaded workers: its own, and ours."""
+
+# On free-threaded Python 3.13, `linecache` may raise when two threads read a stack at the same time
+# (python/cpython#133253). asyncio's debug mode reads a stack for each handle.
+_READS_STACKS_SAFELY = sys.version_info >= (3, 14) or not sysconfig.get_config_var("Py_GIL_DISABLED")
+_MODE = ("-X", "dev") if _READS_STACKS_SAFELY else ("-X", "faulthandler", "-W", "default")
 
 # The children import the package that the tests run against, and the tests' applications.
 _PATH = [str(Path(wsgi_async.__file__).parents[1]), str(Path(__file__).parents[2])]
@@ -95,7 +101,7 @@ class Server:
         self._ended = False
         self._news = threading.Condition()
         self._process = subprocess.Popen(
-            [*((program,) if program else (sys.executable, "-X", "dev")), *args],
+            [*((program,) if program else (sys.executable, *_MODE)), *args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
