@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import threading
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ token_of_request: ContextVar[str] = ContextVar("token of the request")
 
 _lock = threading.Lock()
 _open: Counter[str] = Counter()  # guarded by _lock
+_preparing = threading.Lock()
 
 
 @contextmanager
@@ -86,12 +88,21 @@ async def upstream() -> AsyncIterator[httpx2.AsyncClient]:
 async def database() -> AsyncIterator[aiosqlite.Connection]:
     """A connection to the worker's file."""
     path = f"{os.environ['SOAK_FOLDER']}/{os.getpid()}.db"
+    prepare(path)
     with counted("resources"):
         async with aiosqlite.connect(path, timeout=20, isolation_level=None) as connection:
-            await connection.execute("PRAGMA journal_mode = WAL")
             await connection.execute("PRAGMA synchronous = OFF")
-            await connection.execute("CREATE TABLE IF NOT EXISTS notes (token TEXT, value INT)")
             yield connection
+
+
+def prepare(path: str) -> None:
+    """Make the file, unless it is there.
+
+    SQLite waits for no lock while it changes the journal's mode, so one thread at a time does.
+    """
+    with _preparing, closing(sqlite3.connect(path, timeout=20)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE IF NOT EXISTS notes (token TEXT, value INT)")
 
 
 async def total(number: int) -> int:
