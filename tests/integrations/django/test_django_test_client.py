@@ -255,6 +255,48 @@ class Views(SimpleTestCase):
     )
 
 
+def test_a_request_whose_exception_leaves_the_client_is_over() -> None:
+    """With DEBUG_PROPAGATE_EXCEPTIONS its scope ends, and an outer request has its own back."""
+    run_cases(
+        """
+import concurrent.futures
+from wsgi_async import OutsideRequestError
+tasks = []
+
+def failing(request):
+    tasks.append(scope_from(request).submit_task(asyncio.sleep(20)))
+    raise ValueError("propagated")
+
+def outer(request):
+    scope = scope_from(request)
+    try:
+        Client().get("/failing")
+    except ValueError:
+        assert scope_from(request) is scope and "open" in repr(scope)
+        return HttpResponse("outer")
+
+urlpatterns = [path("failing", failing), path("outer", outer)]
+
+@override_settings(ROOT_URLCONF="__main__", DEBUG_PROPAGATE_EXCEPTIONS=True)
+class Views(SimpleTestCase):
+    def test_alone(self):
+        with self.assertRaisesMessage(ValueError, "propagated"):
+            self.client.get("/failing")
+        with self.assertRaises(OutsideRequestError):
+            current_loop.run(loop())
+        with self.assertRaises(concurrent.futures.CancelledError):
+            tasks[-1].result(10)
+
+    def test_within_another(self):
+        client = Client(raise_request_exception=False)  # it hears of the inner one's, too
+        self.assertEqual(client.get("/outer").content, b"outer")
+        with self.assertRaises(OutsideRequestError):
+            current_loop.run(loop())
+""",
+        2,
+    )
+
+
 def test_install_is_enough() -> None:
     """Without the app in `INSTALLED_APPS`, a call of `install()` does the same."""
     run_script(

@@ -13,7 +13,8 @@ import threading
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any
 
-from django.core.signals import request_finished, request_started
+from django.conf import settings
+from django.core.signals import got_request_exception, request_finished, request_started
 
 from wsgi_async.core import current_manager
 from wsgi_async.core.base.checks import running_loop
@@ -34,6 +35,7 @@ def serve_test_client() -> None:
     find_elsewhere(_find)
     request_started.connect(_began, dispatch_uid="wsgi_async")
     request_finished.connect(_ended, dispatch_uid="wsgi_async")
+    got_request_exception.connect(_failed, dispatch_uid="wsgi_async")
 
 
 def loop_of_test() -> AsyncioLoopManager | None:
@@ -100,9 +102,24 @@ def _began(sender: object, environ: dict[str, Any] | None = None, **_: Any) -> N
         _present.set(_Present(environ, sender, _present.get()))
 
 
+def _failed(request: Any = None, **_: Any) -> None:
+    # The exception leaves the client then, and Django sends no `request_finished`.
+    present = _present.get()
+    if (
+        settings.DEBUG_PROPAGATE_EXCEPTIONS
+        and present is not None
+        and getattr(request, "environ", None) is present.environ
+    ):
+        _end(present)
+
+
 def _ended(sender: object, **_: Any) -> None:
     present = _present.get()
     # The test client's responses know no handler; those of a handler within are not its own.
     if present is not None and sender in (None, present.sender):
-        _present.set(present.outer)
-        present.end()
+        _end(present)
+
+
+def _end(present: _Present) -> None:
+    _present.set(present.outer)
+    present.end()
