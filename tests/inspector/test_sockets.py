@@ -179,6 +179,34 @@ threading.Event().wait()
         server.signal(signal.SIGKILL, child)
 
 
+def test_a_child_that_can_have_none_works_without(process: Process, folder: Path) -> None:
+    """Its managers start as if the inspector was off, and the log tells why, once."""
+    rest = """
+import os, shutil
+from wsgi_async.inspector import open_inspector
+if opened_by_hand:
+    os.environ.pop("WSGI_ASYNC_INSPECT")
+shutil.rmtree(folder)
+open(folder, "w").close()
+child = os.fork()
+if not child:
+    for number in range(2):
+        with AsyncioLoopManager(number) as manager:
+            print("works", manager.run(asyncio.sleep(0, number)), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+os._exit(0)
+"""
+    for by_hand in (False, True):
+        start = f"import asyncio\nopened_by_hand, folder = {by_hand}, {str(folder)!r}\n"
+        with process(rest=start + rest) as server:
+            assert server.wait() == 0
+            assert [found[1] for found in server.find(r"^works (\d)$")] == ["0", "1"]
+            assert len(server.find("has no effect|a start hook failed")) == 1
+        folder.unlink()
+        folder.mkdir()
+
+
 def test_the_end_of_a_child_leaves_the_parents(process: Process, folder: Path) -> None:
     """A child that exits, with the exit hooks that it inherits, does not take the socket away."""
     rest = """

@@ -142,8 +142,10 @@ def switch_on(setting: str) -> None:
 def _reopen() -> None:
     """A manager starts: the socket of a forked child may be missing."""
     _notice_fork()
-    if _state.folder is not None and _state.socket is None:
-        open_inspector(_state.folder)
+    folder = _state.folder
+    if folder is not None and _state.socket is None:
+        _state.folder = None  # where it fails, the next manager does not try again
+        open_inspector(folder)
 
 
 def _close(opened: _Socket | None) -> None:

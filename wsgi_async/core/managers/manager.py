@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
 import weakref
 from collections.abc import Coroutine, Hashable
@@ -28,11 +29,12 @@ from wsgi_async.core.base.checks import (
 from wsgi_async.core.base.coroutines import is_coroutine, need_stack
 from wsgi_async.core.base.deadlines import request_deadline
 from wsgi_async.core.base.forks import notice_fork
+from wsgi_async.core.base.log import report
 from wsgi_async.core.base.settings import Hook, LoopFactory, Settings
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import Job, current_caller
 from wsgi_async.core.life.lifecycle import Lifecycle
-from wsgi_async.core.messages.advice import kind_of, not_a_coroutine
+from wsgi_async.core.messages.advice import not_a_coroutine, not_an_async_iterable
 from wsgi_async.core.messages.errors import Closing, ManagerStateError, UnknownAsyncTaskError
 from wsgi_async.core.results.groups import Ended
 from wsgi_async.core.results.sync_future import SyncFuture
@@ -206,13 +208,20 @@ class AsyncioLoopManager:
             _instances.add(self)
             node.owned[self._life] = None
         for hook in _start_hooks:
-            hook()
+            self._call_hook(hook)
         node.found.setdefault(self.id, self)
         if self._creator_thread is not None:
             threads.watch_end(self._creator_thread, node)
         if node.ended:  # it ended just before it owned us, and could not tell us
             # Not owner_ended(): perhaps it did tell us, and a manager outlives a thread once.
             self._life.request_stop()
+
+    def _call_hook(self, hook: Callable[[], None]) -> None:
+        # The manager is needed, and what looks at it is not.
+        try:
+            hook()
+        except Exception as error:
+            report(logging.ERROR, "%s: a start hook failed", self._life.label, error=error)
 
     def stop(self, timeout: float = 10.0) -> None:
         """End everything on the loop and close it. Look-ups no longer find the manager.
@@ -400,10 +409,7 @@ class AsyncioLoopManager:
             ValueError: `prefetch` is negative.
         """
         if not hasattr(async_iterable, "__aiter__"):
-            raise TypeError(
-                f"{kind_of(async_iterable)} is not an async iterable. Call the async generator "
-                "function, or give an object with __aiter__()."
-            )
+            raise not_an_async_iterable(async_iterable)
         check_count("prefetch", prefetch)
         runner = self._runner()
         if prefetch:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["instead_of_waiting", "kind_of", "not_a_coroutine"]
+__all__ = ["instead_of_waiting", "kind_of", "not_a_coroutine", "not_an_async_iterable"]
 
 _ASYNC = inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 _OURS = __name__.partition(".")[0] + "."
@@ -80,7 +80,8 @@ def kind_of(value: object) -> str:
     """What to call a value in an error: never by its contents, which may be secret."""
     name = getattr(value, "__qualname__", None)
     kind = type(value).__qualname__
-    return f"{name}, a {kind}," if isinstance(name, str) else f"A value of the type {kind}"
+    article = "an" if kind[0] in "aeiouAEIOU" else "a"
+    return f"{name}, {article} {kind}," if isinstance(name, str) else f"A value of the type {kind}"
 
 
 def not_a_coroutine(value: object) -> TypeError:
@@ -102,5 +103,26 @@ def not_a_coroutine(value: object) -> TypeError:
             "give `wait()`."
         )
     else:
-        advice = "is not a coroutine. Call the async function, or wrap it in an async def."
+        advice = f"is not a coroutine. {_how_to_get_one(value)}"
     return TypeError(f"{kind} {advice}")
+
+
+def _how_to_get_one(value: object) -> str:
+    if inspect.isasyncgenfunction(value):
+        return "Call the async generator function, and iterate over what it returns with iterate()."
+    if inspect.isroutine(value) and not inspect.iscoroutinefunction(value):
+        return "It is a sync function. Call it as usual; if it returns a coroutine, pass that."
+    if callable(value):
+        return "Call the async function, and pass the coroutine that it returns."
+    return "Pass the coroutine that an async function returns when you call it."
+
+
+def not_an_async_iterable(value: object) -> TypeError:
+    """What whoever gives something else to iterate over gets, with what to give."""
+    if inspect.iscoroutine(value):
+        advice = "Its function has no `yield`, so it makes no items. Await it or run() it instead."
+    elif callable(value):
+        advice = "Call the async generator function, and pass what it returns."
+    else:
+        advice = "Pass an async generator, or another object with __aiter__()."
+    return TypeError(f"{kind_of(value)} is not an async iterable. {advice}")
