@@ -40,6 +40,7 @@ class Answer:
             "QUERY_STRING": "",
             "REMOTE_ADDR": "127.0.0.1",
             "HTTP_HOST": "localhost:8000",
+            "SERVER_PROTOCOL": "HTTP/1.1",
             "CONTENT_LENGTH": str(len(body)),
             "wsgi.input": BytesIO(body.encode()),
         }
@@ -121,6 +122,7 @@ def test_json(page: InspectorApp) -> None:
         {"HTTP_X_FORWARDED_FOR": "127.0.0.1"},
         {"HTTP_X_REAL_IP": "127.0.0.1"},
         {"HTTP_VIA": "1.1 proxy"},
+        {"SERVER_PROTOCOL": "HTTP/1.0"},
     ],
     ids=str,
 )

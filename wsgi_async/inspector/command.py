@@ -80,10 +80,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _pid(text: str) -> int:
-    pid = int(text)
-    if pid < 1:
-        raise ValueError(text)
-    return pid
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a process id")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -28,7 +28,13 @@ _PROXIED = (
     "HTTP_X_FORWARDED_PROTO",
     "HTTP_X_REAL_IP",
 )
-"""What proxies add. Behind one every client is at a loopback address, or looks so."""
+"""What proxies add. Behind one every client is at a loopback address, or looks so.
+
+A proxy need not add any of them, and some servers take them off before an app sees them.
+"""
+
+_OLD = "HTTP/1.0"
+"""What proxies speak by default, nginx among them, and no browser does."""
 
 
 class Verdict(enum.Enum):
@@ -108,7 +114,7 @@ def _is_local(environ: WSGIEnvironment) -> bool:
 
     A page of another site may have its name lead to 127.0.0.1, so the name counts too.
     """
-    if any(name in environ for name in _PROXIED):
+    if environ.get("SERVER_PROTOCOL") == _OLD or any(name in environ for name in _PROXIED):
         return False
     host = _name(environ.get("HTTP_HOST", ""))
     return _is_loopback(environ.get("REMOTE_ADDR", "")) and (
