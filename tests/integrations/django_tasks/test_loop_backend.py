@@ -31,6 +31,22 @@ assert one.return_value == [id(process_manager().get_event_loop()), 1, "nobody"]
     )
 
 
+def test_a_request_leaves_nothing_of_the_backend() -> None:
+    """Each context has a backend, and all of them share one set of results."""
+    run_script(
+        SETUP
+        + """
+import gc
+from contextvars import Context
+from wsgi_async.integrations.django.tasks.results import Results
+for _ in range(20):
+    result = Context().run(site.sync.enqueue, 3)
+    assert finished(result).return_value[1] == 3
+assert len([each for each in gc.get_objects() if type(each) is Results]) == 1
+"""
+    )
+
+
 def test_the_states_of_a_task() -> None:
     """A result is a snapshot; refresh() and get_result() tell the present state, in any thread."""
     run_script(

@@ -25,7 +25,7 @@ from django.utils.json import normalize_json
 from wsgi_async.core.base.coroutines import name_after
 from wsgi_async.routing.managers import process_manager, submit_alone
 
-from .results import Results, changed
+from .results import changed, results_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 __all__ = ["LoopBackend"]
 
-# By the backend's alias, as each thread has backends of its own. No lock: added in one step.
-_results: dict[str, Results] = {}
 _WORKER = "wsgi_async"
 # When the process exits there are no threads for sync functions any more.
 _AT_EXIT = contextlib.suppress(RuntimeError)
@@ -59,7 +57,7 @@ class LoopBackend(BaseTaskBackend):
     In `TASKS`, the `OPTIONS` are `max_results`, how many finished tasks are remembered (1000), and
     `max_age`, for how many seconds (3600).
 
-    Each thread has one. Lives as long as the thread.
+    Each context has one, under a server each request. They share the results.
     """
 
     supports_async_task = True
@@ -74,7 +72,7 @@ class LoopBackend(BaseTaskBackend):
                 "max_results and max_age."
             )
         self._limits: dict[str, Any] = known | self.options
-        self._results = _results.setdefault(alias, Results())
+        self._results = results_of(alias)
 
     def enqueue(self, task: Task, args: Any, kwargs: Any) -> TaskResult:
         """Have a task run after the present transaction, or now where there is none.

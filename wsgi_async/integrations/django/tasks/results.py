@@ -16,7 +16,7 @@ from django.tasks.exceptions import TaskResultDoesNotExist
 if TYPE_CHECKING:
     from django.tasks import TaskResult
 
-__all__ = ["Results", "changed"]
+__all__ = ["Results", "changed", "results_of"]
 
 
 def changed(result: TaskResult, **changes: Any) -> TaskResult:
@@ -34,11 +34,10 @@ class Results:
     """
 
     def __init__(self) -> None:
-        self._clear()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._clear)
+        self.clear()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Forget all. In a forked child, where it has one thread."""
         # A new one, as another thread may have held the old one at the fork.
         self._lock = threading.RLock()  # guards the two below; a destructor may come here too
         self._results: dict[str, TaskResult] = {}
@@ -74,3 +73,22 @@ class Results:
             finished, before = self._finished, time.monotonic() - max_age
             while finished and (len(finished) > max_results or finished[0][0] < before):
                 self._results.pop(finished.popleft()[1], None)
+
+
+# No lock: each is added in one step.
+_known: dict[str, Results] = {}
+
+
+def results_of(alias: str) -> Results:
+    """Those of all backends with an alias. From any thread."""
+    found = _known.get(alias)
+    return _known.setdefault(alias, Results()) if found is None else found
+
+
+def _in_child() -> None:
+    for results in _known.values():
+        results.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_in_child)
