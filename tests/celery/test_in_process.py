@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from celery import Celery, chain, chord, group, shared_task
+from celery import Celery, Task, chain, chord, group, shared_task
 
-from wsgi_async import AsyncioLoopManager, RunningLoopError, run
+from wsgi_async import AsyncioLoopManager, RunningLoopError, current_manager, run
 from wsgi_async.integrations.celery import AsyncLoop
 
 if TYPE_CHECKING:
@@ -51,6 +54,62 @@ def test_a_task_of_an_app_that_is_not_finalized(app: Any) -> None:
         return "shared"
 
     assert app.tasks[f"{__name__}.shared"].delay().get() == "shared"
+
+
+def test_an_app_whose_tasks_were_looked_at_before(app: Any) -> None:
+    """A task that is made after `AsyncLoop(app)` is found by its name."""
+
+    class First(Task):  # type: ignore[misc]
+        name = "first"
+
+        async def run(self) -> int:
+            return 1
+
+    app.register_task(First())
+    AsyncLoop(app)
+    app.task(add, name="second", shared=False)
+    assert app.tasks["first"].delay().get() == 1
+    assert app.tasks["second"].delay(1, 2).get() == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"id": "celery"}, {"debug": True}], ids=str)
+@pytest.mark.parametrize("sync_first", [True, False])
+def test_sync_tasks_use_the_same_loop(app: Any, options: Any, sync_first: bool) -> None:
+    """Whichever comes first, with the options of `AsyncLoop`; so a resource is opened once."""
+    AsyncLoop(app, **options)
+
+    async def look() -> tuple[int, bool]:
+        loop = asyncio.get_running_loop()
+        return id(loop), loop.get_debug()
+
+    def wait() -> tuple[int, bool]:
+        return run(look())
+
+    waiting, working = app.task(wait, shared=False), app.task(look, shared=False)
+    tasks = [waiting, working, waiting] if sync_first else [working, waiting, working]
+    found = {task.delay().get() for task in tasks}
+    assert len(found) == 1
+    (manager,) = AsyncioLoopManager.all_instances()
+    assert found == {(id(manager.get_event_loop()), manager.get_event_loop().get_debug())}
+    assert not options.get("debug") or found.pop()[1]
+
+
+def test_a_sync_task_makes_no_loop_for_nothing(app: Any) -> None:
+    """It has one when it asks; a thread that it starts then finds the same."""
+    AsyncLoop(app)
+
+    def plain() -> int:
+        return 1
+
+    assert app.task(plain, shared=False).delay().get() == 1
+    assert AsyncioLoopManager.all_instances() == []
+
+    def both() -> bool:
+        with ThreadPoolExecutor(1) as pool:
+            mine = current_manager()
+            return pool.submit(copy_context().run, current_manager).result() is mine
+
+    assert app.task(both, shared=False).delay().get()
 
 
 def test_workflows(app: Any) -> None:

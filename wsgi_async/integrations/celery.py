@@ -21,7 +21,7 @@ from celery._state import _task_stack
 from celery.app import registry
 
 from wsgi_async.core import AsyncioLoopManager
-from wsgi_async.core.base.checks import refuse_in_event_loop
+from wsgi_async.core.base.checks import refuse_in_event_loop, running_loop
 from wsgi_async.core.base.coroutines import name_after
 from wsgi_async.core.base.settings import Settings
 from wsgi_async.core.managers.current import request_manager, start_once
@@ -44,6 +44,8 @@ __all__ = ["AsyncLoop", "CeleryRoute"]
 
 class AsyncLoop:
     """Runs the `async def` tasks of a Celery app on a manager of the thread that has the task.
+
+    In a sync task `run()` and `current_manager()` use the same manager.
 
     Also those of `@shared_task` and of classes with an `async def run()`. In the prefork and solo
     pools there is one manager for each process, in the threads pool one for each thread. What the
@@ -95,6 +97,7 @@ class AsyncLoop:
         tasks: Any = _AdoptedTasks(untyped._tasks)  # noqa: SLF001
         tasks.adopt = self._adopt
         untyped._tasks = tasks  # noqa: SLF001
+        vars(untyped).pop("tasks", None)  # a cached property
         for task in tasks.values():
             self._adopt(task)
         _watch_worker()
@@ -104,12 +107,19 @@ class AsyncLoop:
         # Where Celery retries by itself, its own function is around the task's.
         name = "_orig_run" if hasattr(task, "_orig_run") else "run"
         function = getattr(task, name)
-        if hasattr(function, _MARK) or not inspect.iscoroutinefunction(inspect.unwrap(function)):
+        if hasattr(function, _MARK):
             return
+        is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
 
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            return _as_celery_returns(function, self._run(task, function(*args, **kwargs)))
+            if is_async:
+                return _as_celery_returns(function, self._run(task, function(*args, **kwargs)))
+            token = request_manager.set(_OfTask(self._manager))
+            try:
+                return function(*args, **kwargs)
+            finally:
+                request_manager.reset(token)
 
         setattr(run, _MARK, True)
         setattr(task, name, run)
@@ -209,6 +219,24 @@ class _Local(threading.local):
     """One thread's manager. Lives as long as the thread."""
 
     manager: AsyncioLoopManager | None = None
+
+
+class _OfTask:
+    """Finds a sync task's manager, which its thread makes when it first asks. Lives as long as it.
+
+    Other threads may have copied the task's context; they find what is there.
+    """
+
+    def __init__(self, make: Callable[[], AsyncioLoopManager]) -> None:
+        self._make = make
+        self._thread = threading.get_ident()
+        # No lock: written by that thread alone.
+        self._made: weakref.ref[AsyncioLoopManager] | None = None
+
+    def __call__(self) -> AsyncioLoopManager | None:
+        if threading.get_ident() == self._thread and running_loop() is None:
+            self._made = weakref.ref(self._make())
+        return None if self._made is None else self._made()
 
 
 class _AdoptedTasks(_TaskRegistry):  # type: ignore[misc]

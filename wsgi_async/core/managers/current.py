@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async.core.base.checks import refuse_in_event_loop, running_loop
@@ -12,16 +11,16 @@ from .manager import AsyncioLoopManager, lifecycle_of
 from .registry import find_manager, get_or_create_loop_manager
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Hashable
+    from collections.abc import Callable, Coroutine, Hashable
 
 __all__ = ["current_manager", "request_manager", "run", "start_once"]
 
 T = TypeVar("T")
 
 # Weak, as the contexts of a request live as long as a connection that it has opened.
-request_manager: contextvars.ContextVar[weakref.ref[AsyncioLoopManager] | None]
+request_manager: contextvars.ContextVar[Callable[[], AsyncioLoopManager | None] | None]
 request_manager = contextvars.ContextVar("wsgi_async manager", default=None)
-"""The manager of the present request."""
+"""Finds the manager of the present request: a weak reference, mostly."""
 
 
 def current_manager() -> AsyncioLoopManager:
