@@ -45,12 +45,12 @@ What a response body gets:
 
 from __future__ import annotations
 
+import inspect
 import threading
 import weakref
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, Literal
 
-from .core.base.checks import check_timeout
 from .core.base.log import origin
 from .core.jobs import bridge
 from .core.managers.current import request_manager
@@ -150,6 +150,11 @@ class AsyncLoopMiddleware:
             raise TypeError(
                 f"app is {app!r}, which cannot be called. Pass the WSGI application itself."
             )
+        if any(map(inspect.iscoroutinefunction, (app, type(app).__call__))):
+            raise TypeError(
+                f"app is {app!r}, an ASGI application. Use AsyncLoopMiddleware of wsgi_async.asgi "
+                "under an ASGI server, or AsgiMount to serve it under WSGI."
+            )
         options = Options(
             id=id,
             task_type=task_type,
@@ -167,7 +172,7 @@ class AsyncLoopMiddleware:
         )
         self._provider = Provider(options)
         self.app = app
-        self._timeout = check_timeout(timeout)
+        self._timeout = options.timeout
         self._adopt = adopt
         self._local = _Local()
         if routes is not None:

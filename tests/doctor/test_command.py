@@ -24,7 +24,7 @@ SHARED = f"import asyncio\n{WRAPPED}\nlock = asyncio.Lock()\n"
 def test_an_app_without_a_problem_gets_status_0(tmp_path: Path) -> None:
     """A correct app gets one line, so the command fits into a build."""
     done = run_doctor(write(tmp_path, served=WRAPPED), "served:app")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "served:app: nothing to say\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "served:app: no problems found\n", "")
 
 
 def test_a_warning_gets_status_1(tmp_path: Path) -> None:

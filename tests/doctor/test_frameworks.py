@@ -54,6 +54,15 @@ def test_async_views_of_flask_need_the_extension(views: dict[str, bool], words: 
     assert all(str(words) in each.state for each in found)
 
 
+def test_each_of_several_flask_apps_is_looked_at() -> None:
+    """The one inside counts as well as the one that is served."""
+    from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+    both = DispatcherMiddleware(flask_app(), {"/other": flask_app(view=True)})
+    found = list(check_flask(subject(AsyncLoopMiddleware(both))))
+    assert severities(found) == {"flask-async-views": "warning"}
+
+
 def test_async_views_of_flask_with_the_extension_are_well() -> None:
     """Who uses the extension hears nothing of async views, whatever is around the app."""
     app = flask_app(view=True)

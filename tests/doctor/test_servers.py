@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from wsgi_async.core.managers.current import start_once
 from wsgi_async.doctor.configuration import read
 from wsgi_async.doctor.findings import Server
 from wsgi_async.doctor.servers import check_managers, check_server
+from wsgi_async.doctor.wrapping import check_wrapping
 
 pytest.importorskip("gunicorn")
 
@@ -109,6 +111,17 @@ def test_a_stop_needs_time_for_requests_and_cleanup(
 ) -> None:
     """A graceful_timeout that kills requests or their cleanup is reported."""
     assert said(replace(GOOD, graceful_timeout=seconds), timeout=timeout) == expected
+
+
+def test_an_endless_time_limit_is_none() -> None:
+    """The advice never speaks of infinite seconds."""
+    app = AsyncLoopMiddleware(hello, timeout=math.inf)
+    found = list(check_server(subject(app, replace(GOOD, graceful_timeout=9))))
+    assert severities(found) == {"graceful-timeout": "warning"}
+    assert "inf" not in found[0].state + found[0].remedy
+    endless = subject(app, replace(GOOD, kind="sync"))
+    assert severities(check_server(endless)) == {"sync-worker": "note"}
+    assert severities(check_wrapping(endless)) == {"no-timeout": "note"}
 
 
 def test_a_remedy_counts_all_seconds() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.doctor.parts import hello, severities, subject
 from wsgi_async import AsyncLoopMiddleware
+from wsgi_async.asgi import AsgiMount
 from wsgi_async.doctor.wrapping import check_wrapping
 
 if TYPE_CHECKING:
@@ -132,6 +133,19 @@ def test_a_wrapped_app_in_another_one_gets_a_warning_if_it_differs() -> None:
     twice = AsyncLoopMiddleware(wrapped, timeout=5)
     assert severities(check_wrapping(subject(twice))) == {"wrapped-twice": "warning"}
     assert severities(check_wrapping(subject(AsyncLoopMiddleware(wrapped, timeout=30)))) == {}
+
+
+def test_a_mounted_asgi_app_is_wrapped() -> None:
+    """Alone, and in an app with a middleware and options of its own."""
+
+    async def api(scope: Any, receive: Any, send: Any) -> None:
+        raise NotImplementedError
+
+    mount = AsgiMount(api, timeout=30)
+    assert severities(check_wrapping(subject(mount))) == {}
+    assert subject(mount).options == AsgiMount(api, timeout=30)._served._provider.options  # pyright: ignore[reportPrivateUsage]
+    outer = AsyncLoopMiddleware(dispatcher(mount), timeout=60)
+    assert severities(check_wrapping(subject(outer))) == {}
 
 
 def test_two_apps_side_by_side_are_not_one_in_another() -> None:

@@ -19,6 +19,22 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 
+class Unhashable:
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, manager: AsyncioLoopManager) -> None:
+        raise NotImplementedError
+
+
+async def asgi_app(scope: Any, receive: Any, send: Any) -> None:
+    raise NotImplementedError
+
+
+class AsgiApp:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        raise NotImplementedError
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
@@ -36,7 +52,10 @@ if TYPE_CHECKING:
         ({"reuse": 1}, ValueError, "reuse is 1"),
         ({"reuse": True, "force_create": False}, TypeError, "reuse and force_create=False"),
         ({"per": "process", "reuse": True}, TypeError, "cannot be combined with reuse"),
-        ({"per": "process", "force_create": False}, TypeError, "and force_create=False"),
+        ({"per": "process", "force_create": False}, TypeError, "with force_create=False"),
+        ({"per": "process", "on_start": Unhashable()}, TypeError, "on_start is"),
+        ({"app": asgi_app}, TypeError, "an ASGI application"),
+        ({"app": AsgiApp()}, TypeError, "an ASGI application"),
     ],
 )
 def test_a_bad_argument_is_refused_when_the_application_is_wrapped(

@@ -187,4 +187,4 @@ def _wrapped(text: str, columns: int) -> list[str]:
 def _count(findings: list[Finding]) -> str:
     counts = [(kind, sum(each.severity == kind for each in findings)) for kind in _ORDER]
     words = [f"{count} {kind}{'s' * (count != 1)}" for kind, count in counts if count]
-    return ", ".join(words) or "nothing to say"
+    return ", ".join(words) or "no problems found"

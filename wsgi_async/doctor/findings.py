@@ -112,7 +112,11 @@ class Subject:
 
     def find(self, name: str) -> Part | None:
         """The outermost part of a class that is named as `is_a()` says."""
-        return next((part for part in self.parts if is_a(part, name)), None)
+        return next(iter(self.find_all(name)), None)
+
+    def find_all(self, name: str) -> list[Part]:
+        """All such parts, the outermost first."""
+        return [part for part in self.parts if is_a(part, name)]
 
 
 def options_of(middleware: AsyncLoopMiddleware) -> Options:

@@ -25,11 +25,14 @@ _APP = "wsgi_async.integrations.django"
 
 def check_flask(subject: Subject) -> Iterator[Finding]:
     """Async views of an app that is wrapped in the middleware alone."""
-    app = subject.find("flask.Flask")
-    if app is None or not subject.middlewares or "wsgi_async" in app.extensions:
+    if not subject.middlewares or _asgiref_replaced():
         return
-    if _asgiref_replaced():
-        return
+    for app in subject.find_all("flask.Flask"):
+        if "wsgi_async" not in app.extensions:
+            yield from _async_views(app)
+
+
+def _async_views(app: Any) -> Iterator[Finding]:
     views = [name for name, view in app.view_functions.items() if _is_async_view(view)]
     if views:
         yield Finding(

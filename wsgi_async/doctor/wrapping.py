@@ -29,6 +29,7 @@ _ATTRIBUTES = (
     "_app",
     "_wsgi_app",
     "_application",
+    "_served",
     "__wrapped__",
     "__self__",
 )
@@ -138,11 +139,14 @@ def _how_to_wrap(subject: Subject) -> tuple[str, str]:
 
 
 def _wrapped_twice(subject: Subject) -> Iterator[Finding]:
-    """Not of two apps side by side, each with a middleware of its own."""
+    """Not of two apps side by side, each with a middleware of its own, as every AsgiMount has."""
+    of_mounts = [mount._served for mount in subject.find_all("wsgi_async.asgi.AsgiMount")]  # noqa: SLF001 - our own
     nested = [
         (outer, inner)
         for outer, inner in itertools.permutations(subject.middlewares, 2)
-        if options_of(outer) != options_of(inner) and _is_inside(inner, outer)
+        if options_of(outer) != options_of(inner)
+        and _is_inside(inner, outer)
+        and not any(inner is each for each in of_mounts)
     ]
     if nested:
         yield Finding(

@@ -38,21 +38,25 @@ class Options:
         _check_hashable("id", self.id)
         _check_hashable("task_type", self.task_type)
         Settings(**self.manager_settings())
-        check_timeout(self.timeout)
+        # As `__init__` would do it: a frozen class has no other way.
+        object.__setattr__(self, "timeout", check_timeout(self.timeout))
         if self.per not in ("thread", "process"):
-            raise ValueError(f'per is {self.per!r}. It is "thread" or "process".')
+            raise ValueError(f'per is {self.per!r}. Use "thread" or "process".')
         if self.reuse is not True and self.reuse is not False and self.reuse != "auto":
-            raise ValueError(f'reuse is {self.reuse!r}. It is True, False or "auto".')
+            raise ValueError(f'reuse is {self.reuse!r}. Use True, False or "auto".')
         if self.reuse is True and not self.force_create:
             raise TypeError(
                 "reuse and force_create=False cannot be combined. Set one of them: the first gives "
                 "each thread a manager of its own, the second lets threads share one."
             )
         if self.per == "process" and (self.reuse is True or not self.force_create):
+            other = "reuse" if self.reuse is True else "force_create=False"
             raise TypeError(
-                'per="process" cannot be combined with reuse and force_create=False. Leave them '
-                "out: all threads of the process share one manager."
+                f'per="process" cannot be combined with {other}. Remove one of the two: with '
+                'per="process" all threads share one manager.'
             )
+        for name in ("loop_factory", "on_start", "on_stop") if self.per == "process" else ():
+            _check_hashable(name, getattr(self, name))  # they find the manager
 
     @property
     def key(self) -> Hashable:
