@@ -319,9 +319,12 @@ def test_headers_do_not_wait_for_the_body(worker: Executor) -> None:
 @pytest.mark.parametrize(
     ("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304), ("HEAD", 404)]
 )
-@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("parts", [1, 2, 3])
 def test_a_response_without_a_body(worker: Executor, method: str, status: int, parts: int) -> None:
-    """Its headers come as they are, and none of the body; one that streams on is told so."""
+    """Its headers come as they are, and none of the body; one that streams on is told so.
+
+    Not at its first part: frameworks send one and then an empty one that ends the response.
+    """
     ended = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -341,7 +344,7 @@ def test_a_response_without_a_body(worker: Executor, method: str, status: int, p
     assert (("content-length", "9") in answer.headers) == (status != 204)
     assert answer.body == b""
     ask(worker, hello)  # the app has gone on by then
-    assert ended == (["done"] if parts == 1 else ["told"])
+    assert ended == (["told"] if parts == 3 else ["done"])
 
 
 def test_the_app_goes_on_after_its_response(worker: Executor) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 
@@ -19,6 +20,7 @@ from wsgi_async import (
     current_manager,
     loop_resource,
 )
+from wsgi_async.asgi import AsgiMount
 from wsgi_async.metrics import Metrics, Numbers, read, start_metrics
 
 if TYPE_CHECKING:
@@ -70,6 +72,25 @@ def test_calls_are_counted_by_kind(metrics: Metrics) -> None:
     assert run["buckets"]["0.005"] <= 1
     assert sample(metrics, "wsgi_async_call_seconds_count", kind="run") == 2
     assert sample(metrics, "wsgi_async_call_seconds_sum", kind="run") == run["seconds"]
+
+
+def test_the_parts_of_a_mounted_app_count_as_a_streams(metrics: Metrics) -> None:
+    """They are not taken for context managers."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"1", "more_body": True})
+        await send({"type": "http.response.body", "body": b"2"})
+
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    body = AsgiMount(app)(environ, lambda *_: lambda _: None)
+    assert b"".join(body) == b"12"
+    body.close()  # type: ignore[attr-defined]
+    current_manager().stop()
+    found = counts(metrics.read())
+    assert found["stream"] >= 2
+    assert found["context_manager"] == 0
 
 
 def test_what_is_there_now(metrics: Metrics) -> None:

@@ -332,11 +332,13 @@ class Exchange(Actor):
                 await self._until_asked()
                 part = b"" if self._bodiless else bytes(body)
                 self._hand_over(part, last=self._bodiless or not more)
+                if self._bodiless:
+                    return  # the server waits for no more of it
             elif not self._bodiless:
                 raise RuntimeError("The response is complete already.")
+            elif more:
+                self._gone = True  # for more of it nobody is there
             if more:
-                if self._bodiless:
-                    self._gone = True  # for more of it nobody is there
                 # Not before the server has taken it.
                 await self._turn_of_thread()
 

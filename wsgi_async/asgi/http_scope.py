@@ -67,7 +67,8 @@ def _headers(environ: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
     return [
         (name, value.encode("latin-1"))
         for key, value in environ.items()
-        if (name := _header_name(key)) is not None and value is not None
+        # A server may set the two that have no HTTP_ empty, for a request that has none.
+        if (name := _header_name(key)) is not None and (value or key.startswith("HTTP_"))
     ]
 
 

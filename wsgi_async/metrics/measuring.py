@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from wsgi_async.core.actors.stream import StreamActor
+from wsgi_async.core.actors.context_manager import ContextManagerActor
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs import observers
 from wsgi_async.core.jobs.job import ActorCall
@@ -199,5 +199,5 @@ class Metrics:
 
 def _kind_of(job: Job) -> str:
     if isinstance(job, ActorCall):
-        return "stream" if isinstance(job.actor, StreamActor) else "context_manager"
+        return "context_manager" if isinstance(job.actor, ContextManagerActor) else "stream"
     return "submit_task" if job.waiter is None else "run"
