@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,15 @@ class Awaitable:
         return give(1).__await__()
 
 
+class Task:
+    async def __call__(self) -> None:
+        raise NotImplementedError
+
+
+def sync_call() -> None:
+    raise NotImplementedError
+
+
 async def make_future() -> asyncio.Future[int]:
     return asyncio.gather(give(1), give(2))  # type: ignore[return-value]
 
@@ -43,8 +53,11 @@ async def make_future() -> asyncio.Future[int]:
 @pytest.mark.parametrize(
     ("make", "advice"),
     [
-        (lambda _: give, "is not a coroutine. Call the async function"),
-        (lambda _: 5, "A value of the type int is not a coroutine. Call the async function"),
+        (lambda _: give, "give, a function, is not a coroutine. Call the async function, and pass"),
+        (lambda _: numbers, "is not a coroutine. Call the async generator function, and iterate"),
+        (lambda _: sync_call, "is not a coroutine. It is a sync function. Call it as usual"),
+        (lambda _: Task(), "A value of the type Task is not a coroutine. Call the async function"),
+        (lambda _: 5, "A value of the type int is not a coroutine. Pass the coroutine that"),
         (lambda _: numbers(), "an async generator. Iterate over it with iterate()"),
         (lambda manager: manager.run(make_future()), "async def both()"),
         (lambda manager: manager.submit_task(give(1)), "Call its result()"),
@@ -65,6 +78,29 @@ def test_what_is_not_a_coroutine(
     with pytest.raises(TypeError) as caught:
         getattr(manager, call)(value)
     assert advice in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "advice"),
+    [
+        (numbers, "numbers, a function, is not an async iterable. Call the async generator"),
+        ([1], "A value of the type list is not an async iterable. Pass an async generator"),
+    ],
+)
+@on_worker
+def test_what_is_not_an_async_iterable(make_manager: MakeManager, value: Any, advice: str) -> None:
+    """Each kind of wrong value gets the right way to write it."""
+    with pytest.raises(TypeError, match=re.escape(advice)):
+        make_manager().iterate(value)
+
+
+@on_worker
+def test_a_coroutine_is_not_an_async_iterable(make_manager: MakeManager) -> None:
+    """Whoever has forgotten the `yield` is told so."""
+    wrong: Any = give(1)
+    with pytest.raises(TypeError, match=r"give, a coroutine, .* has no `yield`"):
+        make_manager().iterate(wrong)
+    wrong.close()
 
 
 @on_worker
@@ -93,7 +129,7 @@ def refused(coro: Any) -> str:
     return str(caught.value)
 
 
-STANDS_STILL = "This thread runs an event loop, which would stand still if it waited here. "
+BLOCKS = "This thread runs an event loop, and waiting here would block it. "
 
 
 async def view_runs() -> None:
@@ -147,7 +183,7 @@ class Case:
 def test_waiting_in_async_code(code: Callable[[], Any], advice: str) -> None:
     """The error names the coroutine and the sync function that it called, if that is what it is."""
     message = refused(code())
-    assert message.startswith(STANDS_STILL)
+    assert message.startswith(BLOCKS)
     assert advice in message
 
 
@@ -174,7 +210,7 @@ def test_waiting_in_a_callback() -> None:
         await called.wait()
 
     wsgi_async.run(call_back())
-    assert messages == [STANDS_STILL + "In a coroutine, await the coroutine itself."]
+    assert messages == [BLOCKS + "In a coroutine, await the coroutine itself."]
 
 
 CELL = """

@@ -330,6 +330,37 @@ def test_a_route_gets_to_know_all_functions_of_its_type() -> None:
     assert recorded.registered[-1] == later.name
 
 
+def test_a_function_that_its_route_refuses() -> None:
+    """It is not known, and another one that had its name still is."""
+
+    class Picky(Recorded):
+        def register(self, task: AsyncTask[..., Any]) -> None:
+            if self.registered:
+                raise ValueError("refused")
+            super().register(task)
+
+    def make() -> AsyncTask[..., Any]:
+        @async_task("picky")
+        async def twice() -> None: ...
+
+        return twice
+
+    set_routes({"picky": Picky()})
+    known = make()
+    with pytest.raises(ValueError, match="refused"):
+        make()
+    after = Recorded()
+    set_routes({"picky": after})
+    assert after.registered == [known.name]
+
+
+def test_routes_that_are_not_a_mapping() -> None:
+    """The error says what to write."""
+    wrong: Any = ["mail"]
+    with pytest.raises(TypeError, match=r"routes is \['mail'\]. Use a dict"):
+        set_routes(wrong)
+
+
 def test_routes_of_a_test() -> None:
     """In a `with` block some types have other routes; afterwards all is as before."""
     recorded = Recorded()

@@ -41,7 +41,9 @@ THREADED = {"gthread": "gthread", "LoopThreadWorker": LOOP_THREAD_WORKER}
 
 # On free-threaded Python 3.13, `linecache` may raise when two threads read a stack at the same time
 # (python/cpython#133253). asyncio's debug mode reads a stack for each handle.
-_READS_STACKS_SAFELY = sys.version_info >= (3, 14) or not sysconfig.get_config_var("Py_GIL_DISABLED")
+_READS_STACKS_SAFELY = sys.version_info >= (3, 14) or not sysconfig.get_config_var(
+    "Py_GIL_DISABLED"
+)
 _MODE = ("-X", "dev") if _READS_STACKS_SAFELY else ("-X", "faulthandler", "-W", "default")
 
 # The children import the package that the tests run against, and the tests' applications.

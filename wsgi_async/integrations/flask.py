@@ -83,7 +83,10 @@ class AsyncLoop:
 
         Raises:
             RuntimeError: The application has an AsyncLoop already.
+            TypeError: `app` is not a Flask application.
         """
+        if not isinstance(app, Flask):
+            raise TypeError(f"app is {app!r}. Pass the Flask application itself.")
         if _NAME in app.extensions:
             raise RuntimeError(
                 f"{app!r} has an AsyncLoop already. Leave one of the two out, AsyncLoop(app) or "
@@ -237,6 +240,12 @@ def _make_response(original: Callable[[Any], Response], value: Any) -> Response:
     except TypeError:
         # With a status or headers it is a tuple.
         body = value[0] if issubclass(type(value), tuple) and len(value) else value
+        if hasattr(body, "__await__"):
+            raise TypeError(
+                f"The view function for {request.endpoint!r} returned {body!r}, which nobody has "
+                "awaited. Make the view an async def and await it there, or return the result of "
+                "current_loop.run()."
+            ) from None
         if not hasattr(body, "__aiter__"):
             raise
         raise TypeError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from wsgi_async.core import current_manager, get_or_create_loop_manager
@@ -12,7 +13,7 @@ from .managers import process_manager, submit_alone
 from .tasks import Route, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Hashable, Mapping
+    from collections.abc import Callable, Generator, Hashable
 
     from wsgi_async.core import AsyncioLoopManager, SyncFuture
 
@@ -77,7 +78,9 @@ def set_routes(routes: Mapping[Any, AnyRoute]) -> None:
         TypeError: `routes` is not a mapping of routes.
         ValueError: A queue cannot take one of the functions.
     """
-    table.use({task_type: _route_of(task_type, route) for task_type, route in dict(routes).items()})
+    if not isinstance(routes, Mapping):
+        raise TypeError(f"routes is {routes!r}. Use a dict: a route for each task type.")
+    table.use({task_type: _route_of(task_type, route) for task_type, route in routes.items()})
 
 
 @contextlib.contextmanager

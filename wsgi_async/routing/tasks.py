@@ -86,11 +86,15 @@ class _Table:
 
     def add(self, task: AsyncTask[..., Any]) -> None:
         """Add a task, unless its route refuses it."""
+        before = self._tasks.get(task.name)
         self._tasks[task.name] = task
         try:
             self._register(task)
         except BaseException:
-            del self._tasks[task.name]
+            if before is None:
+                del self._tasks[task.name]
+            else:
+                self._tasks[task.name] = before
             raise
 
     def _register(self, task: AsyncTask[..., Any]) -> None:

@@ -250,6 +250,6 @@ def _over(before: Report, seconds: float) -> Report:
         coroutine=before.coroutine,
         request=before.request,
         seconds=seconds,
-        text=f"{before.manager}: its event loop turns again, after {seconds:.1f} s; it was held "
-        f"up by {held}",
+        text=f"{before.manager}: its event loop is running again, after {seconds:.1f} s; it was "
+        f"held up by {held}",
     )

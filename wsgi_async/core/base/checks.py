@@ -63,7 +63,7 @@ def refuse_in_event_loop(instead: str) -> None:
     """
     if running_loop() is not None:
         raise RunningLoopError(
-            "This thread runs an event loop, which would stand still if it waited here. "
+            "This thread runs an event loop, and waiting here would block it. "
             + instead_of_waiting(instead)
         )
 

@@ -184,7 +184,7 @@ class Lifecycle:
                 raise self.refusal()
             if state == "running":
                 raise ManagerStateError(
-                    f"{self.label} is already started. Use it as it is, or stop() it first."
+                    f"{self.label} is already running. Remove this start(), or call stop() first."
                 )
             self._state = "starting"
             self._started.clear()

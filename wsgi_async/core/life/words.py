@@ -53,5 +53,8 @@ def refusal(label: str, state: str) -> ManagerStateError:
         return ManagerStateError(f"{label} is not started. Call its start() first.")
     if state == "starting":
         return ManagerStateError(f"{label} is being started. Use it when start() has returned.")
-    done = "is being stopped" if state == "stopping" else "was stopped"
-    return ManagerStateError(f"{label} {done}. Call its start() again when it has stopped.")
+    if state == "stopping":
+        advice = "is being stopped. Call its start() again when stop() has returned."
+    else:
+        advice = "was stopped. Call its start() again."
+    return ManagerStateError(f"{label} {advice}")

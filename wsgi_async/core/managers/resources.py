@@ -82,6 +82,17 @@ class LoopResource(Generic[T]):
     def __repr__(self) -> str:
         return f"<LoopResource {self.name}>"
 
+    if not TYPE_CHECKING:  # type checkers shall know what it has
+
+        def __getattr__(self, name: str) -> Any:
+            known = self.__dict__.get("name", "resource")  # a copy has none at first
+            raise AttributeError(
+                f"The loop resource {known} has no attribute {name!r}. Get what it opens first: "
+                f"`await {known}()` in a coroutine, `{known}.get()` in sync code.",
+                name=name,
+                obj=self,
+            )
+
     async def __call__(self) -> T:
         """The running loop's own instance, opened if this is its first use.
 
@@ -229,7 +240,7 @@ class _YieldsOnce(AbstractAsyncContextManager[T]):
             return await anext(self._generator)
         except StopAsyncIteration:
             raise RuntimeError(
-                f"{self._name} ended without a yield. Yield once what it has opened."
+                f"{self._name} did not yield. It must yield once, what it has opened."
             ) from None
 
     async def __aexit__(self, *_: object) -> None:

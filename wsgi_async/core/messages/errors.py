@@ -125,6 +125,12 @@ class TaskCancelledError(WsgiAsyncError, concurrent.futures.CancelledError, asyn
     on anything else.
     """
 
+    def __str__(self) -> str:
+        return super().__str__() or (
+            "The coroutine that this thread waited for was canceled. Find out what calls cancel() "
+            "on its task, or catch TaskCancelledError."
+        )
+
 
 class Closing(Exception):
     """The manager is being stopped: the work was not taken, and nothing was started."""
