@@ -72,7 +72,7 @@ class Lifecycle:
         self.task_type: Hashable = None
         self._state = "new"
         self._ended = threading.Event()  # one for each start
-        # No lock: written by start(), before there is a runner.
+        # No lock: written by start(), before there is a runner. Of the loop that was made last.
         self._executor: LoopExecutor | None = None
         # No lock: of the stop that was asked for first. Of two at once either one counts.
         self._deadline: Deadline | None = None
@@ -159,6 +159,7 @@ class Lifecycle:
         if self._state == "inherited":
             raise self.refusal()  # before the lock: another thread may have held it at the fork
         before = self._claim()
+        self._deadline, self.given_up = None, False  # those of an earlier stop
         try:
             runner = build()
         except BaseException:
@@ -166,7 +167,6 @@ class Lifecycle:
                 self._state = before
             self._started.set()
             raise
-        self._deadline = None
         with self._lock:
             self.task_type = task_type
             self._ended = threading.Event()
@@ -184,7 +184,7 @@ class Lifecycle:
                 raise self.refusal()
             if state == "running":
                 raise ManagerStateError(
-                    f"{self.label} is already running. Remove this start(), or call stop() first."
+                    f"{self.label} is already started. Remove this start(), or call stop() first."
                 )
             self._state = "starting"
             self._started.clear()
@@ -206,7 +206,7 @@ class Lifecycle:
             live = self._live(loop, selector)
             loop.guard(lambda: self.label)
             watch(live)
-            runner = self._run(live, resident=resident)
+            runner = self._run(live, partial(self._close, live, executor), resident=resident)
             undo.pop_all()
         return runner
 
@@ -217,7 +217,7 @@ class Lifecycle:
             live,
             budget=self._time_to_stop,
             on_stop=self._settings.on_stop,
-            ended=partial(self.close, live),
+            ended=partial(self._close, live, None),
         )
         return Guest(live, departure.begin)
 
@@ -240,20 +240,20 @@ class Lifecycle:
         except BaseException:
             self._refuse_work(runner, STOP_TIMEOUT)
             if isinstance(runner, Resident):
-                self.close(runner.live)
+                runner.close()
                 runner.forget()
             else:
                 runner.leave()
                 runner.join(STOP_TIMEOUT)
             raise
 
-    def _run(self, live: LiveLoop, *, resident: bool) -> Runner:
+    def _run(self, live: LiveLoop, close: Callable[[], None], *, resident: bool) -> Runner:
         seat = current_seat()
         if resident and seat is not None:
-            return Resident(live, seat, partial(self.close, live))
+            return Resident(live, seat, close)
         keeper = Keeper(live)
         named = "" if self.id is None else f" {self.id!r}"
-        keeper.start(partial(self.close, live), f"wsgi_async keeper{named}")
+        keeper.start(close, f"wsgi_async keeper{named}")
         return keeper
 
     # -- stop ----------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ class Lifecycle:
         refuse_in_event_loop("await asyncio.to_thread(manager.stop)")
         if isinstance(runner, Resident) and runner.is_owner:
             self._refuse_work(runner, timeout)
-            self.close(runner.live)
+            runner.close()
             return
         if self._executor is not None and self._executor.is_current:
             self._executor.waits_for_stop = True  # or the stop would wait for this thread
@@ -315,19 +315,25 @@ class Lifecycle:
         # Nobody can take the loop away from it, but nobody else has to wait for it either.
         live.fail_unfinished()
 
-    def close(self, live: LiveLoop) -> None:
-        """The last thing that the loop's thread does with the loop: close it, leave every list."""
-        executor = self._executor
+    def _close(self, live: LiveLoop, executor: LoopExecutor | None) -> None:
+        """The last thing that the loop's thread does with the loop: close it, leave every list.
+
+        Args:
+            live: The loop. Where its start has failed, there may be another one by now.
+            executor: The loop's; None where somebody else closes the loop.
+        """
+        runner = self.runner
+        ours = runner is not None and runner.live is live
         try:
             if executor is not None:
-                on_stop = None if self.runner is None else self._settings.on_stop
+                on_stop = self._settings.on_stop if ours else None
                 Shutdown(live, executor, budget=self._time_to_stop(), on_stop=on_stop).run()
             if bridge.active is not None:
                 bridge.active.loop_closed(live.raw)
-            if self.runner is not None:
+            if ours:
                 self._on_stopped()
         finally:
-            if self.runner is not None:  # else its start has failed, and says what it is now
+            if ours:  # else its start has failed, and says what it is now
                 self._finish()
 
     def _time_to_stop(self) -> float:
@@ -340,12 +346,13 @@ class Lifecycle:
             self._state = "stopped"
             self.task_type = None
             runner, self.runner = self.runner, None
+            ended = self._ended  # from now on it can be started again
         if isinstance(runner, Resident):
             runner.forget()
         elif isinstance(runner, Guest):
             runner.go()
         observers.tell_stopped()
-        self._ended.set()
+        ended.set()
 
     def inherit(self) -> object | None:
         """In a forked child: the manager is the parent's. Returns what must never be collected.

@@ -90,6 +90,7 @@ class Shutdown(Ending):
             self._live.loop.give_back(max(_LEAST, self._share(1)))
         except Exception as error:
             self._report_failure("its event loop could not be closed in order", error)
+        self._live.fail_unfinished()  # a thread may have come while it was being closed
 
     def _call_on_stop(self) -> None:
         if self._on_stop is None:
