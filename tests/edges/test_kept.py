@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
+import gc
 import itertools
+import sysconfig
 import weakref
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -14,7 +17,7 @@ import pytest
 from tests.core.support import LIMIT
 from tests.edges.parts import PLACES, QUICK, calling_from, is_gone
 from tests.middleware.wsgi import serve
-from wsgi_async import AsyncLoopMiddleware, loop_from, scope_from
+from wsgi_async import AsyncLoopMiddleware, loop_from, run_in_calling_thread, scope_from
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -149,7 +152,21 @@ def returned(manager: AsyncioLoopManager, refs: Refs) -> None:
     assert isinstance(manager.run(returns(), timeout=60), Local)
 
 
-ENDS = {one.__name__: one for one in (run, argument, sync_future, failed, returned)}
+def timer(manager: AsyncioLoopManager, refs: Refs) -> None:
+    async def waits() -> None:
+        local = refs.make()
+        async with asyncio.timeout(3600):
+            await asyncio.Event().wait()
+        assert local is not None
+
+    # A timer that was canceled stays on the loop as long as an earlier one is before it.
+    first = manager.submit_task(asyncio.sleep(LIMIT))
+    timed_out(lambda: manager.run(waits(), timeout=QUICK))
+    assert refs.all_gone()
+    first.cancel()
+
+
+ENDS = {one.__name__: one for one in (run, argument, sync_future, failed, returned, timer)}
 """How a call with a limit may end."""
 
 ENDS_OF_REQUESTS = {
@@ -172,3 +189,35 @@ def test_locals_die_with_the_call(end: str, place: str) -> None:
     with calling_from(place, grace=30) as call:
         call({**ENDS, **ENDS_OF_REQUESTS}[end], call.manager, refs)
         assert refs.all_gone()
+
+
+@pytest.mark.skipif(
+    bool(sysconfig.get_config_var("Py_GIL_DISABLED")),
+    reason="a free-threaded build frees objects of several threads late",
+)
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_function_of_the_waiting_thread_leaves_no_cycle(place: str, fails: bool) -> None:
+    """What it had is freed at once, and not when the garbage collector comes by."""
+    refs = Refs()
+
+    def check(local: Local) -> Local:
+        if fails:
+            raise LookupError(id(local))
+        return local
+
+    async def asks() -> None:
+        await run_in_calling_thread(check, refs.make())
+
+    def ask(manager: AsyncioLoopManager) -> None:
+        with contextlib.suppress(LookupError):
+            manager.run(asks())
+
+    with calling_from(place) as call:
+        gc.disable()
+        try:
+            call(ask, call.manager)
+            call(call.manager.run, asyncio.sleep(0))  # the loop has let go of it by then
+            assert [one() for one in refs.seen] == [None]
+        finally:
+            gc.enable()

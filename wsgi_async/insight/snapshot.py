@@ -191,7 +191,7 @@ def _lineage(life: Lifecycle) -> list[str]:
 
 def _tasks(live: LiveLoop) -> list[Task]:
     """All tasks of a loop, those of calls first, the oldest first."""
-    jobs = {job.task: job for job in live.in_flight() if job.task is not None}
+    jobs = {task: job for job in live.in_flight() if (task := job.task) is not None}
     others = asyncio.all_tasks(live.raw) - set(jobs)
     called = [_of_job(job) for job in sorted(jobs.values(), key=lambda job: job.since)]
     return called + sorted(

@@ -40,7 +40,7 @@ def _live(manager: AsyncioLoopManager) -> LiveLoop | None:
 def _on(live: LiveLoop) -> list[Job | asyncio.Task[Any]]:
     with live.mutex:
         jobs = [*live.queue, *live.jobs]
-    tasks = asyncio.all_tasks(live.raw) - {job.task for job in jobs if job.task is not None}
+    tasks = asyncio.all_tasks(live.raw) - {task for job in jobs if (task := job.task) is not None}
     # What a loop resource keeps open stays open until the manager is stopped, as it is meant to.
     return [*jobs, *(task for task in tasks if not belongs_to_resource(task))]
 

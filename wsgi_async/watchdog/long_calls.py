@@ -117,4 +117,5 @@ class _Question:
 def _chain(job: Job) -> list[Frame]:
     if not isinstance(job, ActorCall):
         return await_chain(job.coro)
-    return [] if job.task is None else await_chain(job.task.get_coro())
+    task = job.task  # once: the loop takes it away
+    return [] if task is None else await_chain(task.get_coro())

@@ -59,7 +59,10 @@ async def run_in_calling_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: 
     context.run(current_caller.set, function)  # so what it runs itself finds it
     if not function.ask_around():
         raise CallerNotFound(_NOBODY)
-    return await function.outcome()  # type: ignore[no-any-return]
+    try:
+        return await function.outcome()  # type: ignore[no-any-return]
+    finally:
+        del context, function  # the exception's traceback holds this frame: no cycle
 
 
 def ask_caller(
@@ -108,12 +111,13 @@ class AskedFunction:
     ) -> None:
         # Never changes:
         self.outer: Asked | None = caller
-        self._function = function
         self._loop = loop
         self._otherwise = otherwise
         # No lock: written on the loop. The thread that runs the function looks once whether it has
         # been canceled, and may be late.
         self.future: asyncio.Future[Any] = loop.create_future()
+        # No lock: taken by the thread that runs it, as its context leads to us: no cycle.
+        self._function: Callable[[], Any] | None = function
         # No lock: the thread appends and removes, the loop copies. Each cancels a coroutine that
         # the function waits for.
         self.waits: list[Callable[[], object]] = []
@@ -142,7 +146,7 @@ class AskedFunction:
         if self.future.done():
             return
         if self._otherwise is None:
-            self._deliver(None, LookupError(_NOBODY))
+            self._deliver(None, CallerNotFound(_NOBODY))
         else:
             self._otherwise().add_done_callback(self._take_over)
 
@@ -165,6 +169,8 @@ class AskedFunction:
                 cancel()
             await self.future
             raise
+        finally:
+            del self  # the exception's traceback holds this frame: no cycle
 
     def _deliver(self, result: Any, error: BaseException | None) -> None:
         future = self.future
@@ -184,12 +190,13 @@ class AskedFunction:
     def run(self) -> None:
         """Run the function; raises nothing."""
         # A canceled one is not begun. One that is canceled from now on is not interrupted.
-        if self.future.cancelled():
+        function, self._function = self._function, None
+        if function is None or self.future.cancelled():
             return
         result: Any = None
         error: BaseException | None = None
         try:
-            result = self._function()
+            result = function()
         except StopIteration as stop:
             error = RuntimeError("A sync function raised StopIteration.")
             error.__cause__ = stop
@@ -201,7 +208,7 @@ class AskedFunction:
             else:
                 self._post(result, error)
         finally:
-            del error  # its traceback holds this frame: no cycle
+            del error, function, self  # its traceback holds this frame: no cycle
 
     def _post(self, result: Any, error: BaseException | None) -> None:
         try:

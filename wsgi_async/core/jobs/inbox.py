@@ -40,18 +40,13 @@ class Inbox:
             wake()
         return True
 
-    @property
-    def pending(self) -> bool:
-        """Whether there is something to run. Read without the mutex: who adds wakes afterwards."""
-        return bool(self._calls)
-
     def run_next(self) -> bool:
         """Run one function; False if there is none."""
         with self._mutex:
-            if not self._calls:
-                return False
-            call = self._calls.popleft()
-        call()
+            calls = [self._calls.popleft()] if self._calls else []
+        if not calls:
+            return False
+        calls.pop()()  # not kept by a name: the traceback of what it raises holds this frame
         return True
 
     def wake_by(self, wake: Callable[[], None] | None) -> Callable[[], None] | None:

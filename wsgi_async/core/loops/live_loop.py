@@ -304,9 +304,7 @@ class LiveLoop:
             if bridge.active is not None:
                 self.tell_bridge(bridge.active, job.context)
             job.home = self
-            task = self.make_task(
-                wrapped, job.context, getattr(job.coro, "__qualname__", None) or job.name
-            )
+            task = self.make_task(wrapped, job.context, job.name)
             job.task = task
             if not task.done():  # an eager task factory may have run it to its end already
                 task.add_done_callback(job.task_ended)
@@ -378,6 +376,10 @@ class LiveLoop:
             if job.task is not None:
                 # It would cost the loop one more turn.
                 job.task.remove_done_callback(job.task_ended)
+                if job.done:
+                    # A timer that was canceled stays on the loop until its time, with its context,
+                    # which leads to the job. From there the task would lead to our frames.
+                    job.task = None
             del job  # the exception's traceback holds this frame: no cycle
 
     def _finish_later(self, job: Job, result: Any = None, **outcome: Any) -> None:
