@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Endless, Worker, give, in_thread, on_worker, outcome, reached, throw
+from tests.core.support import (
+    LIMIT,
+    Endless,
+    Worker,
+    give,
+    in_thread,
+    on_plain_worker,
+    on_worker,
+    outcome,
+    reached,
+    throw,
+)
 from wsgi_async import SyncFuture, async_to_sync_future
 
 if TYPE_CHECKING:
@@ -147,6 +158,23 @@ def test_a_future_of_a_closed_loop(make_manager: MakeManager) -> None:
     manager.stop()
     with pytest.raises(RuntimeError, match="closed"):
         async_to_sync_future(future)
+
+
+@on_plain_worker
+def test_a_future_of_a_loop_that_is_being_closed(make_manager: MakeManager) -> None:
+    """Whoever comes so late is told that the manager was stopped, and does not wait for ever."""
+    manager = make_manager()
+    future, loop = manager.run(bare()), manager.get_event_loop()
+    close, wrapped = loop.close, list[SyncFuture[Any]]()
+
+    def close_late() -> None:
+        wrapped.append(in_thread(async_to_sync_future, future))
+        close()
+
+    loop.close = close_late  # type: ignore[method-assign]
+    manager.stop()
+    with pytest.raises(RuntimeError, match="was stopped"):
+        wrapped[0].result(LIMIT)
 
 
 @on_worker

@@ -14,8 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import LIMIT, Endless, Stubborn, Worker, give, in_process, reached
-from wsgi_async import AsyncioLoopManager
+from tests.core.support import (
+    LIMIT,
+    Endless,
+    Stubborn,
+    Worker,
+    give,
+    in_process,
+    reached,
+    wait_until,
+)
+from wsgi_async import AsyncioLoopManager, CallerNotFound, run_in_calling_thread
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -203,6 +212,40 @@ def child_refuses() -> None:
 def test_a_task_that_refuses() -> None:
     """The wait for the cleanup is bounded by the grace; then the exception goes on all the same."""
     in_process(child_refuses)
+
+
+def child_interrupted_in_the_cleanup() -> None:
+    """A second Ctrl-C comes while the coroutine cleans up."""
+    manager = started(grace=20)
+    cleaning, go_on = threading.Event(), threading.Event()
+    asked: list[BaseException] = []
+
+    async def work() -> None:
+        try:
+            began.set()
+            await asyncio.Event().wait()
+        finally:
+            interrupts.when(cleaning)
+            cleaning.set()
+            await asyncio.to_thread(go_on.wait)
+            try:
+                await run_in_calling_thread(int)
+            except CallerNotFound as error:
+                asked.append(error)
+
+    began, interrupts = threading.Event(), Interrupts()
+    interrupts.when(began)
+    try:
+        manager.run(work())
+    except KeyboardInterrupt:
+        go_on.set()
+    wait_until(lambda: bool(asked), "it waits for a thread that has gone on")
+    manager.stop()
+
+
+def test_a_second_time_while_it_cleans_up() -> None:
+    """What the coroutine then wants to run on the thread is refused, and hangs nobody."""
+    in_process(child_interrupted_in_the_cleanup)
 
 
 def child_manager_of_another_thread() -> None:

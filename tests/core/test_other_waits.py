@@ -43,6 +43,22 @@ def elsewhere(fn: Call, *args: Any, **kwargs: Any) -> Any:
 anywhere = pytest.mark.parametrize("call", [here, elsewhere])
 
 
+@on_worker
+def test_wait_for_what_the_loop_of_this_thread_fills(make_manager: MakeManager) -> None:
+    """A future that was made by hand, and an executor's that was wrapped, are as any other."""
+    manager = make_manager()
+    by_hand, source = SyncFuture[int](), concurrent.futures.Future[int]()
+    wrapped = async_to_sync_future(source)
+
+    async def fill() -> None:
+        by_hand.set_result(1)
+        source.set_result(2)
+
+    manager.submit_task(fill())
+    done, left = concurrent.futures.wait([by_hand, wrapped], LIMIT)
+    assert ({future.result() for future in done}, left) == ({1, 2}, set())
+
+
 @anywhere
 @on_worker
 def test_wait(make_manager: MakeManager, call: Call) -> None:

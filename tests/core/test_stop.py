@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.core.support import (
+    LIMIT,
     Endless,
+    Stubborn,
     Worker,
     give,
     in_thread,
+    on_plain_worker,
     on_worker,
+    our_log,
     outcome,
     reached,
 )
@@ -225,6 +229,31 @@ def test_an_error_in_a_cleanup_stops_nothing_else(make_manager: MakeManager) -> 
     assert [task.cleaned.is_set() for task in tasks] == [True] * 3
     assert [type(future.exception()) for future in futures] == [LookupError] * 3
     assert loop.is_closed()
+
+
+@on_plain_worker
+def test_an_exit_in_a_done_callback_stops_nothing_else(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and all who wait for the manager are told that it was stopped."""
+    manager = make_manager()
+    tasks = [Stubborn() for _ in range(4)]
+
+    def leave(_: object) -> None:
+        raise SystemExit
+
+    for task in tasks:
+        manager.submit_task(task.wait()).add_done_callback(leave)
+    late = [manager.submit_task(task.wait()) for task in tasks]
+    for task in tasks:
+        reached(task.began)
+    loop = manager.get_event_loop()
+    manager.stop(timeout=0.2)
+    assert loop.is_closed()
+    for future in late:
+        with pytest.raises(RuntimeError, match="was stopped"):
+            future.result(LIMIT)
+    assert sum("A done callback" in line for line in our_log(caplog)) == len(tasks)
 
 
 @pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])

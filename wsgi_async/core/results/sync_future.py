@@ -62,6 +62,11 @@ class SyncFuture(concurrent.futures.Future[T]):
     # No lock: True once the future is told of the list.
     _told = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        waiters: Any = Waiters()  # the type is private to the standard library
+        self._waiters = waiters
+
     def __repr__(self) -> str:
         text = super().__repr__()
         return f"{text[:-1]} of {self._name}>" if self._name else text
@@ -70,13 +75,6 @@ class SyncFuture(concurrent.futures.Future[T]):
         """Have it carry this job's outcome. For the manager; once, before the job is handed in."""
         self._runner, self._job, self._name = runner, job, job.name
         job.future = self
-        self.wait_in(runner)
-
-    def wait_in(self, runner: Runner) -> None:
-        """Have all who wait on the thread of a resident loop run it, as they do in `wait()`."""
-        if runner.resident:
-            waiters: Any = Waiters()  # the type is private to the standard library
-            self._waiters = waiters
 
     def __del__(self) -> None:
         if self._unretrieved is None:
@@ -226,8 +224,9 @@ class SyncFuture(concurrent.futures.Future[T]):
                 self.set_exception(job.exception)
         except concurrent.futures.InvalidStateError:
             self._unretrieved = None  # somebody has filled it by hand
-        except Exception as error:
-            # Where the user's logging raises while a callback's failure is logged.
+        except BaseException as error:
+            # A callback's, or of the user's logging while a callback's failure is logged. The
+            # loop's thread has others to tell.
             report(logging.ERROR, "A done callback of %r failed", self, error=error)
         finally:
             # Not before it is done: a cancel() that found no job would cancel the future itself,

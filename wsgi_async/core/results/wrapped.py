@@ -55,7 +55,6 @@ def async_to_sync_future(
         return wrapped
     runner = runner_of(loop)
     if runner is not None:
-        wrapped.wait_in(runner)
         runner.live.follow(wrapped)  # a stop() of our manager must not leave its waiter hanging
     # An asyncio future is not thread-safe: what touches it has to run on its loop.
     _call_on(loop, future.add_done_callback, wrapped.copy_late)

@@ -152,10 +152,18 @@ def _give_up(runner: Runner, job: Job, wakeup: Wakeup, *, interrupted: bool = Fa
     """
     live = runner.live
     with live.mutex:
+        if job.done:
+            return  # just now
         expired, job.expired = job.expired, True
     if interrupted or not expired:
         live.request_cancel(job)
-    if not wait_for(job, wakeup, Deadline(live.grace)):
+    try:
+        over = wait_for(job, wakeup, Deadline(live.grace))
+    except BaseException:  # a second Ctrl-C, for example
+        with live.mutex:
+            job.released = not job.done  # nobody comes for the functions that it asks for
+        raise
+    if not over:
         live.release(job)
 
 
@@ -163,8 +171,10 @@ def _outcome(job: Job, timeout: float | None, seconds: float | None) -> Any:
     error = job.exception
     try:
         if job.expired and not job.stopped and _is_ordinary(error):
+            canceled = job.cut_off or job.cancelled or not job.done
+            what = "did not end" if canceled else "ended, but not"
             raise WaitTimeoutError(
-                f"{job.name} did not end {within(timeout, seconds)} and was canceled. "
+                f"{job.name} {what} {within(timeout, seconds)}{' and was canceled' * canceled}. "
                 "Give it more time, or use submit_task() for work in the background."
             ) from (None if job.cancelled else error)
         if error is None:
