@@ -19,6 +19,7 @@ from tests.core.support import (
     where,
 )
 from wsgi_async import AsyncioLoopManager, ManagerStateError, async_to_sync_future
+from wsgi_async.core.base import threads
 from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.managers.current import start_once
 from wsgi_async.core.managers.manager import lifecycle_of
@@ -253,6 +254,28 @@ def test_started_by_another_thread(loop_factory: LoopFactory | None, runner: str
     owner.end()
     reached(task.cleaned)
     wait_until(lambda: manager.state == "stopped", "the manager is stopped")
+
+
+def test_an_owner_that_cannot_be_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no thread can wait for its end, nothing is started; the next start is complete."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    go_on = threading.Event()
+    owner = threading.Thread(target=go_on.wait)
+    owner.start()
+    manager = AsyncioLoopManager(creator_thread=owner)
+    with monkeypatch.context() as patch:
+        patch.setattr(threads, "start_thread", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            manager.start()
+    assert manager.state == "new"
+    manager.start()
+    assert manager.run(give(1)) == 1
+    go_on.set()
+    owner.join()
+    wait_until(lambda: manager.state == "stopped", "it has outlived its thread")
 
 
 def test_owners_that_will_not_do() -> None:

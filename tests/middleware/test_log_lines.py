@@ -12,8 +12,10 @@ import pytest
 
 from tests.core.support import (
     BEGIN,
+    LIMIT,
     Endless,
     Stubborn,
+    on_plain_worker,
     on_worker,
     our_log,
     reached,
@@ -223,6 +225,30 @@ def test_tasks_that_run_leaves_behind(caplog: pytest.LogCaptureFixture) -> None:
     request(lambda environ: loop_from(environ).run(leave()), debug=True)
     (line,) = lines(caplog, "behind")
     assert f"left the task left {WHERE} behind" in line
+
+
+@on_plain_worker
+def test_tasks_of_other_calls_are_not_called_left_behind(caplog: pytest.LogCaptureFixture) -> None:
+    """In debug mode a call that ends beside others says nothing of what they still wait for."""
+    go_on = threading.Event()
+
+    async def gathers() -> None:
+        await asyncio.gather(asyncio.to_thread(go_on.wait), asyncio.sleep(0))
+
+    with AsyncioLoopManager(debug=True) as manager:
+        submitted = manager.submit_task(gathers())
+        waiting = threading.Thread(target=manager.run, args=(gathers(),))
+        waiting.start()
+
+        async def both_wait() -> None:
+            while len(asyncio.all_tasks()) < 5:
+                await asyncio.sleep(0)
+
+        manager.run(both_wait())
+        go_on.set()
+        waiting.join()
+        assert submitted.result(LIMIT) is None
+    assert our_log(caplog) == []
 
 
 @on_worker

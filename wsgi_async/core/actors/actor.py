@@ -174,7 +174,9 @@ class Actor:
         """It is at another call, or has ended."""
         if self.present is not None and not self.ended:
             busy = RuntimeError(
-                f"{self.name} is busy with the call of another thread. "
+                f"{self.name} is still at a call that was not done in time. Close it instead."
+                if self.present.released
+                else f"{self.name} is busy with the call of another thread. "
                 "Let one thread use it at a time."
             )
             self.live.finish(call, exception=busy)

@@ -75,6 +75,13 @@ class ThreadNode:
                 node.parent = parent.parent
             node = parent
 
+    def forget(self, id: Hashable, manager: object) -> None:
+        """Have look-ups no longer find a manager."""
+        if self.found.get(id) is manager:
+            found = self.found.pop(id, None)
+            if found is not None and found is not manager:  # its thread has made it just now
+                self.found.setdefault(id, found)
+
     def end(self) -> None:
         """The thread is ending: tell its managers. Takes no lock."""
         self.ended = True
@@ -189,7 +196,12 @@ def watch_end(thread: threading.Thread, node: ThreadNode) -> None:
         thread.join()
         node.end()
 
-    start_thread(join, f"wsgi_async join {thread.name}")
+    try:
+        start_thread(join, f"wsgi_async join {thread.name}")
+    except BaseException:
+        with _state.lock:
+            node.watched = False  # the next one tries again
+        raise
 
 
 def wrap_thread_start() -> None:

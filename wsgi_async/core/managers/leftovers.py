@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.log import report, with_origin
-from wsgi_async.core.loops.open_resources import belongs_to_resource
+from wsgi_async.core.jobs.job import Job, current_caller
+from wsgi_async.core.loops.open_resources import belongs_to_resource, context_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +26,7 @@ def warn_of_leftovers(runner: Runner) -> Callable[[], None]:
     def warn() -> None:
         for task in asyncio.all_tasks(live.raw) - before:
             # A job's task may be a moment behind its outcome; a resource's is there to stay.
-            if live.is_of_job(task) or belongs_to_resource(task):
+            if live.is_of_job(task) or belongs_to_resource(task) or not _left_by_run(task):
                 continue
             report(
                 logging.WARNING,
@@ -36,3 +37,10 @@ def warn_of_leftovers(runner: Runner) -> Callable[[], None]:
             )
 
     return warn
+
+
+def _left_by_run(task: asyncio.Task[Any]) -> bool:
+    """Whether it comes from a call that has ended. The tasks of others may still be awaited."""
+    context = context_of(task)
+    caller = None if context is None else context.get(current_caller)
+    return isinstance(caller, Job) and caller.done

@@ -162,6 +162,7 @@ class AsyncioLoopManager:
         """
         hash(task_type)
         node = self._node()
+        self._watch_creator(node)
         resident = node is threads.current_node() and has_free_seat()
         self._life.start(task_type, resident=resident)
         self._register(node)
@@ -184,6 +185,7 @@ class AsyncioLoopManager:
         """
         hash(task_type)
         node = self._node()
+        self._watch_creator(node)
         self._life.start_as_guest(task_type)
         self._register(node)
         try:
@@ -202,6 +204,11 @@ class AsyncioLoopManager:
             )
         return node
 
+    def _watch_creator(self, node: threads.ThreadNode) -> None:
+        # Before the start, which must not succeed where this fails.
+        if self._creator_thread is not None:
+            threads.watch_end(self._creator_thread, node)
+
     def _register(self, node: threads.ThreadNode) -> None:
         """It has been started: let look-ups find it, and have it stopped with its thread."""
         with threads.lock():
@@ -210,8 +217,6 @@ class AsyncioLoopManager:
         for hook in _start_hooks:
             self._call_hook(hook)
         node.found.setdefault(self.id, self)
-        if self._creator_thread is not None:
-            threads.watch_end(self._creator_thread, node)
         if node.ended:  # it ended just before it owned us, and could not tell us
             # Not owner_ended(): perhaps it did tell us, and a manager outlives a thread once.
             self._life.request_stop()
@@ -263,8 +268,7 @@ class AsyncioLoopManager:
         with threads.lock():
             _instances.discard(self)
             node.owned.pop(self._life, None)
-        if node.found.get(self.id) is self:
-            del node.found[self.id]
+        node.forget(self.id, self)
 
     def get_event_loop(self) -> asyncio.AbstractEventLoop:
         """The asyncio loop, for example for `asyncio.run_coroutine_threadsafe`.

@@ -160,8 +160,7 @@ class _Member:
         with threads.lock():
             before.owned.pop(life, None)
             node.owned[life] = None
-        if before.found.get(manager.id) is manager:
-            del before.found[manager.id]
+        before.forget(manager.id, manager)
         node.found[manager.id] = manager
         return manager.running
 
