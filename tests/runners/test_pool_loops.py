@@ -287,6 +287,7 @@ def test_an_exception_that_hits_an_idle_thread(
     door = Door()
     background = owner.call(manager.submit_task, door.walk())
     door.await_reached()
+    owner.call(manager.run, value(0))  # it waits there by now
     with caplog.at_level(logging.ERROR, "wsgi_async"):
         inject(owner.thread, manager, error)
         assert owner.call(manager.run, value(1)) == 1

@@ -13,7 +13,7 @@ import threading
 from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Any
 
-from django.conf import settings
+from django import conf
 from django.core.signals import got_request_exception, request_finished, request_started
 
 from wsgi_async.core import current_manager
@@ -106,7 +106,7 @@ def _failed(request: Any = None, **_: Any) -> None:
     # The exception leaves the client then, and Django sends no `request_finished`.
     present = _present.get()
     if (
-        settings.DEBUG_PROPAGATE_EXCEPTIONS
+        conf.settings.DEBUG_PROPAGATE_EXCEPTIONS
         and present is not None
         and getattr(request, "environ", None) is present.environ
     ):
