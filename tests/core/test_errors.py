@@ -151,6 +151,12 @@ def test_each_is_one_of_ours_and_a_builtin(
     assert isinstance(caught.value, Exception)
 
 
+def test_a_cancellation_says_what_it_is() -> None:
+    """Without words of its own it has a sentence for the log, and a way out."""
+    assert "was canceled. Find out what calls cancel()" in str(TaskCancelledError())
+    assert str(TaskCancelledError("of the user")) == "of the user"
+
+
 def test_all_of_them_are_tested_and_exported() -> None:
     """Each of the classes can be imported from the package, and is raised by something above."""
     exported = {value for value in vars(wsgi_async).values() if is_ours(value)}

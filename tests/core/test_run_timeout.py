@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.core.support import BEGIN, Endless, Stubborn, give, on_worker, our_log, reached, throw
+from tests.core.support import (
+    BEGIN,
+    LIMIT,
+    Endless,
+    Stubborn,
+    give,
+    on_plain_worker,
+    on_worker,
+    our_log,
+    reached,
+    throw,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,6 +80,23 @@ def test_an_own_timeout_error_passes_through(make_manager: MakeManager, way: Way
             manager.run(throw(own), timeout=timeout)
         assert caught.value is own
         assert own.__cause__ is None
+
+
+@on_plain_worker
+def test_a_coroutine_that_ended_late_is_not_called_canceled(make_manager: MakeManager) -> None:
+    """One that blocks its loop ends by itself, and the error does not say otherwise."""
+    manager = make_manager()
+    late = threading.Event()
+
+    async def block() -> None:
+        late.wait(LIMIT)
+
+    release = threading.Timer(0.2, late.set)
+    release.start()
+    with pytest.raises(TimeoutError, match=r"block ended, but not within 0\.05 s\. Give") as caught:
+        manager.run(block(), timeout=0.05)
+    assert "was canceled" not in str(caught.value)
+    release.join()
 
 
 @both

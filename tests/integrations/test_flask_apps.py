@@ -75,6 +75,32 @@ def test_wrong_options_are_told_where_they_are_given() -> None:
         AsyncLoop(per="request")
 
 
+def test_what_is_not_an_app_is_refused() -> None:
+    """Whoever passes the WSGI application or a name is told to pass the app."""
+    for wrong in ("app", Flask(__name__).wsgi_app):
+        with pytest.raises(TypeError, match="Pass the Flask application itself"):
+            AsyncLoop(wrong)  # type: ignore[arg-type]
+
+
+def test_a_view_that_has_not_awaited() -> None:
+    """A sync view that returns a coroutine or a future is told what to write."""
+    app = Flask(__name__)
+    AsyncLoop(app)
+    app.testing = True
+
+    async def answer() -> str:
+        return "hello"
+
+    @app.get("/")
+    def forgot() -> Any:
+        return made.append(current_loop.submit_task(answer())) or made[-1]
+
+    made: list[Any] = []
+    with pytest.raises(TypeError, match=r"'forgot' returned <SyncFuture.* nobody has awaited"):
+        get(app)
+    assert made[0].result(20) == "hello"
+
+
 def test_asgiref_is_not_needed() -> None:
     """Flask alone, without its extra `async`, has async views."""
     code = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,22 @@ def test_no_yield(make_manager: MakeManager) -> None:
 
     with pytest.raises(RuntimeError, match=r"nothing ended without a yield"):
         manager.run(nothing())
+
+
+@on_worker
+def test_used_as_what_it_opens(make_manager: MakeManager) -> None:
+    """Whoever takes the resource for the opened object is told how to get that."""
+    manager = make_manager()
+
+    @loop_resource
+    async def http() -> AsyncIterator[str]:
+        yield "opened"
+
+    wrong: Any = http
+    with pytest.raises(AttributeError, match=r"no attribute 'headers'\. Get what it opens"):
+        _ = wrong.headers
+    assert not hasattr(copy.copy(wrong), "headers")
+    assert copy.copy(wrong).get(manager) == "opened"
 
 
 @on_worker

@@ -620,6 +620,26 @@ def test_one_thread_at_a_time(make_manager: MakeManager, prefetch: int) -> None:
     assert list(iterator) == [1]
 
 
+@on_plain_worker
+def test_an_item_that_was_not_ready_in_time(make_manager: MakeManager) -> None:
+    """Whoever asks again while the first request still runs is told to close the iterator."""
+    manager, stubborn = make_manager(grace=0.05), Stubborn()
+
+    async def items() -> AsyncIterator[int]:
+        await stubborn.wait()
+        yield 1
+
+    iterator = manager.iterate(items())
+    in_time = contextvars.copy_context()
+    in_time.run(request_deadline.set, Deadline(0.05))
+    with pytest.raises(TimeoutError):
+        in_time.run(next, iterator)
+    with pytest.raises(RuntimeError, match="still at a call that was not done in time"):
+        next(iterator)
+    stubborn.release()
+    iterator.close()
+
+
 @on_worker
 def test_any_async_iterable(make_manager: MakeManager) -> None:
     """What has `__aiter__` and `__anext__` only will do, and need not have a close method."""

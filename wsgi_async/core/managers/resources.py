@@ -240,7 +240,7 @@ class _YieldsOnce(AbstractAsyncContextManager[T]):
             return await anext(self._generator)
         except StopAsyncIteration:
             raise RuntimeError(
-                f"{self._name} did not yield. It must yield once, what it has opened."
+                f"{self._name} ended without a yield. Yield the opened object once."
             ) from None
 
     async def __aexit__(self, *_: object) -> None:
