@@ -59,7 +59,7 @@ def test_a_task_of_an_app_that_is_not_finalized(app: Any) -> None:
 def test_an_app_whose_tasks_were_looked_at_before(app: Any) -> None:
     """A task that is made after `AsyncLoop(app)` is found by its name."""
 
-    class First(Task):  # type: ignore[misc]
+    class First(Task):
         name = "first"
 
         async def run(self) -> int:

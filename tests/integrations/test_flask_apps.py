@@ -93,7 +93,8 @@ def test_a_view_that_has_not_awaited() -> None:
 
     @app.get("/")
     def forgot() -> Any:
-        return made.append(current_loop.submit_task(answer())) or made[-1]
+        made.append(current_loop.submit_task(answer()))
+        return made[0]
 
     made: list[Any] = []
     with pytest.raises(TypeError, match=r"'forgot' returned <SyncFuture.* nobody has awaited"):
