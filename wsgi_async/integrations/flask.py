@@ -27,7 +27,7 @@ thread's own loop.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from flask import Flask, current_app, got_request_exception, has_request_context, request
 from werkzeug.local import LocalProxy
@@ -85,7 +85,7 @@ class AsyncLoop:
             RuntimeError: The application has an AsyncLoop already.
             TypeError: `app` is not a Flask application.
         """
-        if not isinstance(app, Flask):
+        if not isinstance(cast("object", app), Flask):
             raise TypeError(f"app is {app!r}. Pass the Flask application itself.")
         if _NAME in app.extensions:
             raise RuntimeError(

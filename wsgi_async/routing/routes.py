@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 
 from wsgi_async.core import current_manager, get_or_create_loop_manager
 
@@ -78,7 +78,7 @@ def set_routes(routes: Mapping[Any, AnyRoute]) -> None:
         TypeError: `routes` is not a mapping of routes.
         ValueError: A queue cannot take one of the functions.
     """
-    if not isinstance(routes, Mapping):
+    if not isinstance(cast("object", routes), Mapping):
         raise TypeError(f"routes is {routes!r}. Use a dict: a route for each task type.")
     table.use({task_type: _route_of(task_type, route) for task_type, route in routes.items()})
 
