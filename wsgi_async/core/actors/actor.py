@@ -236,7 +236,7 @@ class Actor:
 
     async def act(self) -> None:
         """Do the calls; what it raises ends the actor, and goes to the present call."""
-        raise NotImplementedError
+        raise NotImplementedError  # pragma: no cover - each subclass has its own
 
     def park(self) -> asyncio.Future[None]:
         """What to await before the next call; it is canceled if the actor is to end without one."""

@@ -62,7 +62,7 @@ def need_stack() -> None:
     """
     try:
         deep = _frame(sys.getrecursionlimit() - _ROOM) is not None
-    except ValueError:
+    except ValueError:  # pragma: no cover - Python 3.11 only
         deep = False
     if deep:
         raise RecursionError(

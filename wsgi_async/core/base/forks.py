@@ -34,7 +34,7 @@ class _State:
         self.lock = threading.Lock()
 
 
-def _nothing() -> None:
+def _nothing() -> None:  # pragma: no cover - replaced when the package is imported
     pass
 
 
@@ -44,7 +44,7 @@ _state = _State()
 def install_fork_hook(in_child: Callable[[], None]) -> None:
     """Have this called once in every forked child, before it gets a manager. Called at import."""
     _state.in_child = in_child
-    if hasattr(os, "register_at_fork"):
+    if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
         os.register_at_fork(after_in_child=_after_fork)
 
 
@@ -54,7 +54,7 @@ def notice_fork() -> None:
         return
     # Several threads may come first; the others wait until the parent's managers are gone.
     with _state.lock:
-        if os.getpid() != _state.pid:
+        if os.getpid() != _state.pid:  # pragma: no branch - another thread was faster
             _forget_parent()
 
 

@@ -98,9 +98,8 @@ class AskedFunction:
         otherwise: See `ask_caller()`.
     """
 
-    # No lock: written on the loop, before the thread sees the function. None for a thread that runs
-    # it without a job of its own.
-    home: Home | None = None
+    # No lock: written on the loop by whoever lines it up, before the thread sees it.
+    home: Home
 
     def __init__(
         self,
@@ -203,19 +202,9 @@ class AskedFunction:
         except BaseException as raised:
             error = raised
         try:
-            if self.home is not None:
-                self.home.post(self._deliver, result, error)
-            else:
-                self._post(result, error)
+            self.home.post(self._deliver, result, error)
         finally:
             del error, function, self  # its traceback holds this frame: no cycle
-
-    def _post(self, result: Any, error: BaseException | None) -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._deliver, result, error)
-        except RuntimeError:
-            if not self._loop.is_closed():  # else its stop has ended the coroutine already
-                raise
 
     @contextmanager
     def waiting(self, cancel: Callable[[], object]) -> Generator[None, None, None]:

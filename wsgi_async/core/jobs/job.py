@@ -33,9 +33,8 @@ __all__ = [
 class ServedFunction(Protocol):
     """A function that a coroutine has a waiting thread run."""
 
-    home: Home | None
-    """Where the outcome goes; written before the thread sees the function. None: by way of its
-    loop's `call_soon_threadsafe()`."""
+    home: Home
+    """Where the outcome goes; written before the thread sees the function."""
 
     def run(self) -> None:
         """In the waiting thread: run it; raises nothing."""
@@ -159,7 +158,7 @@ class Job:
 
         Somebody has canceled it before its first step.
         """
-        if self.home is not None and not self.done:
+        if self.home is not None and not self.done:  # pragma: no branch - a stop was faster
             self.home.cancel_unstarted(self)
 
     def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:

@@ -198,8 +198,8 @@ class Shutdown(Ending):
             return
         try:
             joiner = start_thread(executor.shutdown, "wsgi_async executor's end")
-        except RuntimeError:
-            return  # the interpreter is at its end, and has joined all executors' threads
+        except RuntimeError:  # pragma: no cover - at the interpreter's shutdown
+            return  # which has joined all executors' threads
         joiner.join(self._share(1))
         if joiner.is_alive():
             self._complain("a function in its default executor")

@@ -32,7 +32,8 @@ def make_loop(
     if factory is not None:
         return _checked(context.run(factory)), None
     if not hasattr(selectors.DefaultSelector, "fileno"):
-        return context.run(asyncio.new_event_loop), None  # no epoll or kqueue: Windows
+        # No epoll or kqueue.
+        return context.run(asyncio.new_event_loop), None  # pragma: no cover - Windows
     selector = WatchedSelector()
     try:
         # A loop that fails half-way complains when it is collected: see that it gets its sockets.

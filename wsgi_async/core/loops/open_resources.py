@@ -321,8 +321,10 @@ def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
     if sys.version_info >= (3, 12):
         return task.get_context()
     # No public way before; the garbage collector's view of a task has it.
-    contexts = (one for one in gc.get_referents(task) if isinstance(one, contextvars.Context))
-    return next(contexts, None)
+    for held in gc.get_referents(task):  # pragma: no cover - Python 3.11 only
+        if isinstance(held, contextvars.Context):
+            return held
+    return None  # pragma: no cover - Python 3.11 only
 
 
 def resources_of(loop: asyncio.AbstractEventLoop) -> OpenResources:

@@ -132,7 +132,7 @@ def call_async(
         if runner is not None and not (runner.live.closing or runner.live.inherited):
             return _call_on(runner, call)
     runner = lifecycle_of(current_manager()).runner
-    if runner is None:
+    if runner is None:  # pragma: no cover - stopped by another thread just now
         raise ManagerStateError("This thread's manager was stopped. Make the call again.")
     return _call_on(runner, call)
 
@@ -150,7 +150,7 @@ def _call_on(runner: Runner, call: Callable[[], Awaitable[T]]) -> T:
         coro = _coroutine(awaitable)
         try:
             return run(runner, coro)
-        except Closing:
+        except Closing:  # pragma: no cover - its stop began just now
             raise runner.live.stopped_error(None) from None
         finally:
             close_unstarted(coro)

@@ -217,7 +217,8 @@ class AsyncioLoopManager:
         for hook in _start_hooks:
             self._call_hook(hook)
         node.found.setdefault(self.id, self)
-        if node.ended:  # it ended just before it owned us, and could not tell us
+        if node.ended:  # pragma: no cover - a race with the end of the thread
+            # It ended just before it owned us, and could not tell us.
             # Not owner_ended(): perhaps it did tell us, and a manager outlives a thread once.
             self._life.request_stop()
 
@@ -458,7 +459,7 @@ class AsyncioLoopManager:
         if task_type != self._life.task_type:
             return UnknownAsyncTaskError(task_type, self._life.task_type)
         try:
-            if blocks:
+            if blocks:  # pragma: no branch - else its stop began just now
                 refuse_in_event_loop("await the coroutine itself")
         except RuntimeError as error:
             return error.with_traceback(None)

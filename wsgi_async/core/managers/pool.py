@@ -102,8 +102,8 @@ class ManagerPool:
                 oldest = self._idle.popleft()
             except IndexError:
                 return
-            if len(self._idle) < self._max_idle and not oldest.overdue():
-                # Another sweep or a new thread was faster, and we have got a younger one.
+            younger = len(self._idle) < self._max_idle and not oldest.overdue()
+            if younger:  # pragma: no cover - another sweep or a new thread was faster just now
                 self._idle.appendleft(oldest)
                 return
             lifecycle_of(oldest.manager).request_stop()

@@ -143,7 +143,7 @@ class SyncFuture(concurrent.futures.Future[T]):
         finally:
             del self
 
-    def _get_snapshot(self) -> Any:
+    def _get_snapshot(self) -> Any:  # pragma: no cover - Python 3.15 only
         # From Python 3.15 on asyncio.wrap_future() asks so, past exception().
         self._unretrieved = None
         return super()._get_snapshot()  # type: ignore[misc] # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType, reportAttributeAccessIssue]

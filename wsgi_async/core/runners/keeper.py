@@ -91,7 +91,7 @@ class Keeper(LoopEntry):
 
     def join(self, timeout: float) -> None:
         """Wait for the thread's end."""
-        if self._thread is not None:
+        if self._thread is not None:  # pragma: no branch - its start may be interrupted
             self._thread.join(timeout)
 
     # -- in the keeper's thread ----------------------------------------------------------------

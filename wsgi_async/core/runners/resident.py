@@ -182,7 +182,7 @@ class Resident(LoopEntry):
     def forget(self) -> None:
         """The loop is closed: the thread waits like any other from now on."""
         self.gone = True
-        if self._seat.runner is self:
+        if self._seat.runner is self:  # pragma: no branch - or the next manager has the seat
             self._seat.runner = None
 
 
