@@ -21,12 +21,13 @@ from tests.core.support import (
     reached,
     throw,
 )
-from wsgi_async import SyncFuture, async_to_sync_future
+from wsgi_async import SyncFuture, async_to_sync_future, current_manager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.core.conftest import MakeManager
+    from wsgi_async import AsyncioLoopManager
 
 CancelledError = concurrent.futures.CancelledError
 
@@ -130,6 +131,46 @@ def test_cancelling_the_wrapper(
         sync.result(20)
     assert endless.cleaned.is_set()
     assert sync.cancelled()
+
+
+@on_worker
+def test_cancelling_the_wrapper_too_late(make_manager: MakeManager) -> None:
+    """A wrapper that is done cannot be canceled, and says whether it was."""
+    manager = make_manager()
+    good, gone = (manager.run(bare()) for _ in range(2))
+    good.set_result("page")
+    gone.cancel()
+    done, canceled = async_to_sync_future(good), async_to_sync_future(gone)
+    assert not done.cancel()
+    assert canceled.cancel()
+    assert done.result(0) == "page"
+
+
+def test_the_source_is_canceled_too_late() -> None:
+    """A wrapper that somebody has filled by hand keeps its result."""
+    source: concurrent.futures.Future[str] = concurrent.futures.Future()
+    wrapped = async_to_sync_future(source)
+    wrapped.set_result("by hand")
+    source.cancel()
+    assert wrapped.result(0) == "by hand"
+
+
+def test_a_stop_while_a_thread_waits_in_the_loop() -> None:
+    """A stop from elsewhere ends the wait of the thread that the loop lives on."""
+    waits = threading.Event()
+
+    def wait(manager: AsyncioLoopManager) -> object:
+        future = async_to_sync_future(manager.run(bare()))
+        manager.get_event_loop().call_soon(waits.set)
+        return future.result(LIMIT)
+
+    with Worker(resident=True) as worker:
+        manager = worker.call(current_manager)
+        waiting = worker.begin(wait, manager)
+        reached(waits)
+        manager.stop()
+        with pytest.raises(RuntimeError, match="was stopped"):
+            outcome(waiting)
 
 
 @on_worker

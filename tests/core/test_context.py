@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import gc
+import sys
 import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Worker, in_thread, on_worker, outcome, reached
+from tests.core.support import Worker, in_process, in_thread, on_worker, outcome, reached, say
 from wsgi_async import AsyncioLoopManager
 
 if TYPE_CHECKING:
@@ -47,6 +48,22 @@ def test_the_caller_sees_what_was_set(make_manager: MakeManager) -> None:
     assert manager.run(write("fr")) == "none"
     assert language.get() == "fr"
     assert manager.run(write("it")) == "fr"
+
+
+def child_without_asgiref() -> None:
+    """A coroutine sets a variable in a process that knows no asgiref."""
+    manager = AsyncioLoopManager()
+    manager.start()
+    assert manager.run(write("fr")) == "none"
+    assert language.get() == "fr"
+    assert "asgiref" not in sys.modules
+    manager.stop()
+    say("done")
+
+
+def test_without_asgiref() -> None:
+    """What the async code sets comes back in a process without asgiref too."""
+    assert in_process(child_without_asgiref) == "done\n"
 
 
 @on_worker

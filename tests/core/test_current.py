@@ -121,6 +121,18 @@ def test_ids_are_none_of_its_business(make_manager: MakeManager) -> None:
     assert current_manager() is not other
 
 
+@on_worker
+def test_under_a_loop_of_somebody_else() -> None:
+    """In a coroutine on a loop that is no manager's, it is the thread's own."""
+
+    async def find() -> AsyncioLoopManager:
+        return current_manager()
+
+    manager = asyncio.run(find())
+    assert manager.running
+    assert current_manager() is manager
+
+
 @pytest.mark.parametrize("gone", ["stopped", "collected"])
 @on_worker
 def test_a_request_whose_manager_is_gone(gone: str) -> None:
@@ -239,6 +251,16 @@ def test_run_in_a_coroutine() -> None:
 
 
 @on_worker
+def test_run_of_no_coroutine_in_a_coroutine() -> None:
+    """What cannot be closed is refused there with the same error."""
+
+    async def call() -> None:
+        with pytest.raises(RuntimeError, match="await the coroutine itself"):
+            wsgi_async.run(5)  # type: ignore[arg-type]
+
+    asyncio.run(call())
+
+
 def test_run_without_a_manager(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where none can be made the coroutine is closed, and the error is what it was."""
 

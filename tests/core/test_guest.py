@@ -6,12 +6,12 @@ import asyncio
 import concurrent.futures
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
 import wsgi_async
-from tests.core.support import LIMIT
+from tests.core.support import LIMIT, in_thread, our_log
 from wsgi_async import AsyncioLoopManager, ManagerStateError, RunningLoopError, loop_resource
 
 if TYPE_CHECKING:
@@ -294,6 +294,76 @@ def test_a_stop_waits_for_the_cleanup_of_a_stream_and_names_what_it_cut_off(
     asyncio.run(main())
     assert events == ["cleaned up"]
     assert any("its stop has cut off" in r.getMessage() for r in caplog.records)
+
+
+def test_what_hangs_in_a_stop_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """An on_stop and a resource that do not end in time are logged by name, and canceled."""
+    canceled: list[str] = []
+
+    async def hang(name: str) -> None:
+        try:
+            await forever()
+        finally:
+            canceled.append(name)
+
+    @loop_resource
+    async def client() -> AsyncIterator[None]:
+        yield
+        await hang("client")
+
+    async def main() -> None:
+        manager = AsyncioLoopManager(on_stop=lambda: hang("on_stop"))
+        await manager.start_on_running_loop()
+        await manager.submit_task(client())
+        await asyncio.to_thread(manager.stop, 0.3)
+        assert manager.state == "stopped"
+
+    asyncio.run(main())
+    assert canceled == ["on_stop", "client"]
+    names = ["its on_stop", "the loop resource"]
+    logged = [line for line in our_log(caplog) if "did not end in time" in line]
+    assert [name in line for name, line in zip(names, logged, strict=True)] == [True, True]
+
+
+def test_a_step_of_a_stop_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """A task factory that fails costs the stop its on_stop only, and the log says so."""
+
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise LookupError("no tasks")
+
+    @loop_resource
+    async def client() -> AsyncIterator[None]:
+        yield
+        events.append("closed")
+
+    events: list[str] = []
+
+    async def main() -> None:
+        manager = AsyncioLoopManager(on_stop=lambda: events.append("on_stop"))
+        await manager.start_on_running_loop()
+        await manager.submit_task(client())
+        stopping = asyncio.ensure_future(asyncio.to_thread(manager.stop))
+        asyncio.get_running_loop().set_task_factory(fail)
+        await stopping
+        asyncio.get_running_loop().set_task_factory(None)
+
+    asyncio.run(main())
+    assert events == ["closed"]
+    assert any("a step of its stop failed" in line for line in our_log(caplog))
+
+
+def test_a_stop_from_elsewhere_while_the_loop_stands_still() -> None:
+    """Another thread's stop does not wait for a loop that nobody runs, which lives on."""
+
+    def work() -> None:
+        manager, loop = AsyncioLoopManager(), asyncio.new_event_loop()
+        loop.run_until_complete(manager.start_on_running_loop())
+        in_thread(manager.stop)
+        assert manager.state == "stopped"
+        assert loop.run_until_complete(here())[0] is loop
+        loop.close()
+
+    in_thread(work)
 
 
 class Closed(asyncio.SelectorEventLoop):

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Endless, give, in_thread, on_worker, our_log, reached
+from tests.core.support import (
+    Endless,
+    give,
+    in_thread,
+    on_plain_worker,
+    on_worker,
+    our_log,
+    reached,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,6 +148,36 @@ def test_each_loop_has_its_own_word(
         make_manager(name).get_event_loop().stop()
     lines = our_log(caplog)
     assert ["'one'" in lines[0], "'two'" in lines[1], len(lines)] == [True, True, 2]
+
+
+@on_worker
+def test_waiting_for_a_future(make_manager: MakeManager) -> None:
+    """A future is refused as a coroutine is, and stays what it was."""
+    loop = make_manager().get_event_loop()
+    future: asyncio.Future[int] = loop.create_future()
+    with pytest.raises(RuntimeError, match=r"run\(\)"):
+        loop.run_until_complete(future)
+    assert not future.done()
+
+
+class Fixed(asyncio.SelectorEventLoop):
+    """As a loop that is an extension type: none of its methods can be replaced."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if hasattr(type(self), name):
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+
+@on_plain_worker
+def test_a_loop_that_takes_no_guard(make_manager: MakeManager) -> None:
+    """A loop whose methods cannot be replaced works without a guard."""
+    manager = make_manager(loop_factory=Fixed)
+    assert manager.run(give(1)) == 1
+    loop = manager.get_event_loop()
+    assert loop.run_forever.__func__ is asyncio.SelectorEventLoop.run_forever  # type: ignore[attr-defined]
+    manager.stop()
+    assert loop.is_closed()
 
 
 @on_worker

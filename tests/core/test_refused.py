@@ -138,6 +138,13 @@ def test_within_a_task_that_is_being_stopped(make_manager: MakeManager, call: Ca
     assert len(errors) == 1
 
 
+@pytest.mark.parametrize("call", ["run", "submit_task"])
+def test_no_coroutine_before_start(call: str) -> None:
+    """What is no coroutine is the first thing to be told, also where nothing could run."""
+    with pytest.raises(TypeError, match="coroutine"):
+        getattr(AsyncioLoopManager(), call)(5)
+
+
 @on_worker
 def test_what_could_not_be_started_any_more(make_manager: MakeManager) -> None:
     """A task that came while the loop stood still is closed when the manager stops.

@@ -251,3 +251,9 @@ def test_options_that_cannot_be_used(options: dict[str, Any]) -> None:
     """A slip in an option is told where it was made, not at the first call."""
     with pytest.raises(ValueError, match=next(iter(options))):
         AsyncioLoopManager(**options)
+
+
+def test_an_option_of_another_type() -> None:
+    """What is no number is told so as well."""
+    with pytest.raises(TypeError, match=r"grace is 'long'\. Give a number"):
+        AsyncioLoopManager(grace="long")  # type: ignore[arg-type]

@@ -263,6 +263,35 @@ def test_a_stream_that_ends_without_its_task(make_manager: MakeManager) -> None:
 
 
 @on_worker
+def test_a_stream_that_ends_without_a_canceled_task(make_manager: MakeManager) -> None:
+    """What was canceled before the stream's end does not run, and stays canceled."""
+    manager = make_manager()
+    asked: list[asyncio.Task[int]] = []
+    held = threading.Event()
+
+    async def items() -> AsyncIterator[int]:
+        yield 1
+        while not held.is_set():  # until the consumer has taken the first item
+            await asyncio.sleep(0)
+        task = asyncio.create_task(run_in_calling_thread(ident))
+        await asyncio.sleep(0)
+        task.cancel()
+        asked.append(task)
+
+    async def end() -> bool:
+        while not asked:
+            await asyncio.sleep(0)
+        await asyncio.wait(asked, timeout=LIMIT)
+        return asked[0].cancelled()
+
+    iterator = manager.iterate(items(), prefetch=2)
+    assert next(iterator) == 1
+    held.set()
+    assert manager.run(end())
+    assert list(iterator) == []
+
+
+@on_worker
 def test_a_loop_of_somebody_else(make_manager: MakeManager) -> None:
     """In a coroutine on another loop, within a function or not, no thread waits for ours."""
     manager = make_manager()

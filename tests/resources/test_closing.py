@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -388,6 +388,37 @@ def test_somebody_cancels_its_task(make_manager: MakeManager, diary: Diary) -> N
     assert diary.lines[3:] == ["close client", "open client"]
     manager.stop()
     assert diary.lines[5:] == ["close client", "close later", "close earlier"]
+
+
+@on_worker
+def test_a_stop_as_one_closes(make_manager: MakeManager, diary: Diary) -> None:
+    """One whose task somebody has canceled comes to the end of its closing in a stop."""
+    manager = make_manager()
+    go = asyncio.Event()
+
+    @loop_resource
+    async def slow() -> AsyncIterator[asyncio.Task[Any] | None]:
+        yield asyncio.current_task()
+        await go.wait()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        diary.lines.append("close slow")
+
+    @loop_resource
+    async def last() -> AsyncIterator[None]:
+        yield
+        go.set()
+
+    async def use() -> None:
+        task = await slow()
+        await last()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    manager.run(use())
+    manager.stop()
+    assert diary.lines == ["close slow"]
 
 
 @on_worker

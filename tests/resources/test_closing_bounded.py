@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from tests.core.support import Stubborn, on_worker, our_log, reached
+from tests.core.support import Endless, Stubborn, on_worker, our_log, reached
 from tests.resources.parts import Unclosable
 from wsgi_async import loop_resource
 
@@ -98,6 +98,33 @@ def test_an_opening_that_resists(
     assert diary.lines == ["open first", "close first"]
     [line] = [line for line in our_log(caplog) if "loop resource" in line]
     assert "opening did not end in time" in line
+
+
+@on_worker
+def test_an_opening_beside_one_that_resists(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of several that are still opening, only the one that resists is named."""
+    manager = make_manager()
+    stubborn, endless = Stubborn(), Endless()
+
+    @loop_resource
+    async def resisting() -> AsyncIterator[str]:
+        yield await stubborn.wait()
+
+    @loop_resource
+    async def docile() -> AsyncIterator[None]:
+        await endless.wait()
+        yield
+
+    manager.submit_task(docile())
+    manager.submit_task(resisting())
+    reached(endless.began)
+    reached(stubborn.began)
+    stopped_in(manager, 0.3)
+    lines = [line for line in our_log(caplog) if "loop resource" in line]
+    assert ["resisting" in line for line in lines] == [True]
+    assert endless.cleaned.is_set()
 
 
 @on_worker

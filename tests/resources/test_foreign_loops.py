@@ -6,7 +6,7 @@ import asyncio
 import gc
 import logging
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -78,6 +78,34 @@ def test_closing_is_not_cancelled(bare: asyncio.Runner) -> None:
     bare.run(client())
     bare.close()
     assert pending == [0]
+
+
+def test_one_in_a_hurry(bare: asyncio.Runner, diary: Diary) -> None:
+    """An instance that waits for one opened after it, and is canceled again, closes at once."""
+    go = asyncio.Event()
+
+    @loop_resource
+    async def slow() -> AsyncIterator[asyncio.Task[Any] | None]:
+        yield asyncio.current_task()
+        await go.wait()
+        diary.lines.append("close slow")
+
+    async def main() -> None:
+        first, last = (await diary.resource("first")()).task, await slow()
+        assert first is not None
+        assert last is not None
+        last.cancel()
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        assert diary.lines == ["open first"]
+        first.cancel()
+        await asyncio.wait([first])
+        go.set()
+        await asyncio.wait([last])
+
+    bare.run(main())
+    assert diary.lines == ["open first", "close first", "close slow"]
 
 
 def test_one_that_fails(

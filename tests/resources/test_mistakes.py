@@ -69,6 +69,27 @@ def test_two_yields(make_manager: MakeManager, caplog: pytest.LogCaptureFixture)
     assert "twice yielded twice" in caplog.text
 
 
+@on_worker
+def test_two_yields_without_aclose(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An iterator that is no generator, and cannot be closed, is named in the log as well."""
+
+    class Twice:
+        def __aiter__(self) -> Twice:
+            return self
+
+        async def __anext__(self) -> int:
+            return 1
+
+    manager = make_manager()
+    resource: LoopResource[int] = loop_resource(Twice)
+    assert manager.run(resource()) == 1
+    manager.stop()
+    assert "Twice failed to close" in our_log(caplog)[0]
+    assert "Twice yielded twice" in caplog.text
+
+
 async def coroutine() -> int:
     return 1
 

@@ -145,6 +145,71 @@ def test_a_failed_opening(make_manager: MakeManager) -> None:
     assert manager.run(together()) == [5] * 3
 
 
+class Uncopyable(Exception):
+    """An error that cannot be made of its arguments."""
+
+    def __init__(self, what: str, where: str) -> None:
+        super().__init__(f"{what} {where}")
+
+
+class Copied(Exception):
+    """An error whose copies are errors of another kind."""
+
+    def __copy__(self) -> Exception:
+        return LookupError(*self.args)
+
+
+@pytest.mark.parametrize("error", [Uncopyable("host", "down"), Copied("host down")], ids=repr)
+@on_worker
+def test_a_failed_opening_whose_error_has_no_copy(
+    make_manager: MakeManager, error: Exception
+) -> None:
+    """All who wait get the error itself."""
+
+    @loop_resource
+    async def failing() -> AsyncIterator[int]:
+        await asyncio.sleep(0)
+        if error:
+            raise error
+        yield 5
+
+    async def together() -> list[Any]:
+        return await asyncio.gather(*(failing() for _ in range(2)), return_exceptions=True)
+
+    assert make_manager().run(together()) == [error] * 2
+
+
+@on_worker
+def test_the_notes_of_a_failed_opening(make_manager: MakeManager) -> None:
+    """Each who waits gets an error with the notes, and what one of them adds is its own."""
+
+    @loop_resource
+    async def failing() -> AsyncIterator[int]:
+        await asyncio.sleep(0)
+        error = ConnectionError("down")
+        error.add_note("the second replica")
+        if error:
+            raise error
+        yield 5
+
+    async def use(note: str) -> list[str]:
+        try:
+            await failing()
+        except ConnectionError as error:
+            error.add_note(note)
+            await asyncio.sleep(0)
+            return error.__notes__
+        return []
+
+    async def together() -> list[list[str]]:
+        return await asyncio.gather(use("first"), use("second"))
+
+    assert make_manager().run(together()) == [
+        ["the second replica", "first"],
+        ["the second replica", "second"],
+    ]
+
+
 @on_worker
 @pytest.mark.parametrize(
     "error", [SystemExit(3), KeyboardInterrupt(), StopIteration(), GeneratorExit()]

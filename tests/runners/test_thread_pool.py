@@ -155,6 +155,42 @@ def test_an_initializer_that_fails(caplog: pytest.LogCaptureFixture) -> None:
         assert pool.submit(int).result(LIMIT) == 0
 
 
+def test_a_canceled_one_of_a_thread_that_fails() -> None:
+    """What was canceled stays so when the pool's last thread fails."""
+    plug = Plug()
+
+    def initialize() -> NoReturn:
+        plug()
+        raise ValueError("of the initializer")
+
+    with LoopThreadPoolExecutor(1, initializer=initialize) as pool:
+        lost, canceled = pool.submit(int), pool.submit(int)
+        assert canceled.cancel()
+        plug.pull()
+        assert isinstance(lost.exception(LIMIT), RuntimeError)
+        assert canceled.cancelled()
+
+
+def test_a_callback_that_exits(caplog: pytest.LogCaptureFixture) -> None:
+    """A future's callback that raises SystemExit is logged, and its thread does more work."""
+
+    def leave(_: object) -> NoReturn:
+        raise SystemExit(3)
+
+    plug = Plug()
+    with (
+        caplog.at_level(logging.ERROR, "wsgi_async"),
+        LoopThreadPoolExecutor(1, "mine") as pool,
+    ):
+        future = pool.submit(plug)
+        plug.await_reached()
+        future.add_done_callback(leave)
+        plug.pull()
+        assert future.result(LIMIT) is None
+        assert pool.submit(lambda: threading.current_thread().name).result(LIMIT) == "mine_0"
+    assert any("was raised in the thread" in line for line in our_log(caplog))
+
+
 def no_thread(target: object, name: str) -> NoReturn:
     raise RuntimeError("can't start new thread")
 
@@ -238,6 +274,18 @@ def test_a_shutdown_can_drop_what_is_queued() -> None:
     assert all(future.cancelled() for future in futures)
     plug.pull()
     pool.shutdown()
+
+
+def test_a_shutdown_leaves_what_is_filled_by_hand() -> None:
+    """A future that somebody has given a result keeps it, though its work is dropped."""
+    pool = LoopThreadPoolExecutor(1)
+    (plug,) = plugs(pool, 1)
+    future = pool.submit(int)
+    future.set_result(5)
+    pool.shutdown(wait=False, cancel_futures=True)
+    plug.pull()
+    pool.shutdown()
+    assert future.result(0) == 5
 
 
 def test_a_pool_that_is_shut_down_takes_nothing(pool: LoopThreadPoolExecutor) -> None:

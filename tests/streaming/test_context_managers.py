@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import os
 import signal
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.core.forking import in_child
 from tests.core.support import (
     Endless,
+    Stubborn,
     Worker,
     give,
     in_process,
@@ -27,6 +30,7 @@ from tests.core.support import (
 )
 from tests.streaming.parts import fail_when_cancelled, ident, variable
 from wsgi_async import AsyncioLoopManager
+from wsgi_async.core.base.deadlines import Deadline, request_deadline
 from wsgi_async.core.managers.manager import lifecycle_of
 
 if TYPE_CHECKING:
@@ -354,6 +358,63 @@ def test_collected_while_it_is_open(make_manager: MakeManager) -> None:
     with pytest.warns(ResourceWarning, match="was entered and never exited"):
         kept.clear()
     reached(session.exited)
+
+
+@on_worker
+def test_an_exit_that_raises_the_bodys_exception(make_manager: MakeManager) -> None:
+    """It goes on as it was, with the body's traceback and nothing of ours."""
+    error = LookupError("of the body")
+    with pytest.raises(LookupError) as raised:  # noqa: SIM117 - the body counts
+        with make_manager().wrap_async_context_manager(Session(error=error)):
+            raise error
+    assert raised.value is error
+    assert "leave" not in [entry.name for entry in raised.traceback]
+
+
+@on_worker
+def test_an_enter_that_nobody_waits_for(make_manager: MakeManager) -> None:
+    """One that was given up and let go is exited as soon as its enter is done."""
+    manager, stubborn = make_manager(grace=0.05), Stubborn()
+
+    class Slow(Session):
+        async def __aenter__(self) -> str:
+            return await stubborn.wait()
+
+    def enter(session: Session) -> None:
+        request_deadline.set(Deadline(0.05))
+        wrapped = manager.wrap_async_context_manager(session)
+        with pytest.raises(TimeoutError):
+            wrapped.__enter__()
+
+    def give_up(session: Session) -> None:
+        contextvars.copy_context().run(enter, session)
+        gc.collect()
+
+    session = Slow()
+    with pytest.warns(ResourceWarning, match="was entered and never exited"):
+        give_up(session)
+    stubborn.release()
+    reached(session.exited)
+    assert isinstance(session.got, asyncio.CancelledError)
+
+
+def child_forked_inside() -> None:
+    """A child is forked while a context manager is entered, and lets go of it."""
+    manager, session = AsyncioLoopManager(), Session()
+    manager.start()
+    kept = [manager.wrap_async_context_manager(session)]
+    kept[0].__enter__()
+    in_child(kept.clear)
+    kept.pop().__exit__(None, None, None)
+    assert session.exited.is_set()
+    manager.stop()
+    say("done")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_forked_while_it_is_open() -> None:
+    """A child says nothing of what its parent has open, and exits nothing."""
+    assert in_process(child_forked_inside) == "done\n"
 
 
 @on_worker

@@ -641,6 +641,46 @@ def test_an_item_that_was_not_ready_in_time(make_manager: MakeManager) -> None:
 
 
 @on_worker
+def test_a_cleanup_that_is_canceled(make_manager: MakeManager) -> None:
+    """Where the generator's own code cancels its cleanup, the closing thread gets to know."""
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(0)
+
+    iterator = make_manager().iterate(numbers())
+    assert next(iterator) == 1
+    with pytest.raises(asyncio.CancelledError):
+        iterator.close()
+
+
+@on_worker
+def test_canceled_before_its_first_step(make_manager: MakeManager) -> None:
+    """A stream whose task somebody cancels at once raises that, and begins nothing."""
+
+    def cancel(loop: Any, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.Task(coro, loop=loop, **options)
+        task.cancel()
+        return task
+
+    manager, numbers = make_manager(), Numbers()
+    loop = manager.get_event_loop()
+    loop.set_task_factory(cancel)
+    iterator = manager.iterate(numbers.walk())
+    with pytest.raises(asyncio.CancelledError):
+        next(iterator)
+    loop.set_task_factory(None)
+    assert list(iterator) == []
+    assert not numbers.tasks
+    assert manager.run(give("lives on")) == "lives on"
+
+
+@on_worker
 def test_any_async_iterable(make_manager: MakeManager) -> None:
     """What has `__aiter__` and `__anext__` only will do, and need not have a close method."""
     manager = make_manager()

@@ -101,7 +101,8 @@ class SyncContextManager(Generic[T_co]):
             return self._actor.leave((kind, error, traceback))
         except BaseException as raised:
             if raised is error:
-                return False  # it goes on by itself, with the traceback that it had
+                raised.__traceback__ = traceback  # it goes on by itself, with what it had
+                return False
             if not (isinstance(error, GeneratorExit) and isinstance(raised, BaseExceptionGroup)):
                 raise
             # In a generator that is being closed, a response body perhaps.

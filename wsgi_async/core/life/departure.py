@@ -134,7 +134,11 @@ class Departure(Ending):
                 owner.task.cancel()
 
     async def _bounded(self, coro: Coroutine[Any, Any, None], seconds: float, what: str) -> None:
-        task = self._live.loop.create_task(coro)
+        try:
+            task = self._live.loop.create_task(coro)
+        except BaseException:  # a task factory's
+            coro.close()
+            raise
         await self._wait([task], seconds)
         if task.done():
             task.result()
