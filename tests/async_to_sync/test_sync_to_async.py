@@ -321,6 +321,23 @@ def test_submitted_and_waited_for(
     assert worker.call(async_to_sync(call)) != worker.thread.ident
 
 
+def test_submitted_and_left(worker: Worker, start: Start, mode: str) -> None:
+    """A task that outlives the function that has submitted it gets its own functions run."""
+    manager = start()
+    go = asyncio.Event()
+
+    async def later() -> int:
+        await go.wait()
+        return await called_on()
+
+    async def call() -> int:
+        future = await sync_to_async(lambda: manager.submit_task(later()))()
+        go.set()
+        return await asyncio.wrap_future(future)
+
+    assert manager.submit_task(call()).result(LIMIT) != worker.thread.ident
+
+
 @pytest.mark.parametrize("sync_future", [True, False])
 def test_submitted_and_not_waited_out(
     worker: Worker, start: Start, mode: str, sync_future: bool
@@ -447,6 +464,48 @@ def test_streams(worker: Worker, start: Start, mode: str) -> None:
     assert worker.call(cut, 0) == mine
     assert worker.call(cut, 2) == mine
     assert closed == [mine] * 4
+
+
+@pytest.mark.parametrize("error", [None, LookupError("of the function")], ids=repr)
+def test_a_stream_that_ends_without_its_task(
+    worker: Worker, start: Start, error: Exception | None
+) -> None:
+    """What a task asks for when its stream has run ahead to its end is run elsewhere."""
+    manager = start()
+    asked: list[asyncio.Task[int]] = []
+    held = threading.Event()
+
+    def function() -> int:
+        if error is not None:
+            raise error
+        return ident()
+
+    async def items() -> AsyncIterator[int]:
+        yield 1
+        while not held.is_set():  # until the consumer has taken the first item
+            await asyncio.sleep(0)
+        asked.append(asyncio.create_task(sync_to_async(function)()))
+        await asyncio.sleep(0)
+
+    async def end() -> object:
+        while not asked:
+            await asyncio.sleep(0)
+        await asyncio.wait(asked, timeout=LIMIT)
+        return asked[0].exception() or asked[0].result()
+
+    def use() -> object:
+        iterator = manager.iterate(items(), prefetch=2)
+        assert next(iterator) == 1
+        held.set()
+        outcome = manager.run(end())
+        assert list(iterator) == []
+        return outcome
+
+    outcome = worker.call(use)
+    if error is not None:
+        assert outcome is error
+    else:
+        assert outcome != worker.thread.ident
 
 
 def test_context_manager(worker: Worker, start: Start, mode: str) -> None:

@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.forking import in_child, refused, started
+from tests.core.forking import fork, in_child, refused, started
 from tests.core.support import (
     Endless,
+    Worker,
     give,
     in_process,
     reached,
 )
 from wsgi_async import (
     AsyncioLoopManager,
+    ManagerStateError,
     SyncFuture,
     async_to_sync_future,
+    current_manager,
+    run_in_calling_thread,
 )
 from wsgi_async.core.managers.manager import lifecycle_of
 
@@ -166,3 +170,27 @@ def child_guest() -> None:
 def test_an_inherited_guest() -> None:
     """A child can close the loop that a manager of the parent's was a guest on."""
     in_process(child_guest)
+
+
+def child_forked_in_a_wait() -> None:
+    """A function forks on a thread that runs its loop as it waits; the child returns from it."""
+
+    def view() -> int:
+        manager = current_manager()
+
+        async def call() -> int:
+            return await run_in_calling_thread(fork)
+
+        try:
+            child = manager.run(call())
+        except ManagerStateError as error:
+            os._exit(0 if "parent process" in str(error) else 1)
+        return os.waitpid(child, 0)[1]
+
+    with Worker(resident=True) as worker:
+        assert worker.call(view) == 0
+
+
+def test_forked_in_the_middle_of_a_wait() -> None:
+    """A child that comes back to its parent's wait gets an error, and the parent its result."""
+    in_process(child_forked_in_a_wait)

@@ -57,6 +57,31 @@ def test_a_job_that_is_on_its_way_in_is_ended_too(
 
 
 @on_worker
+def test_a_submit_that_is_interrupted(
+    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a signal handler raises goes on, and the task is canceled and leaves its group."""
+    manager = make_manager()
+    group = JobGroup(runner_of(manager))
+    live = runner_of(manager).live
+    real, work = live.submit, Endless()
+
+    def interrupted(job: Any) -> None:
+        real(job)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(live, "submit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        submit(manager, work.wait(), group)
+    monkeypatch.undo()
+    group.end()
+    assert group.done
+    assert work.began.is_set() == work.cleaned.is_set()
+    assert manager.run(give("goes on"), timeout=LIMIT) == "goes on"
+    assert not live.in_flight()
+
+
+@on_worker
 def test_many_threads_submit_while_it_ends(make_manager: MakeManager) -> None:
     """Whatever was taken has ended when `end()` returns, and the rest was refused."""
     manager = make_manager()

@@ -366,6 +366,26 @@ def test_a_stop_from_elsewhere_while_the_loop_stands_still() -> None:
     in_thread(work)
 
 
+def test_a_close_in_the_middle_of_a_stop() -> None:
+    """Closing the loop while it runs is refused by asyncio, and the stop goes on."""
+    events: list[str] = []
+
+    async def close() -> None:
+        with pytest.raises(RuntimeError, match="running event loop"):
+            asyncio.get_running_loop().close()
+        await asyncio.sleep(0)
+        events.append("on_stop")
+
+    async def main() -> None:
+        manager = AsyncioLoopManager(on_stop=close)
+        await manager.start_on_running_loop()
+        await asyncio.to_thread(manager.stop)
+        assert manager.state == "stopped"
+
+    asyncio.run(main())
+    assert events == ["on_stop"]
+
+
 class Closed(asyncio.SelectorEventLoop):
     """As a loop that is an extension type: nothing can be put in the place of its `close()`."""
 

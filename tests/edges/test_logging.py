@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import selectors
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -222,6 +223,24 @@ def fill(manager: AsyncioLoopManager, stubborn: Stubborn | None) -> None:
     if stubborn is not None:
         manager.submit_task(stubborn.wait())
         reached(stubborn.began)
+
+
+def child_without_stderr(broken: str) -> None:
+    """Have something logged where neither the log nor stderr takes it."""
+    manager = start()
+    break_logging(broken)
+    stderr, sys.stderr = sys.stderr, None  # type: ignore[assignment] # as under pythonw
+    manager.get_event_loop().stop()
+    say(manager.run(give("run")))
+    sys.stderr = stderr
+    manager.stop()
+    say("stopped")
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_manager_works_on_when_nobody_can_be_told(broken: str) -> None:
+    """Where stderr is gone too, what is to be said is lost, and nothing else."""
+    assert lines(child_without_stderr, broken) == ["run", "stopped"]
 
 
 def child_stops(how: str, broken: str) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import concurrent.futures
 import importlib.util
 import logging
+import selectors
+import socket
 import threading
 import time
 import warnings
@@ -17,6 +19,7 @@ import pytest
 from tests.core.support import LIMIT, Worker, give, in_process, reached, run_process, say
 from tests.edges.parts import PLACES, calling_from, start
 from tests.integrations.upstream_server import counting_server
+from wsgi_async.core.loops import selector as selector_module
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -235,3 +238,21 @@ def test_threads_that_share_a_client_still_answer() -> None:
     out, err, status = run_process(child_sharing, limit=25)
     assert out.splitlines() == ["8 threads came back", *["answers"] * 8], err
     assert status == 0, err
+
+
+def test_data_is_no_lost_wake_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that had a look in vain, and then finds data, has lost no wake-up."""
+    monkeypatch.setattr(selector_module, "LOOK", 0.01)
+    lost: list[str] = []
+    ours, theirs = socket.socketpair()
+    with ours, theirs, selector_module.WatchedSelector() as selector:
+        selector.work, selector.lost = ["a task"], lambda: lost.append("lost")
+        selector.register(ours, selectors.EVENT_READ)
+        assert selector.select() == []
+        theirs.send(b"data")
+        assert [key.fileobj for key, _ in selector.select(0)] == [ours]
+        assert lost == []
+        ours.recv(4)
+        assert selector.select() == []
+        assert selector.select(0) == []
+        assert lost == ["lost"]

@@ -150,7 +150,7 @@ class AskedFunction:
             self._otherwise().add_done_callback(self._take_over)
 
     def _take_over(self, other: asyncio.Future[Any]) -> None:
-        if other.cancelled():
+        if other.cancelled():  # pragma: no cover - an executor that drops it at its end
             self.future.cancel()
         else:
             error = other.exception()
