@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, request_deadline, time_left, within
@@ -82,7 +82,7 @@ def run(
     if job.exception is None and not job.expired:
         result, job.result = job.result, None  # the loop may hold the job a little longer
         return result  # type: ignore[no-any-return]
-    return _outcome(job, timeout, seconds)  # type: ignore[no-any-return]
+    return _fail(job, timeout, seconds)
 
 
 def _tell(plugin: bridge.Bridge, runner: Runner, job: Job) -> bool:
@@ -167,18 +167,18 @@ def _give_up(runner: Runner, job: Job, wakeup: Wakeup, *, interrupted: bool = Fa
         live.release(job)
 
 
-def _outcome(job: Job, timeout: float | None, seconds: float | None) -> Any:
+def _fail(job: Job, timeout: float | None, seconds: float | None) -> NoReturn:
+    """Raise what came of a job that has failed, or has not ended in time."""
     error = job.exception
     try:
-        if job.expired and not job.stopped and _is_ordinary(error):
+        # Without an outcome its time has passed, whatever a stop does with it from now on.
+        if error is None or (job.expired and not job.stopped and _is_ordinary(error)):
             canceled = job.cut_off or job.cancelled or not job.done
             what = "did not end" if canceled else "ended, but not"
             raise WaitTimeoutError(
                 f"{job.name} {what} {within(timeout, seconds)}{' and was canceled' * canceled}. "
                 "Give it more time, or use submit_task() for work in the background."
             ) from (None if job.cancelled else error)
-        if error is None:
-            return job.result  # pragma: no cover - its time and a stop came together
         if job.cancelled:
             raise _cancelled_error(error) from error.__cause__
         raise error
@@ -193,5 +193,5 @@ def _cancelled_error(error: BaseException) -> BaseException:
     return TaskCancelledError(*error.args).with_traceback(error.__traceback__)
 
 
-def _is_ordinary(error: BaseException | None) -> bool:
-    return error is None or isinstance(error, (Exception, asyncio.CancelledError))
+def _is_ordinary(error: BaseException) -> bool:
+    return isinstance(error, (Exception, asyncio.CancelledError))
