@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import py_compile
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,6 +92,33 @@ def test_installed_modules_are_not_searched(folder: Path) -> None:
     path = f"import sys\nsys.path.append({str(installed)!r})\nimport library\n"
     write(folder, served=path + WRAPPED)
     assert shared("served:app") == []
+
+
+def test_an_app_that_is_installed_is_searched_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is installed beside an installed app belongs to somebody else."""
+    installed = folder / "env" / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(installed))
+    source = "import asyncio\nlock = asyncio.Lock()\n"
+    write(installed, beside=source, served=f"import beside\n{source}{WRAPPED}")
+    assert ["served.lock" in found.state for found in shared("served:app")] == [True]
+
+
+def test_a_client_that_a_factory_imports_is_named_where_it_is_made(folder: Path) -> None:
+    """The module that makes it counts, though the factory's module was imported before it."""
+    factory = "def factory():\n    global lock\n    from clients import lock\n    return app\n"
+    write(folder, served=WRAPPED + factory, clients="import asyncio\nlock = asyncio.Lock()\n")
+    assert [found.where for found in shared("served:factory()")] == ["clients.py:2"]
+
+
+def test_a_module_without_its_source_is_named_without_a_line(folder: Path) -> None:
+    """An app that is delivered as bytecode is searched all the same."""
+    write(folder, served=f"import asyncio\nlock = asyncio.Lock()\n{WRAPPED}")
+    py_compile.compile("served.py", "served.pyc")
+    (folder / "served.py").unlink()
+    assert [found.where for found in shared("served:app")] == ["served.pyc"]
 
 
 def test_values_are_searched_one_level_deep(folder: Path) -> None:

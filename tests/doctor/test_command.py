@@ -14,6 +14,7 @@ from tests.core.support import run_code
 from tests.doctor.parts import LIMIT, WRAPPED, diagnose, run_doctor, write
 from wsgi_async.__main__ import main
 from wsgi_async.doctor.command import examine
+from wsgi_async.doctor.command import main as doctor
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,6 +91,34 @@ def test_an_app_that_cannot_be_imported_gets_status_2(tmp_path: Path) -> None:
     """A build tells an app that is not there from one with problems."""
     status, findings = diagnose(tmp_path, "missing:app")
     assert (status, list(findings)) == (2, ["not-imported"])
+
+
+def test_an_import_can_be_interrupted(folder: Path) -> None:
+    """Ctrl+C while the app is imported ends the command; it is no problem of the app."""
+    write(folder, served="raise KeyboardInterrupt\n")
+    with pytest.raises(KeyboardInterrupt):
+        examine("served:app")
+
+
+def test_a_safe_path_gets_the_current_folder(tmp_path: Path) -> None:
+    """The app is found as a server finds it, also where Python leaves the folder out."""
+    done = run_doctor(write(tmp_path, served=WRAPPED), "served:app", PYTHONSAFEPATH="1")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_settings_without_gunicorn(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Settings that cannot be read are a note; where they are named, that is bad usage."""
+    monkeypatch.setitem(sys.modules, "gunicorn", None)
+    monkeypatch.delenv("GUNICORN_CMD_ARGS", raising=False)
+    write(folder, served=WRAPPED, **{"gunicorn.conf": "workers = 2\n"})
+    assert doctor(["served:app"]) == 0
+    assert "[gunicorn-missing]" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        doctor(["served:app", "--config", "gunicorn.conf.py"])
+    assert ended.value.code == 2
+    assert "--config needs gunicorn" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

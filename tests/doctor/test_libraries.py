@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import tomllib
 from importlib import metadata
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,6 +54,23 @@ def test_a_library_that_is_not_imported_is_not_looked_at(monkeypatch: pytest.Mon
     assert "old-library" not in severities(check_libraries())
 
 
+@pytest.mark.parametrize("unknown", ["requires", "version"])
+def test_copies_that_were_not_installed_are_not_compared(
+    monkeypatch: pytest.MonkeyPatch, unknown: str
+) -> None:
+    """The package and the libraries may be copies, of which nobody knows the version."""
+    found = {"requires": lambda name: ["pytest>=999; extra == 'flask'"], "version": lambda _: "1"}
+
+    def fail(name: str) -> None:
+        raise metadata.PackageNotFoundError(name)
+
+    for name, answer in found.items():
+        monkeypatch.setattr(metadata, name, answer)
+    assert "old-library" in severities(check_libraries())
+    monkeypatch.setattr(metadata, unknown, fail)
+    assert "old-library" not in severities(check_libraries())
+
+
 def test_patched_threads_get_an_error(tmp_path: Path) -> None:
     """An app that gevent has patched is refused, and the report says why."""
     pytest.importorskip("gevent")
@@ -86,5 +104,5 @@ def test_a_gil_that_was_switched_on_gets_a_note(
     """On a free-threaded build, an extension that switches the GIL on is reported."""
     monkeypatch.setattr(sysconfig, "get_config_var", lambda name: built)
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: enabled, raising=False)
-    monkeypatch.setattr(libraries, "_asked_for_gil", lambda: asked)
+    monkeypatch.setattr(sys, "flags", SimpleNamespace(gil=asked))
     assert ("gil-enabled" in severities(check_libraries())) is told

@@ -59,6 +59,15 @@ def test_worker_classes(
     assert said(read(None)) == expected
 
 
+@pytest.mark.usefixtures("folder")
+def test_a_worker_class_itself() -> None:
+    """A settings file may have the class instead of its name."""
+    settings = "from wsgi_async.integrations.gunicorn import LoopThreadWorker\n"
+    settings += "class worker_class(LoopThreadWorker): ...\n"
+    Path("gunicorn.conf.py").write_text(settings)
+    assert read(None).kind == "resident"
+
+
 def test_the_default_file_is_read(tmp_path: Path) -> None:
     """A gunicorn.conf.py in the folder is read as gunicorn reads it, and names the app."""
     write(tmp_path, served=WRAPPED)

@@ -32,6 +32,14 @@ class Around:
         return self(environ, start_response)
 
 
+class Proxy(Around):
+    """A middleware with an attribute that is there in requests only."""
+
+    @property
+    def wsgi_app(self) -> Any:
+        raise RuntimeError("outside of a request")
+
+
 class Slotted:
     __slots__ = ("application",)
 
@@ -83,6 +91,7 @@ def flask_app(app: Any) -> Any:
 
 WAYS: dict[str, Callable[[Any], Any]] = {
     "an attribute": Around,
+    "an attribute beside one that fails": Proxy,
     "a slot": Slotted,
     "a closure": closure,
     "a decorator": decorated,
