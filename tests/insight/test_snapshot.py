@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import threading
+import types
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import setup_testing_defaults
@@ -75,6 +76,27 @@ def test_a_task_and_where_it_waits() -> None:
     assert task["age"] is not None
     assert task["age"] >= 0
     assert (task["request"], task["waiter"]) == (None, None)
+
+
+def test_a_generator_that_is_awaited() -> None:
+    """A generator that `types.coroutine` makes awaitable is shown with what it waits for."""
+    held = Held()
+
+    @types.coroutine
+    def older() -> Any:
+        yield from held.inner()  # type: ignore[misc] # it may, as it is decorated
+
+    async def newer() -> None:
+        await older()
+
+    with AsyncioLoopManager("snapshot") as manager:
+        future = manager.submit_task(newer())
+        assert held.waiting.wait(LIMIT)
+        (task,) = found(manager)["tasks"]
+        held.let_go()
+        future.result(LIMIT)
+    functions = [frame["function"].rpartition(".")[2] for frame in task["awaits"]]
+    assert functions[:3] == ["newer", "older", "inner"]
 
 
 def test_a_manager_and_its_threads() -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from tests.core.forking import in_child
 from tests.core.support import LIMIT, ended, in_process, our_log, reached
-from tests.watchdog.parts import BLOCKED_AFTER, Reports, looked
+from tests.watchdog.parts import BLOCKED_AFTER, Reports, asleep, looked
 from wsgi_async import AsyncioLoopManager
+from wsgi_async.insight import sampler
 from wsgi_async.insight.progress import Watched
 from wsgi_async.insight.sampler import live_runners
 from wsgi_async.watchdog import Report, start_watchdog
@@ -130,6 +131,54 @@ def test_a_look_that_fails(
     assert "a look at the event loops failed" in our_log(caplog, logging.ERROR)
 
 
+def test_a_watcher_that_fails(reports: Reports, caplog: pytest.LogCaptureFixture) -> None:
+    """What raises at a look is logged, and the others are shown the loops all the same."""
+
+    class Broken:
+        def look(self, now: float, loops: list[Watched]) -> None:
+            raise LookupError("no screen")
+
+        def forget(self) -> None:
+            pass
+
+    broken = Broken()
+    sampler.add(broken)
+    try:
+        with AsyncioLoopManager() as manager:
+            block(manager, reports)
+    finally:
+        sampler.remove(broken)
+    assert f"{broken!r} failed" in our_log(caplog, logging.ERROR)
+
+
+def test_no_thread_can_be_started(
+    reports: Reports, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manager works without being watched, the log tells it, and the next one is watched."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sampler, "start_thread", fail)
+        with AsyncioLoopManager() as manager:
+            manager.run(nothing())
+    assert our_log(caplog) == ["no thread to watch the loops"]
+    with AsyncioLoopManager() as manager:
+        block(manager, reports)
+
+
+def test_a_fork_that_ran_no_hook(reports: Reports, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a child that was forked in C, the sampler forgets what its parent had, and looks anew."""
+    monkeypatch.setattr(sampler._sampler, "_pid", 0)
+    monkeypatch.setattr(sampler._sampler, "_thread", threading.Thread())  # the parent's
+    with AsyncioLoopManager() as manager:
+        assert len(samplers()) == 1
+        block(manager, reports)
+    (thread,) = samplers()
+    ended(thread)
+
+
 def test_the_level_of_the_reports(caplog: pytest.LogCaptureFixture) -> None:
     """They are logged as the level says that you give."""
     reports = Reports()
@@ -172,6 +221,35 @@ def test_a_process_that_stood_still_is_not_a_loop_that_did() -> None:
         assert watched.since == 11.0
         until.set()
         future.result(LIMIT)
+
+
+class Seen:
+    """Keeps what it was shown."""
+
+    def look(self, now: float, loops: list[Watched]) -> None:
+        self.loops = loops
+
+    def forget(self) -> None:
+        pass
+
+
+def test_a_look_that_comes_late() -> None:
+    """The sampler notices that the process stood still, and holds it against no loop."""
+    until, began, seen = threading.Event(), threading.Event(), Seen()
+    with AsyncioLoopManager() as manager, AsyncioLoopManager("idle") as idle:
+        asleep(idle)
+        future = manager.submit_task(blocks(until, began))
+        reached(began)
+        looking = sampler._Sampler()
+        looking.watchers = (seen,)
+        assert looking._look(1.0, 0.0)
+        first = [each.since for each in seen.loops]
+        assert looking._look(11.0, 10.0)
+        second = [each.since for each in seen.loops]
+        until.set()
+        future.result(LIMIT)
+    assert sorted(first, key=str) == [1.0, None]
+    assert sorted(second, key=str) == [11.0, None]
 
 
 def child_forks() -> None:

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from tests.core.support import in_process, say
-from wsgi_async.insight.stacks import thread_stack
+from wsgi_async.insight.stacks import format_frames, thread_name, thread_stack
 
 
 def child_looks() -> None:
@@ -46,3 +46,18 @@ def child_looks() -> None:
 def test_a_collection_while_stacks_are_looked_at() -> None:
     """The garbage collector does not lock up the process that the watchdog looks at."""
     assert in_process(child_looks) == "looked\n"
+
+
+def test_a_line_that_cannot_be_read() -> None:
+    """A frame is shown without its text where the file is not there."""
+    (frame,) = [each for each in thread_stack(threading.get_ident()) if each["file"] == __file__]
+    first, text = format_frames([frame]).splitlines()
+    assert "(frame,) = " in text
+    frame["file"] = "/nowhere.py"
+    assert format_frames([frame]) == first.replace(__file__, "/nowhere.py")
+
+
+def test_a_thread_without_a_name() -> None:
+    """A thread that `threading` does not know, or no longer, is called by its ident."""
+    assert thread_name(threading.get_ident()) == threading.current_thread().name
+    assert thread_name(0) == "0"

@@ -178,5 +178,5 @@ _sampler = _Sampler()
 add = _sampler.add
 remove = _sampler.remove
 on_start(_sampler.ensure)
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch - missing on Windows only
     os.register_at_fork(after_in_child=_sampler.forget)

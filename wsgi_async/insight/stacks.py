@@ -9,7 +9,7 @@ import gc
 import linecache
 import sys
 import threading
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 if TYPE_CHECKING:
@@ -81,8 +81,6 @@ def _step(awaited: Any) -> tuple[FrameType | None, object]:
     """The frame of something that is awaited, and what it awaits itself."""
     if isinstance(awaited, CoroutineType):
         return awaited.cr_frame, awaited.cr_await
-    if isinstance(awaited, AsyncGeneratorType):
-        return awaited.ag_frame, awaited.ag_await
     if isinstance(awaited, GeneratorType):
         generator: Any = awaited  # pyright: ignore[reportUnknownVariableType]
         return generator.gi_frame, generator.gi_yieldfrom

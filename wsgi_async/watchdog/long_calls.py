@@ -52,7 +52,8 @@ class LongCalls:
             if waits and now - job.since >= self._seconds and job not in self._told:
                 self._told.add(job)
                 question = _Question(job, runner, now)
-                if not job.done:  # else the stacks are of later
+                # Else the stacks are of later.
+                if not job.done:  # pragma: no branch - a race
                     self._asked.append(question)
 
 

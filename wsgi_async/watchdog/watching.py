@@ -131,7 +131,7 @@ class Watchdog:
         """On the loop's thread: have it reported by the watchdog's."""
         loop = running_loop()
         runner = None if loop is None else runner_of(loop)
-        if runner is None:
+        if runner is None:  # pragma: no cover - a stop that comes in between
             return
         names = sorted(job.label for job in runner.live.in_flight())
         self._lost.append(
@@ -166,7 +166,8 @@ class Watchdog:
         if now < due:
             return due
         report = _standing(each, now - since) if each.away else _blocked(each, now - since)
-        if each.still:  # else the stack may be of what came after it
+        # Else the stack may be of what came after it.
+        if each.still:  # pragma: no branch - a race
             self._known[each] = _Incident(each.episode, since, report)
             self._tell(report)
         return None
