@@ -16,7 +16,7 @@ from tests.core.support import Worker
 from tests.inspector.test_command import snapshot
 from tests.servers.process import run_script
 from wsgi_async import AsyncioLoopManager
-from wsgi_async.inspector import open_inspector
+from wsgi_async.inspector import open_inspector, reading
 from wsgi_async.inspector.app import InspectorApp, mount
 from wsgi_async.inspector.reading import Reply
 from wsgi_async.inspector.web.page import part
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 TOKEN = "a-long-and-random-token"
+STOPPED = {"state": "new", "runner": None, "thread": None, "loop": None, "lag": None}
 
 
 class Answer:
@@ -221,6 +222,33 @@ def test_a_folder_that_is_not_private(page: InspectorApp, folder: Path) -> None:
     folder.chmod(0o700)
 
 
+def test_no_descriptors_are_left(page: InspectorApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What keeps the page from asking the processes is on the page."""
+
+    def fail(pid: int, path: Path) -> None:
+        raise OSError("Too many open files")
+
+    monkeypatch.setattr(reading, "_connect", fail)
+    found = Answer(page)
+    assert (found.status, "Too many open files" in found.text) == ("500", True)
+
+
+def test_a_page_without_a_token_lets_nobody_in_by_the_form(page: InspectorApp) -> None:
+    """Where no token is set, none is the right one."""
+    for token in ("", "x"):
+        found = Answer(page, "/token", f"token={token}")
+        assert found.status == "401"
+        assert "Set-Cookie" not in found.headers
+
+
+def test_a_manager_that_is_not_started_has_no_lag() -> None:
+    """The page leaves out what there is not."""
+    started, new = (part([Reply(7, snapshot(**more))]) for more in ({}, STOPPED))
+    assert "<dt>lag</dt>" in started
+    assert "<dt>lag</dt>" not in new
+    assert "does not answer" not in new
+
+
 def test_no_process_has_a_socket(folder: Path) -> None:
     """An empty page says which setting is missing."""
     assert "WSGI_ASYNC_INSPECT=1" in Answer(InspectorApp(folder)).text
@@ -320,6 +348,7 @@ from wsgi_async.integrations.django import get_wsgi_application
 application = mount(get_wsgi_application(), "/inspect", InspectorApp({folder!r}))
 for asked in ("/", "/inspect/"):
     environ = {"PATH_INFO": asked, "REMOTE_ADDR": "127.0.0.1", "HTTP_HOST": "localhost"}
+    environ["SERVER_PROTOCOL"] = "HTTP/1.1"
     setup_testing_defaults(environ)
     body = application(environ, lambda *_: None)
     print("the shop" in (text := b"".join(body).decode()), "Start your server with" in text)

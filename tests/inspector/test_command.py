@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import pytest
 from tests.servers.process import LIMIT, Server, child_environment
 from wsgi_async import __main__
 from wsgi_async.insight.snapshot import take_snapshot
+from wsgi_async.inspector import reading
 from wsgi_async.inspector.command import main
 from wsgi_async.inspector.reading import Reply
 from wsgi_async.inspector.tree import tree
@@ -105,6 +107,34 @@ def test_watching_goes_on_until_the_process_ends(process: Process, folder: Path)
             assert watch.find(f"(no process {server.pid}|ended while it answered)")
 
 
+def test_watching_ends_with_an_answer_that_does_not_come(
+    process: Process,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """--watch ends with status 1 when the process stands still, and shows that."""
+    monkeypatch.setattr(reading, "_ANSWERING", 0.5)
+    with process() as server:
+        server.signal(signal.SIGSTOP)
+        assert main([str(server.pid), "--folder", str(folder), "--watch"]) == 1
+    assert f"Process {server.pid} does not answer." in capsys.readouterr().out
+
+
+def test_ctrl_c_ends_watching(process: Process, folder: Path) -> None:
+    """That is how --watch is meant to end: with status 0, and without a traceback."""
+    with process() as server:
+        watch = Server(
+            *("-m", "wsgi_async", "inspect", str(server.pid), "--watch", "60"),
+            *("--folder", str(folder)),
+        )
+        with watch:
+            watch.wait_for("its thread|task ")
+            watch.signal(signal.SIGINT)
+            assert watch.wait() == 0
+            assert "Traceback" not in watch.log
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -168,6 +198,14 @@ def test_a_loop_that_does_not_answer() -> None:
     assert "lag: does not answer" in text
     assert "queued: 3" in text
     assert text.endswith("└─ its thread is here:\n      └─ report (shop/views.py:12)")
+
+
+def test_a_task_type_and_resources() -> None:
+    """The tree shows what the manager was started with, and what is open on it."""
+    resource = {"name": "client", "state": "open"}
+    text = tree([Reply(7, snapshot(task_type="'web'", resources=[resource]))])
+    assert "Manager with id 'api': running, task type 'web'\n" in text
+    assert text.endswith("└─ resource client: open")
 
 
 def test_a_crowd_of_tasks_is_cut_short() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -155,6 +157,31 @@ def test_tracing_that_the_system_forbids(monkeypatch: pytest.MonkeyPatch, tempor
 
     monkeypatch.setattr(sys, "remote_exec", refuse, raising=False)
     with pytest.raises(CannotAskError, match=r"ptrace_scope.*WSGI_ASYNC_INSPECT=1"):
+        ask_remotely(os.getpid(), 1)
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_process_that_may_not_be_touched(
+    monkeypatch: pytest.MonkeyPatch, temporary: Path, known: bool
+) -> None:
+    """The error names the user who may, or their id where the system has no name for it."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("Operation not permitted")
+
+    def name_of(user: int) -> SimpleNamespace:
+        if not known:
+            raise KeyError(user)
+        return SimpleNamespace(pw_name="shop")
+
+    owner = os.geteuid()
+    monkeypatch.setattr(os, "kill", refuse)
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    monkeypatch.setattr(pwd, "getpwuid", name_of)
+    monkeypatch.setattr(sys, "remote_exec", refuse, raising=False)
+    user = "shop" if known else f"user {owner}"
+    with pytest.raises(CannotAskError, match=f"another user's. Run this command as {user}."):
         ask_remotely(os.getpid(), 1)
     assert list(temporary.iterdir()) == []
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +105,13 @@ def test_a_link_to_a_folder_is_refused(folder: Path) -> None:
     (folder / "link").symlink_to(folder / "real")
     with pytest.raises(NotADirectoryError, match="symbolic link"):
         open_inspector(folder / "link")
+
+
+def test_a_folder_whose_name_is_too_long(folder: Path) -> None:
+    """A socket that cannot be made is an error, and nothing is left of the attempt."""
+    with pytest.raises(OSError, match="too long"):
+        open_inspector(folder / ("x" * 120))
+    assert list((folder / ("x" * 120)).iterdir()) == []
 
 
 def test_the_default_folders(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,6 +274,33 @@ def test_a_process_that_stands_still_is_named(
         replies = {reply.pid: reply for reply in read_all(socket_files([folder]))}
     assert replies[other.pid].snapshot
     assert f"Process {one.pid} does not answer" in replies[one.pid].error
+
+
+def test_a_process_that_too_many_ask(folder: Path) -> None:
+    """One that accepts no more connections does not answer, and its socket stays."""
+    path = folder / "7.sock"
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(path))
+        listener.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(path))
+        (reply,) = read_all({7: path})
+    assert reply.error.startswith("Process 7 does not answer.")
+    assert path.exists()
+
+
+@pytest.mark.parametrize("sent", [b"", b'{"pid": 7, "man'])
+def test_a_process_that_ends_while_it_answers(sent: bytes) -> None:
+    """A part of an answer is told from a whole one."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.sendall(sent)
+    reply = reading.reply_from(7, ours, time.monotonic() + LIMIT)
+    assert (reply.snapshot, reply.error) == (None, "Process 7 ended while it answered.")
 
 
 def test_a_snapshot_that_fails_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,11 +76,11 @@ def _has_pid(path: Path) -> bool:
 def read_all(files: dict[int, Path]) -> list[Reply]:
     """Ask all of them at once. Sockets that nobody listens on any more are removed."""
     until = time.monotonic() + _ANSWERING
-    asked = {pid: _connect(path) for pid, path in files.items()}
+    asked = {pid: _connect(pid, path) for pid, path in files.items()}
     return [
-        reply_from(pid, connection, until)
-        for pid, connection in asked.items()
-        if connection is not None
+        found if isinstance(found, Reply) else reply_from(pid, found, until)
+        for pid, found in asked.items()
+        if found is not None
     ]
 
 
@@ -101,16 +101,17 @@ def read_all_elsewhere(files: dict[int, Path]) -> list[Reply]:
     return future.result()
 
 
-def _connect(path: Path) -> socket.socket | None:
+def _connect(pid: int, path: Path) -> socket.socket | Reply | None:
     """A connection; None if the process has ended."""
     connection = socket.socket(socket.AF_UNIX)
     # Not to block where too many readers wait for a process that stands still. It has no answer
-    # for this one either, which the first look at the connection will tell.
+    # for this one either.
     connection.setblocking(False)
     try:
         connection.connect(str(path))
     except BlockingIOError:
-        pass
+        connection.close()
+        return _silent(pid)
     except (ConnectionRefusedError, FileNotFoundError):
         connection.close()
         path.unlink(missing_ok=True)
@@ -130,10 +131,14 @@ def reply_from(pid: int, connection: socket.socket, until: float) -> Reply:
         with connection:
             return _reply(pid, json.loads(b"".join(_pieces(connection, until))))
     except TimeoutError:
-        error = f"Process {pid} does not answer. It is stopped, or busy in code that holds the GIL."
+        return _silent(pid)
     except (OSError, ValueError):
-        error = f"Process {pid} ended while it answered."
-    return Reply(pid, error=error)
+        return Reply(pid, error=f"Process {pid} ended while it answered.")
+
+
+def _silent(pid: int) -> Reply:
+    sentence = f"Process {pid} does not answer. It is stopped, or busy in code that holds the GIL."
+    return Reply(pid, error=sentence)
 
 
 def _reply(pid: int, found: Any) -> Reply:

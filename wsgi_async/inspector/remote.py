@@ -117,7 +117,7 @@ def _owner(pid: int) -> int:
         pass
     try:
         return Path(f"/proc/{pid}").stat().st_uid
-    except OSError:
+    except OSError:  # pragma: no cover - it ends in this very moment
         return os.geteuid()
 
 

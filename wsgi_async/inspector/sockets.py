@@ -156,7 +156,7 @@ def _close(opened: _Socket | None) -> None:
 def _notice_fork() -> None:
     """A server that forks in C may not have called the hook."""
     opened = _state.socket
-    if opened is not None and opened.pid != os.getpid():
+    if opened is not None and opened.pid != os.getpid():  # pragma: no cover - needs a fork in C
         _in_child()
 
 
