@@ -22,6 +22,7 @@ from wsgi_async import (
 )
 from wsgi_async.asgi import AsgiMount
 from wsgi_async.metrics import Metrics, Numbers, read, start_metrics
+from wsgi_async.metrics.numbers import Event, Totals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -255,12 +256,35 @@ def child_without_prometheus() -> None:
     import sys
 
     sys.modules["prometheus_client"] = None  # type: ignore[assignment]
-    start_metrics()
+    metrics = start_metrics()
     with AsyncioLoopManager() as manager:
         manager.run(nothing())
     print(counts(read())["run"])
+    metrics.stop()
 
 
 def test_without_prometheus_client() -> None:
     """read() works where prometheus_client is not installed."""
     assert in_process(child_without_prometheus) == "1\n"
+
+
+def child_reads_while_it_counts() -> None:
+    """Stands for a destructor that stops a manager, or reads, in the midst of a count."""
+    metrics = start_metrics()
+    add = Totals.add
+
+    def interrupted(self: Totals, event: Event) -> Event:
+        read()
+        return add(self, event)
+
+    Totals.add = interrupted  # type: ignore[method-assign]
+    with AsyncioLoopManager() as manager:
+        manager.run(nothing())
+        manager.run(nothing())
+    print(counts(read())["run"])
+    metrics.stop()
+
+
+def test_a_destructor_that_comes_in_between() -> None:
+    """A count inside of a count neither hangs nor counts anything twice."""
+    assert in_process(child_reads_while_it_counts) == "2\n"

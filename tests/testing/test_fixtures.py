@@ -3,12 +3,12 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.core.support import run_code
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from tests.testing.conftest import RunSuite
 
@@ -151,6 +151,22 @@ def test_client(wsgi_client):
         wsgi_client(app)
 """
     ).assert_outcomes(passed=2)
+
+
+def test_what_webtest_misses_is_told_as_it_is(
+    run_suite: RunSuite, pytester: pytest.Pytester
+) -> None:
+    """A broken WebTest is not taken for one that is not installed."""
+    pytest.importorskip("webtest")
+    pytester.makeconftest("import sys; sys.modules['webob'] = None")
+    run_suite(
+        APP
+        + """
+def test_client(wsgi_client):
+    with pytest.raises(ModuleNotFoundError, match="webob"):
+        wsgi_client(app)
+"""
+    ).assert_outcomes(passed=1)
 
 
 def test_the_plugin_does_not_import_webtest(run_suite: RunSuite) -> None:

@@ -337,6 +337,30 @@ def test_other():
     done.assert_outcomes(passed=2, errors=1)
 
 
+def test_what_has_no_fixtures_cannot_be_checked(
+    run_suite: RunSuite, pytester: pytest.Pytester
+) -> None:
+    """A marker on a test that is no Python function has no effect, and does no harm."""
+    pytester.makeconftest("""
+import pytest
+
+class Line(pytest.Item):
+    def runtest(self):
+        pass
+
+class Text(pytest.File):
+    def collect(self):
+        line = Line.from_parent(self, name="line")
+        line.add_marker("no_async_leaks")
+        yield line
+
+def pytest_collect_file(file_path, parent):
+    return Text.from_parent(parent, path=file_path) if file_path.suffix == ".txt" else None
+""")
+    pytester.maketxtfile("line")
+    run_suite("def test_function(): pass").assert_outcomes(passed=2)
+
+
 def test_what_a_wider_fixture_opens_stays(run_suite: RunSuite) -> None:
     """The first test that uses it is not blamed for it; the test's own fixtures clean up first."""
     suite = """

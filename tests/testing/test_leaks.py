@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.core.support import LIMIT, Endless, Worker, give, outcome, reached
+from tests.core.support import LIMIT, Endless, Stubborn, Worker, give, outcome, reached, wait_until
 from wsgi_async import (
     AsyncioLoopManager,
     AsyncLoopMiddleware,
@@ -206,6 +206,60 @@ def test_a_stop_that_goes_on_is_waited_for(make_manager: MakeManager) -> None:
     assert endless.cleaned.is_set()
 
 
+def test_a_stop_of_another_thread_is_waited_for(
+    make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A manager that somebody is stopping gets the grace, as whoever calls stop() would give it."""
+    stop, stubborn = AsyncioLoopManager.stop, Stubborn()
+
+    def release(manager: AsyncioLoopManager, timeout: float) -> None:
+        stubborn.release()
+        stop(manager, timeout)
+
+    with Worker() as worker:
+        check = LeakCheck(grace=LONG)
+        manager = make_manager()
+        manager.submit_task(stubborn.wait())
+        reached(stubborn.began)
+        stopping = worker.begin(stop, manager, LIMIT)
+        reached(stubborn.refused)
+        monkeypatch.setattr(AsyncioLoopManager, "stop", release)
+        left = check.leaks()
+        monkeypatch.undo()
+        outcome(stopping)
+    assert left == []
+
+
+def test_a_manager_that_is_stopped_during_the_check(
+    make_manager: MakeManager, worker: Worker
+) -> None:
+    """What is cut off by the stop is not left behind."""
+    manager, endless = make_manager(), Endless()
+    check = LeakCheck(grace=LONG)
+    manager.submit_task(endless.wait())
+    reached(endless.began)
+    loop = manager.get_event_loop()
+
+    def stop() -> None:
+        wait_until(lambda: len(asyncio.all_tasks(loop)) == 2, "the check asks nothing")
+        manager.stop()
+
+    stopping = worker.begin(stop)
+    assert check.leaks() == []
+    outcome(stopping)
+
+
+def test_a_manager_that_the_test_has_stopped(make_manager: MakeManager) -> None:
+    """The look at a manager before its stop may come after it; nothing is left then."""
+    manager, endless = make_manager(), Endless()
+    check = LeakCheck(grace=LONG)
+    manager.submit_task(endless.wait())
+    reached(endless.began)
+    manager.stop()
+    check.look_at(manager)
+    assert check.leaks() == []
+
+
 class EndsWhenJoined(threading.Thread):
     """A thread that ends when somebody waits for it."""
 
@@ -298,6 +352,19 @@ def test_a_loop_of_any_make_is_found(loop_factory: LoopFactory | None) -> None:
     assert "never closed" in leak
     loop.close()
     assert check.leaks() == []
+
+
+def test_a_loop_that_is_being_made_is_passed_over() -> None:
+    """Another thread may be making a loop during the look, which cannot be asked yet."""
+
+    class HalfMade(asyncio.AbstractEventLoop):
+        def is_closed(self) -> bool:
+            raise AttributeError("_closed")
+
+    check = LeakCheck(grace=SHORT)
+    loops = [HalfMade()]
+    assert check.leaks() == []
+    assert len(loops) == 1
 
 
 def test_a_loop_that_nobody_holds_is_found() -> None:

@@ -56,8 +56,8 @@ def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: flo
     try:
         # Past the manager, which may be stopping.
         future = asyncio.run_coroutine_threadsafe(waiting, live.raw)
-    except RuntimeError:
-        waiting.close()  # the loop is closed, and nothing is left
+    except RuntimeError:  # pragma: no cover - a race: the loop has been closed just now
+        waiting.close()  # nothing is left
         return []
     try:
         left = future.result(max(0.0, deadline - time.monotonic()) + _MARGIN)
