@@ -51,6 +51,14 @@ def test_a_reader_that_leaves_does_no_harm(folder: Path) -> None:
     assert pids(folder) == [os.getpid()]
 
 
+def test_an_answer_to_nobody() -> None:
+    """A reader that has gone before its answer is written is no error."""
+    ours, readers = socket.socketpair()
+    readers.close()
+    with ours:
+        answer(ours)
+
+
 def test_an_answer_ends_whoever_else_holds_the_connection() -> None:
     """A child that is forked during an answer has the connection too, and keeps no reader."""
     ours, readers = socket.socketpair()
