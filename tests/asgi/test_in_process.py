@@ -106,6 +106,66 @@ def test_a_start_that_fails_is_tried_again(*, eager: bool) -> None:
     asyncio.run(main())
 
 
+async def live(app: AsyncLoopMiddleware) -> list[str]:
+    """Go through an app's lifespan; the kinds of messages that it sends."""
+    sent: list[str] = []
+
+    async def note(message: Any) -> None:
+        sent.append(message["type"])
+
+    await app({"type": "lifespan"}, receive, note)
+    return sent
+
+
+def sends(*kinds: str) -> Any:
+    """An app whose lifespan sends these messages."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        for kind in kinds if scope["type"] == "lifespan" else ():
+            await send({"type": f"lifespan.{kind}"})
+
+    return app
+
+
+def test_an_app_whose_startup_fails() -> None:
+    """The server is told so, and no manager is started for it."""
+    hooks: list[str] = []
+    app = AsyncLoopMiddleware(sends("startup.failed"), on_start=lambda: hooks.append("started"))
+    assert asyncio.run(live(app)) == ["lifespan.startup.failed"]
+    assert hooks == []
+
+
+def test_a_shutdown_without_a_startup() -> None:
+    """There is no manager to stop, and the server has its answer."""
+    app = AsyncLoopMiddleware(sends("shutdown.complete"))
+    assert asyncio.run(live(app)) == ["lifespan.shutdown.complete"]
+
+
+def test_a_shutdown_in_the_middle_of_the_start() -> None:
+    """The request that began it was canceled; the shutdown waits for it, and stops the manager."""
+    hooks: list[str] = []
+
+    async def main() -> None:
+        starting, go_on = asyncio.Event(), asyncio.Event()
+
+        async def start() -> None:
+            starting.set()
+            await go_on.wait()
+            hooks.append("started")
+
+        app = AsyncLoopMiddleware(
+            sends("shutdown.complete"), on_start=start, on_stop=lambda: hooks.append("stopped")
+        )
+        first = asyncio.create_task(request(app))
+        await starting.wait()
+        first.cancel()
+        asyncio.get_running_loop().call_soon(go_on.set)
+        await live(app)
+        assert hooks == ["started", "stopped"]
+
+    asyncio.run(main())
+
+
 def test_a_closed_loop_is_forgotten() -> None:
     """Where each request has a loop of its own, as in tests, none of them stays in memory."""
     app = AsyncLoopMiddleware(nothing)

@@ -11,7 +11,14 @@ import pytest
 
 from tests.asgi.mounting import Dribble, answers, ask, begin, mounted, start
 from tests.core.support import BEGIN
-from wsgi_async import AsyncLoopMiddleware, loop_from, run_in_calling_thread, scope_from
+from wsgi_async import (
+    AsyncLoopMiddleware,
+    CallerNotFound,
+    TaskCancelledError,
+    loop_from,
+    run_in_calling_thread,
+    scope_from,
+)
 from wsgi_async.asgi import AsgiMount
 from wsgi_async.asgi.http_scope import http_scope
 
@@ -198,6 +205,31 @@ def test_a_client_that_goes_in_the_middle_of_its_request(
     assert kinds == ["http.request", "http.disconnect", "http.disconnect"]
 
 
+def test_a_broken_chunk_under_gunicorn(worker: Executor) -> None:
+    """The app gets gunicorn's error, and gunicorn knows that the connection cannot go on."""
+    gunicorn = pytest.importorskip("gunicorn.http.body", reason="gunicorn is not installed")
+    from gunicorn.http.errors import InvalidChunkSize
+    from gunicorn.http.unreader import IterUnreader
+
+    source = gunicorn.Body(gunicorn.ChunkedReader(None, IterUnreader(iter([b"no number\r\n"]))))
+    with pytest.raises(InvalidChunkSize):
+        begin_in(worker, mounted(echo), body=source, **{"wsgi.input_terminated": True})
+    assert source.failed
+
+
+def test_an_app_that_answers_a_client_that_has_gone(worker: Executor) -> None:
+    """Its response ends where it is told so, and the server sees the end of the body."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await send(start())
+        await send(answers(b"part", more=True))
+
+    found = begin_in(worker, mounted(app), body=Dribble(b"on", b""), CONTENT_LENGTH="10")
+    assert found == [b"part"]
+
+
 def test_what_the_server_raises_the_app_gets(worker: Executor) -> None:
     """A request that the server finds broken is an error of receive()."""
     with pytest.raises(ValueError, match="bad chunk"):
@@ -363,6 +395,21 @@ def test_the_app_goes_on_after_its_response(worker: Executor) -> None:
     assert done.wait(20)
 
 
+def test_no_thread_comes_after_the_response(worker: Executor) -> None:
+    """A background task that asks for the worker's thread is told that nobody is there."""
+    told = threading.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await hello(scope, receive, send)
+        with pytest.raises(CallerNotFound):
+            await run_in_calling_thread(int)
+        told.set()
+
+    assert ask(worker, app).body == b"hello"
+    ask(worker, hello)  # a loop on the worker goes on when it waits
+    assert told.wait(20)
+
+
 # -- errors --------------------------------------------------------------------------------------
 
 
@@ -414,6 +461,56 @@ def test_an_error_in_the_body_ends_it(worker: Executor) -> None:
         return first
 
     assert worker.submit(client).result(20) == b"part"
+
+
+def test_an_error_between_two_parts_is_raised_to_the_server() -> None:
+    """The app fails while the server sends what it has: the next part is the error."""
+    sent, failed = threading.Event(), threading.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start())
+        try:
+            await asyncio.to_thread(sent.wait, 20)
+            raise LookupError("of the app")
+        finally:
+            asyncio.get_running_loop().call_soon(failed.set)
+
+    def client() -> None:
+        _, parts, body = begin(mounted(app))
+        assert next(parts) == b""
+        sent.set()
+        assert failed.wait(20)
+        with pytest.raises(LookupError, match="of the app"):
+            next(parts)
+        body.close()
+
+    with ThreadPoolExecutor(1) as worker:  # its loop goes on between two parts
+        worker.submit(client).result(20)
+
+
+def test_an_app_that_is_canceled_between_two_parts() -> None:
+    """The server gets an error, and the client no response that looks complete."""
+    sent, ended = threading.Event(), threading.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start())
+        try:
+            await asyncio.to_thread(sent.wait, 20)
+            raise asyncio.CancelledError
+        finally:
+            asyncio.get_running_loop().call_soon(ended.set)
+
+    def client() -> None:
+        _, parts, body = begin(mounted(app))
+        assert next(parts) == b""
+        sent.set()
+        assert ended.wait(20)
+        with pytest.raises(TaskCancelledError):
+            next(parts)
+        body.close()
+
+    with ThreadPoolExecutor(1) as worker:  # its loop goes on between two parts
+        worker.submit(client).result(20)
 
 
 def test_an_error_after_the_response_is_logged(
@@ -511,6 +608,37 @@ def test_the_request_s_deadline(worker: Executor) -> None:
     with pytest.raises(TimeoutError, match=r"ASGI app .*app was not done in time"):
         ask(worker, mounted(app, timeout=BEGIN))
     assert ended == ["cleaned up"]
+
+
+def test_an_app_that_does_not_end_at_its_deadline_is_canceled_again(worker: Executor) -> None:
+    """A cleanup without an end keeps the worker's thread no longer than `grace`."""
+    ended = threading.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                ended.set()
+
+    with pytest.raises(TimeoutError):
+        ask(worker, mounted(app, timeout=BEGIN, grace=0.1))
+    assert ended.is_set()
+
+
+def test_a_manager_that_the_application_has_stopped(worker: Executor) -> None:
+    """The app is not begun, and the error says that the manager was stopped."""
+    mount = mounted(fail)
+
+    def outer(environ: Any, start_response: Any) -> Any:
+        loop_from(environ).stop()
+        return mount(environ, start_response)
+
+    wrapped = AsyncLoopMiddleware(outer)
+    with pytest.raises(RuntimeError, match="stopped"):
+        worker.submit(wrapped, environ_of_get(), lambda *_: print).result(20)
 
 
 def test_the_request_s_deadline_in_a_stream(worker: Executor) -> None:

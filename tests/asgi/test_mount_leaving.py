@@ -261,6 +261,23 @@ def test_streams_end_before_the_server_does(
     assert "failed" not in caplog.text
 
 
+def test_a_stream_that_is_waited_for_ends_before_the_server_does(worker: Executor) -> None:
+    """When the process is to leave, a thread that waits for the next part gets the end at once."""
+
+    class Silent(Watched):
+        async def go_on(self, receive: Any, send: Any) -> None:
+            await send(answers(b"part", more=True))
+            end_streams()  # the thread has come for the next part
+            await asyncio.sleep(60)
+
+    app = Silent()
+    try:
+        assert ask(worker, app).body == b"part"
+    finally:
+        open_streams.leave_at = None
+    assert app.saw == ["CancelledError", "cleaned up"]
+
+
 def test_a_stop_of_the_manager_ends_the_request(worker: Executor) -> None:
     """The thread does not hang, and gets an error that says why."""
     found = []

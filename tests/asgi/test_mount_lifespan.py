@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,54 @@ def test_a_failed_shutdown_is_logged(worker: Executor, caplog: pytest.LogCapture
         "lifespan of ASGI app test_a_failed_shutdown_is_logged.<locals>.app failed" in caplog.text
     )
     assert "still busy" in caplog.text
+
+
+def test_a_shutdown_that_raises_is_logged(
+    worker: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What an app's cleanup raises is not lost."""
+
+    class Failing(App):
+        async def live(self, scope: Any, receive: Any, send: Any) -> None:
+            await super().live(scope, receive, send)
+            raise LookupError("of the shutdown")
+
+    ask(worker, AsgiMount(Failing()))
+    end(worker)
+    assert "LookupError: of the shutdown" in caplog.text
+
+
+def test_an_app_that_raises_after_it_has_told_of_its_failed_startup(
+    worker: Executor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Frameworks do so; the request has the app's own words, and nothing else is logged."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+        raise LookupError("of the startup")
+
+    with pytest.raises(RuntimeError, match="lifespan failed: no database"):
+        ask(worker, AsgiMount(app))
+    end(worker)
+    gc.collect()  # asyncio tells of a task's error when the task goes
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+
+
+def test_nothing_comes_after_the_shutdown(worker: Executor) -> None:
+    """An app that waits for another message gets none, and can give up."""
+    steps = []
+
+    class Waiting(App):
+        async def live(self, scope: Any, receive: Any, send: Any) -> None:
+            await super().live(scope, receive, send)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(receive(), 0.01)
+            steps.append("nothing came")
+
+    ask(worker, AsgiMount(Waiting()))
+    end(worker)
+    assert steps == ["nothing came"]
 
 
 async def refuses(scope: Any, receive: Any, send: Any) -> None:

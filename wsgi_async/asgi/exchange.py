@@ -96,7 +96,6 @@ class Exchange(Actor):
         self._listeners = 0  # how many of these wait
         self._started = False  # the app has begun its response
         self._head: Head | None = None  # until a part takes it along
-        self._head_due = False  # it does not wait for a part of the body any more
         self._bodiless = scope["method"] == "HEAD"
         self._turns = asyncio.Lock()  # one send() at a time
         self._putting = False  # a send() waits for the thread
@@ -237,7 +236,6 @@ class Exchange(Actor):
         self.wake()
 
     def _offer_soon(self) -> None:
-        # Reading may take long, and what the app does at the same time may send something.
         self.live.raw.call_soon(self._offer)
 
     def _offer(self) -> None:
@@ -245,8 +243,7 @@ class Exchange(Actor):
         if self.present is None or self.leaving or self._putting:
             return
         if self._head is not None:
-            if self._head_due:
-                self._hand_over(b"", last=self._bodiless)
+            self._hand_over(b"", last=self._bodiless)
         elif self._wanted:
             self._wanted, self._reading = False, True
             self.answer(_READ)
@@ -297,6 +294,7 @@ class Exchange(Actor):
             return
         self._wanted = True
         if self._started:
+            # Reading may take long, and what the app does at the same time may send something.
             self._offer_soon()
         else:
             self._offer()
@@ -318,11 +316,7 @@ class Exchange(Actor):
         status = message["status"]
         self._bodiless = self._bodiless or status in (204, 304) or status < 200
         # Mostly the body follows at once. If not, the client need not wait for the headers.
-        self.live.raw.call_soon(self._head_is_due)
-
-    def _head_is_due(self) -> None:
-        self._head_due = True
-        self._offer()
+        self._offer_soon()
 
     async def _put(self, body: bytes, *, more: bool) -> None:
         if not self._started:
