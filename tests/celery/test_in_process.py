@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
+import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from celery import Celery, Task, chain, chord, group, shared_task
+from celery.signals import worker_process_init
 
-from wsgi_async import AsyncioLoopManager, RunningLoopError, current_manager, run
+from tests.core.support import in_process, say
+from tests.middleware.wsgi import serve
+from wsgi_async import (
+    AsyncioLoopManager,
+    AsyncLoopMiddleware,
+    RunningLoopError,
+    WaitTimeoutError,
+    current_manager,
+    run,
+)
 from wsgi_async.integrations.celery import AsyncLoop
 
 if TYPE_CHECKING:
@@ -70,6 +84,47 @@ def test_an_app_whose_tasks_were_looked_at_before(app: Any) -> None:
     app.task(add, name="second", shared=False)
     assert app.tasks["first"].delay().get() == 1
     assert app.tasks["second"].delay(1, 2).get() == 3
+
+
+def test_the_function_of_a_task(app: Any) -> None:
+    """`task.run()` calls it without a request of Celery's, on the same loop."""
+    AsyncLoop(app)
+    task = app.task(add)
+    assert task.run(1, 2) == task(1, 2) == 3
+    assert len(AsyncioLoopManager.all_instances()) == 1
+
+
+def test_a_task_that_comes_after_the_deadline_of_a_request(app: Any) -> None:
+    """It is not begun, and no coroutine is left that nobody awaits."""
+    AsyncLoop(app)
+    task = app.task(add)
+
+    def view(environ: Any, start_response: Any) -> list[bytes]:
+        with pytest.raises(WaitTimeoutError):
+            task.run(1, 2)
+        return [b"late"]
+
+    assert serve(AsyncLoopMiddleware(view, timeout=0)) == b"late"
+    gc.collect()
+
+
+def child_is_terminated() -> None:
+    """A process of the prefork pool that gets a SIGTERM."""
+    AsyncLoop(Celery(set_as_current=False))
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    worker_process_init.send(None)
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+    except SystemExit as error:
+        say(str(error.code))
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no prefork pool here")
+def test_a_sigterm_ends_the_task_of_a_process() -> None:
+    """It unwinds the task as an exception does, and a second one kills."""
+    assert in_process(child_is_terminated).split() == [str(128 + signal.SIGTERM)]
 
 
 @pytest.mark.parametrize("options", [{}, {"id": "celery"}, {"debug": True}], ids=str)

@@ -67,6 +67,12 @@ def test_a_function_without_a_name_to_import(app: Celery) -> None:
         async def inner() -> None: ...
 
 
+def test_its_name_in_errors(app: Celery) -> None:
+    """The repr names the app."""
+    AsyncLoop(app)
+    assert repr(CeleryRoute(app)) == f"CeleryRoute({app!r})"
+
+
 @pytest.mark.slow
 def test_on_a_real_worker(redis_url: str) -> None:
     """The worker finds the function by its name, keeps its loop, and retries as it is told."""

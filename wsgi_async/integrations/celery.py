@@ -304,11 +304,8 @@ class _InRequest(Coroutine[Any, Any, Any]):
             value = error = None
             try:
                 value = yield found
-            except GeneratorExit:
-                self.close()
-                raise
             except BaseException as thrown:
-                error = thrown
+                error = thrown  # also a GeneratorExit, which ends the coroutine
 
 
 _watched: list[bool] = []
