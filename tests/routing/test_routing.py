@@ -187,6 +187,11 @@ def test_on_a_manager_by_its_id(worker: Worker) -> None:
     worker.call(submit)
 
 
+def test_the_name_of_a_managers_route() -> None:
+    """Its repr is how it is written."""
+    assert repr(Manager("letters")) == "Manager('letters')"
+
+
 def test_on_a_manager_with_a_task_type() -> None:
     """A manager that is started with a task type takes functions of that type only."""
     manager = get_or_create_loop_manager("images", True)
@@ -328,6 +333,26 @@ def test_a_route_gets_to_know_all_functions_of_its_type() -> None:
     async def later() -> None: ...
 
     assert recorded.registered[-1] == later.name
+
+
+def test_a_route_that_refuses_a_function() -> None:
+    """The routes are not set, and the old ones stay."""
+
+    class Strict(Recorded):
+        def register(self, task: AsyncTask[..., Any]) -> None:
+            raise ValueError(f"{task.name} is refused")
+
+    set_routes({"mail": "process"})
+    with pytest.raises(ValueError, match="is refused"):
+        set_routes({"mail": Strict()})
+    assert work.double.submit(1).result(LIMIT) == 2
+
+
+def test_a_route_without_a_submit() -> None:
+    """The missing method is an error of the route, not a task that never runs."""
+    set_routes({"mail": Route()})
+    with pytest.raises(NotImplementedError):
+        work.double.submit(1)
 
 
 def test_a_function_that_its_route_refuses() -> None:

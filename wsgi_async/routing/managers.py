@@ -51,7 +51,7 @@ class _Process:
     def __init__(self) -> None:
         self._manager: AsyncioLoopManager | None = None  # guarded by the lock
         self._lock = threading.Lock()  # not held while one is started
-        if hasattr(os, "register_at_fork"):
+        if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
             os.register_at_fork(after_in_child=self._renew_lock)
 
     def _renew_lock(self) -> None:

@@ -208,6 +208,6 @@ def _of(function: object) -> str:
 def _mark_as_coroutine_function(task: Any) -> None:
     if sys.version_info >= (3, 12):
         inspect.markcoroutinefunction(task)
-    else:
+    else:  # pragma: no cover - Python 3.11 only
         known: Any = asyncio.coroutines
         task._is_coroutine = known._is_coroutine  # noqa: SLF001 - as asgiref does

@@ -28,6 +28,7 @@ result = finished(site.routed.submit(3, plus=1))
 assert result.return_value == [7, id(process_manager().get_event_loop()), 1]
 assert result.args == [site.NAME + ".routed", [3], {"plus": 1}]
 set_routes({"mail": DjangoRoute("immediate")})
+assert repr(DjangoRoute("immediate")) == "DjangoRoute('immediate')"
 assert site.routed.submit(4).return_value[0] == 8
 """
     )
