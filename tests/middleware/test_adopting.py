@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from tests.core.support import LIMIT, Endless, give, on_worker, throw
 from tests.middleware.test_scope import app_of
 from tests.middleware.wsgi import ignore_start, make_environ, running_loop, serve
-from wsgi_async import loop_from
+from wsgi_async import CallerNotFound, loop_from, run_in_calling_thread
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -218,4 +219,74 @@ def test_in_a_coroutine_it_is_the_running_loop() -> None:
         return []
 
     facades: list[asyncio.AbstractEventLoop] = []
+    serve(app_of(view, adopt=True))
+
+
+@on_worker
+def test_a_task_in_a_context_of_its_own() -> None:
+    """`create_task(coro, context=...)` is as on any loop."""
+    variable = ContextVar("variable", default="the request's")
+
+    async def look() -> str:
+        return variable.get()
+
+    def view(environ: WSGIEnvironment) -> list[bytes]:
+        loop, context = asyncio.get_event_loop(), copy_context()
+        context.run(variable.set, "its own")
+        assert loop.run_until_complete(loop.create_task(look(), context=context)) == "its own"
+        assert loop.run_until_complete(loop.create_task(look())) == "the request's"
+        return []
+
+    serve(app_of(view, adopt=True))
+
+
+@on_worker
+def test_timers_that_a_coroutine_sets() -> None:
+    """An SDK that has kept the loop of its sync code sets them as on any running loop."""
+
+    async def sleep(loop: asyncio.AbstractEventLoop) -> str:
+        rang = loop.create_future()
+        loop.call_later(0.01, rang.set_result, "rang")
+        return str(await rang)
+
+    def view(environ: WSGIEnvironment) -> list[bytes]:
+        assert run_sync(sleep(asyncio.get_event_loop())) == "rang"
+        return []
+
+    serve(app_of(view, adopt=True))
+
+
+@on_worker
+def test_a_callback_from_another_thread() -> None:
+    """A thread of the SDK's may wait for a task of the request's; it is called on the loop."""
+    loops: list[object] = []
+    called = threading.Event()
+
+    def call(_: object) -> None:
+        loops.append(asyncio.get_running_loop())
+        called.set()
+
+    def view(environ: WSGIEnvironment) -> list[bytes]:
+        task = asyncio.get_event_loop().create_task(give("done"))
+        thread = threading.Thread(target=task.add_done_callback, args=(call,))
+        thread.start()
+        thread.join(LIMIT)
+        assert run_sync(asyncio.to_thread(called.wait, LIMIT))
+        assert loops == [loop_from(environ).get_event_loop()]
+        return []
+
+    serve(app_of(view, adopt=True))
+
+
+@on_worker
+def test_a_loop_of_another_thread_does_not_get_the_requests_thread() -> None:
+    """Sync code below an adopted task that runs a loop of its own is told that nobody waits."""
+
+    def view(environ: WSGIEnvironment) -> list[bytes]:
+        loop = asyncio.get_event_loop()
+        task = loop.create_task(asyncio.to_thread(asyncio.run, run_in_calling_thread(int)))
+        with pytest.raises(CallerNotFound):
+            loop.run_until_complete(task)
+        return []
+
     serve(app_of(view, adopt=True))

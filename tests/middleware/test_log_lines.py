@@ -25,6 +25,7 @@ from tests.core.support import (
 from tests.middleware.test_scope import app_of
 from tests.middleware.wsgi import make_environ, serve
 from wsgi_async import AsyncioLoopManager, loop_from, scope_from
+from wsgi_async.wsgi import servers
 from wsgi_async.wsgi.requests import RequestLine
 
 if TYPE_CHECKING:
@@ -307,3 +308,16 @@ def test_the_name_keeps_nothing_of_the_request() -> None:
     gc.collect()
     assert kept[0]() is None
     assert not endless.cleaned.is_set()
+
+
+def test_a_subinterpreter_of_mod_wsgi(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The operator is told once that it ends without cleanup, and what to set."""
+    monkeypatch.setattr(servers, "_warned", [])
+    for number in range(2):
+        environ = make_environ(**{"mod_wsgi.application_group": "www.example.org|/shop"})
+        serve(app_of(lambda _: [b"ok"], id=f"subinterpreter {number}"), environ)
+    (line,) = lines(caplog, "subinterpreter")
+    assert "'www.example.org|/shop'" in line
+    assert "Set WSGIApplicationGroup %{GLOBAL}." in line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import threading
@@ -13,7 +14,7 @@ import pytest
 
 import wsgi_async
 from tests.core.support import run_code
-from tests.middleware.wsgi import LIMIT, running_loop, serve
+from tests.middleware.wsgi import LIMIT, answer_ok, running_loop, serve
 from tests.servers.process import LOOP_THREAD_WORKER, assert_clean, gunicorn
 from wsgi_async import (
     AsyncioLoopManager,
@@ -192,6 +193,27 @@ def test_one_that_cannot_start_is_tried_again(seen: Seen, worker: Executor, per:
     with pytest.raises(RuntimeError, match="next request tries again"):
         worker.submit(serve, middleware).result(LIMIT)
     assert worker.submit(serve, middleware).result(LIMIT) == b"ok"
+
+
+def test_a_machine_without_file_descriptors(worker: Executor) -> None:
+    """The error names the machine's limit, not the process's."""
+
+    def factory() -> asyncio.AbstractEventLoop:
+        raise OSError(errno.ENFILE, "Too many open files in system")
+
+    middleware = AsyncLoopMiddleware(answer_ok, loop_factory=factory)
+    with pytest.raises(RuntimeError, match=r"sysctl fs\.file-max.*next request tries again"):
+        worker.submit(serve, middleware).result(LIMIT)
+
+
+def test_another_error_of_the_start_is_raised_as_it_is(worker: Executor) -> None:
+    """What on_start raises is not taken for a limit that was reached."""
+
+    def connect() -> None:
+        raise ConnectionRefusedError("no database")
+
+    with pytest.raises(ConnectionRefusedError, match="no database"):
+        worker.submit(serve, AsyncLoopMiddleware(answer_ok, on_start=connect)).result(LIMIT)
 
 
 FORK = """

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sys
+from types import SimpleNamespace
 
 import pytest
 
+from tests.middleware.wsgi import answer_ok
 from tests.servers.kinds import KINDS, uwsgi, uwsgi_without_threads, wait_idle
 from tests.servers.process import assert_clean
+from wsgi_async import AsyncLoopMiddleware
 
 needs_uwsgi = pytest.mark.skipif(bool(KINDS["uWSGI"].missing()), reason=KINDS["uWSGI"].missing())
 needs_uwsgi_without_threads = pytest.mark.skipif(
@@ -27,6 +31,13 @@ def test_without_enable_threads_the_answer_comes_at_once_and_the_log_has_the_way
         wait_idle(server)
         server.signal(signal.SIGINT)
         assert server.wait() == 0
+
+
+def test_without_threads_the_application_is_not_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uWSGI's own module tells; an application that is loaded in it says so at once."""
+    monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(has_threads=False))
+    with pytest.raises(RuntimeError, match=r"without Python threads.*--enable-threads"):
+        AsyncLoopMiddleware(answer_ok)
 
 
 @needs_uwsgi_without_threads

@@ -133,7 +133,7 @@ class _Processwide:
     def __init__(self) -> None:
         self._managers: dict[Hashable, AsyncioLoopManager] = {}
         self._lock = threading.Lock()  # guards them; not held while one is started
-        if hasattr(os, "register_at_fork"):
+        if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
             os.register_at_fork(after_in_child=self._renew_lock)
 
     def _renew_lock(self) -> None:

@@ -13,7 +13,7 @@ from wsgi_async.core.base.log import logger
 try:
     # Here, not where it is used: a process without file descriptors cannot import it any more.
     import resource
-except ImportError:  # Windows
+except ImportError:  # pragma: no cover - Windows only
     resource = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def what_ran_out(error: OSError | RuntimeError) -> str | None:
 
 def _limit(name: str) -> str:
     """The soft limit as a remark in brackets; nothing where the platform has none."""
-    if resource is None:
+    if resource is None:  # pragma: no cover - Windows only
         return ""
     soft, _ = resource.getrlimit(getattr(resource, name))
     return f" ({name} is {'unlimited' if soft == resource.RLIM_INFINITY else soft})"
