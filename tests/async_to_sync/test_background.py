@@ -16,6 +16,7 @@ from asgiref.sync import sync_to_async
 from tests.async_to_sync.parts import called_on, ident, make, on_thread
 from tests.core.support import LIMIT, in_process, say
 from wsgi_async import async_to_sync, loop_resource
+from wsgi_async.bridges.asgiref.one_thread import submit_to, thread_inbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -295,3 +296,19 @@ def child_polls(manager: AsyncioLoopManager) -> None:
 def test_polling(mode: str) -> None:
     """A function that polls a future leaves nothing on it each time, and gets its outcome."""
     in_process(child_polls, mode)
+
+
+def test_what_is_left_when_the_thread_takes_nothing_more() -> None:
+    """At the end of the process a function runs all the same that its caller waits for."""
+    ran: list[int] = []
+
+    def last() -> None:
+        inbox = thread_inbox()
+        assert inbox is not None
+        executor.shutdown(wait=False)
+        assert inbox.put(lambda: ran.append(ident()))
+
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        thread = executor.submit(ident).result(LIMIT)
+        submit_to(executor, last).result(LIMIT)
+    assert ran == [thread]

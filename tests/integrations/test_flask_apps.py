@@ -295,6 +295,14 @@ def test_an_application_context_is_enough_for_ensure_sync() -> None:
     assert first == second
 
 
+def test_an_exception_that_flask_handles_outside_of_a_request() -> None:
+    """A test that calls `handle_exception()` itself gets Flask's answer."""
+    app = Flask(__name__)
+    AsyncLoop(app)
+    with app.test_request_context("/"):
+        assert app.handle_exception(LookupError("of a test")).status_code == 500  # type: ignore[union-attr]
+
+
 def test_current_loop_says_what_is_wrong() -> None:
     """Outside of a request, and in one that has no loop, the error names the way out."""
     app = Flask(__name__)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ from flask import (
 )
 
 from tests.core.support import Worker
+from tests.middleware.wsgi import ignore_start, make_environ
 from wsgi_async.integrations.flask import AsyncLoop, current_loop, stream
 
 if TYPE_CHECKING:
@@ -146,6 +148,63 @@ def test_a_client_that_goes_away_closes_the_generator_first(
 
     assert worker.call(leave) == b"1 ann 7;"
     assert app.trail == ["piece 0", "closed /", *OVER]
+
+
+def test_teardown_functions_learn_of_an_exception_in_the_close(
+    app: Application, worker: Worker
+) -> None:
+    """They run also when the client has gone and what closes the body fails."""
+
+    def fail() -> None:
+        raise LookupError("of the close")
+
+    @app.get("/")
+    def index() -> Any:
+        sit_down()
+        response = Response(stream(pieces()))
+        response.call_on_close(fail)
+        return response
+
+    def leave() -> None:
+        body: Any = app(make_environ(QUERY_STRING="q=1"), ignore_start)
+        next(iter(body))
+        with pytest.raises(LookupError, match="of the close"):
+            body.close()
+
+    worker.call(leave)
+    assert app.trail[-2:] == ["request over / LookupError", "app over LookupError"]
+
+
+def test_a_middleware_that_reads_the_whole_stream(worker: Worker) -> None:
+    """Its list has no close(); the request ends when the server closes the response."""
+    app = Flask(__name__)
+    ends: list[BaseException | None] = []
+    inner = app.wsgi_app
+
+    def whole(environ: Any, start_response: Any) -> list[bytes]:
+        body: Any = inner(environ, start_response)
+        with closing(body):
+            return [b"".join(body)]
+
+    app.wsgi_app = whole  # type: ignore[method-assign]
+    AsyncLoop(app)
+    app.teardown_request(ends.append)
+
+    @app.get("/")
+    @stream
+    async def index() -> AsyncIterator[str]:
+        yield request.path
+        yield "piece"
+
+    def leave() -> bytes:
+        body: Any = app(make_environ(), ignore_start)
+        first: bytes = next(iter(body))
+        assert ends == []
+        body.close()
+        return first
+
+    assert worker.call(leave) == b"/piece"
+    assert ends == [None]
 
 
 def test_teardown_functions_learn_of_an_exception_in_the_stream(

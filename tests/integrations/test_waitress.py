@@ -6,16 +6,20 @@ import contextlib
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.servers.process import Caller, Server, assert_clean
+from wsgi_async.core.actors.leaving import open_streams
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 pytest.importorskip("waitress")
+
+from wsgi_async.integrations.waitress import LoopThreadDispatcher
 
 READY = r"Serving on http://127\.0\.0\.1:(\d+)"
 SERVE = """
@@ -133,3 +137,22 @@ def test_under_load_each_of_many_requests_gets_its_own_answer() -> None:
         with ThreadPoolExecutor(16) as clients:
             list(clients.map(ask, range(400)))
         end(server)
+
+
+def test_a_request_whose_thread_fails_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """As with waitress' own threads; the next request is served."""
+    served: list[str] = []
+
+    def fail() -> None:
+        raise LookupError("of the task")
+
+    dispatcher = LoopThreadDispatcher(1)
+    dispatcher.add_task(SimpleNamespace(service=fail))
+    dispatcher.add_task(SimpleNamespace(service=lambda: served.append("next")))
+    try:
+        dispatcher.shutdown(cancel_pending=False)
+    finally:
+        open_streams.leave_at = None
+    assert served == ["next"]
+    assert "Exception when servicing" in caplog.text
+    assert "LookupError: of the task" in caplog.text

@@ -101,7 +101,7 @@ class AsyncLoop:
 
 
 def _no_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    raise NotImplementedError
+    raise NotImplementedError  # pragma: no cover - it is never called
 
 
 # -- the request's loop ----------------------------------------------------------------------------

@@ -157,7 +157,7 @@ def _chain_sigterm(worker: Any) -> None:
 
     def handle(sig: int, frame: Any) -> None:
         end_streams(_time_of_streams(worker))
-        if callable(before):
+        if callable(before):  # pragma: no branch - gunicorn's workers have a handler
             before(sig, frame)
 
     signal.signal(signal.SIGTERM, handle)

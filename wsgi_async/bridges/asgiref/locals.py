@@ -62,7 +62,7 @@ def watch_critical() -> None:
     kind: Any = getattr(module, "_ThreadCriticalLocal", None)
     variables: Any = getattr(module, "_CVar", None)
     if kind is None or variables is None:
-        return  # an asgiref before 3.13
+        return  # pragma: no cover - an asgiref before 3.13 only
     original = kind._get_storage  # noqa: SLF001 - there is no public way
 
     def get_storage(self: Any) -> Any:

@@ -29,7 +29,7 @@ class _CurrentLoop:
 
     __slots__ = ()
 
-    if not TYPE_CHECKING:
+    if not TYPE_CHECKING:  # pragma: no branch - type checkers alone go past it
         __class__ = property(lambda _: AsyncioLoopManager)  # for isinstance(), anywhere
 
     def __getattr__(self, name: str) -> Any:
