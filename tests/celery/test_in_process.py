@@ -12,7 +12,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from celery import Celery, Task, chain, chord, group, shared_task
+from celery import Celery, Task, chain, chord, current_task, group, shared_task
 from celery.signals import worker_process_init
 
 from tests.core.support import in_process, say
@@ -87,10 +87,15 @@ def test_an_app_whose_tasks_were_looked_at_before(app: Any) -> None:
 
 
 def test_the_function_of_a_task(app: Any) -> None:
-    """`task.run()` calls it without a request of Celery's, on the same loop."""
+    """`task.run()` calls it without a task or a request of Celery's, on the same loop."""
     AsyncLoop(app)
-    task = app.task(add)
-    assert task.run(1, 2) == task(1, 2) == 3
+
+    @app.task
+    async def in_task() -> bool:
+        return bool(current_task)
+
+    assert in_task.delay().get()
+    assert not in_task.run()
     assert len(AsyncioLoopManager.all_instances()) == 1
 
 

@@ -300,7 +300,7 @@ def test_an_exception_that_flask_handles_outside_of_a_request() -> None:
     app = Flask(__name__)
     AsyncLoop(app)
     with app.test_request_context("/"):
-        assert app.handle_exception(LookupError("of a test")).status_code == 500  # type: ignore[union-attr]
+        assert app.handle_exception(LookupError("of a test")).status_code == 500
 
 
 def test_current_loop_says_what_is_wrong() -> None:
