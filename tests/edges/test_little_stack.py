@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from contextlib import asynccontextmanager
@@ -11,11 +12,10 @@ import pytest
 
 from tests.core.support import Endless, give, in_thread, reached, run_process, say
 from tests.edges.parts import PLACES, calling_from
+from wsgi_async import AsyncioLoopManager
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-
-    from wsgi_async import AsyncioLoopManager
 
     Use = Callable[[AsyncioLoopManager], object]
 
@@ -99,3 +99,19 @@ def test_the_caller_gets_the_error_and_the_manager_works_on(name: str, place: st
     out, err, status = run_process(child, name, place, limit=10)
     assert out.splitlines() == ["recursed", "works on", "stopped"], err
     assert status == 0, err
+
+
+def test_a_coroutine_that_was_not_started_is_closed() -> None:
+    """So that Python does not warn of it, beside the error."""
+    coro = give(1)
+
+    def deep(left: int) -> None:
+        if left:
+            deep(left - 1)
+        else:
+            manager.run(coro)
+
+    with AsyncioLoopManager() as manager:
+        with pytest.raises(RecursionError, match="nothing was started"):
+            deep(sys.getrecursionlimit() - len(inspect.stack(0)) - 60)
+        assert coro.cr_frame is None

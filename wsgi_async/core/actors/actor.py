@@ -13,6 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop, running_loop
+from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.log import origin, report
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.job import ActorCall, current_caller
@@ -86,6 +87,7 @@ class Actor:
         if self.live.inherited:
             raise inherited_error(self.live.label)
         bridge.look()
+        need_stack()
         if not self.begun:
             self._first_call()
         try:

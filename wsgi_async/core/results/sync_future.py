@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import logging
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop
 from wsgi_async.core.base.coroutines import need_stack
@@ -64,8 +64,8 @@ class SyncFuture(concurrent.futures.Future[T]):
 
     def __init__(self) -> None:
         super().__init__()
-        waiters: Any = Waiters()  # the type is private to the standard library
-        self._waiters = waiters
+        # Never changes; the base class guards what is in it.
+        self._waiters = cast("Any", Waiters())  # the type is private to the standard library
 
     def __repr__(self) -> str:
         text = super().__repr__()

@@ -54,6 +54,7 @@ def run(
     """
     seconds = before = None
     try:
+        need_stack()
         if timeout is not None or request_deadline.get() is not None:
             seconds = time_left(timeout)
         if context is not None:
@@ -119,7 +120,6 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
         Closing: The manager is being stopped; the job was not taken.
         BaseException: What a signal handler raised in the waiting main thread.
     """
-    need_stack()
     job.wakeup = wakeup = runner.wakeup()
     job.waiter = runner.live.primitives.current()
     if seconds is not None:
