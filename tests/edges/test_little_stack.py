@@ -6,7 +6,7 @@ import inspect
 import sys
 import warnings
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -103,7 +103,7 @@ def test_the_caller_gets_the_error_and_the_manager_works_on(name: str, place: st
 
 def test_a_coroutine_that_was_not_started_is_closed() -> None:
     """So that Python does not warn of it, beside the error."""
-    coro = give(1)
+    coro: Any = give(1)
 
     def deep(left: int) -> None:
         if left:

@@ -229,7 +229,7 @@ def child_without_stderr(broken: str) -> None:
     """Have something logged where neither the log nor stderr takes it."""
     manager = start()
     break_logging(broken)
-    stderr, sys.stderr = sys.stderr, None  # type: ignore[assignment] # as under pythonw
+    stderr, sys.stderr = sys.stderr, None  # as under pythonw
     manager.get_event_loop().stop()
     say(manager.run(give("run")))
     sys.stderr = stderr

@@ -84,7 +84,7 @@ def test_a_generator_that_is_awaited() -> None:
 
     @types.coroutine
     def older() -> Any:
-        yield from held.inner()  # type: ignore[misc] # it may, as it is decorated
+        yield from held.inner()  # it may, as it is decorated
 
     async def newer() -> None:
         await older()

@@ -202,7 +202,7 @@ def test_the_notes_of_a_failed_opening(make_manager: MakeManager) -> None:
         return []
 
     async def together() -> list[list[str]]:
-        return await asyncio.gather(use("first"), use("second"))
+        return list(await asyncio.gather(use("first"), use("second")))
 
     assert make_manager().run(together()) == [
         ["the second replica", "first"],

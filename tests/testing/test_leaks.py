@@ -362,7 +362,7 @@ def test_a_loop_that_is_being_made_is_passed_over() -> None:
             raise AttributeError("_closed")
 
     check = LeakCheck(grace=SHORT)
-    loops = [HalfMade()]
+    loops = [HalfMade()]  # type: ignore[abstract]
     assert check.leaks() == []
     assert len(loops) == 1
 
