@@ -64,8 +64,11 @@ class Data:
         """
         while waiting := self.waiting():
             wait_until(lambda: self.waiting() < waiting, what=f"fewer than {waiting} tasks")
-        done = {task for (task,) in self.rows("SELECT text FROM done")}
-        assert [task for task in tasks if task not in done] == []
+        # A task that Celery has just taken is in neither of the two for a moment.
+        wait_until(lambda: self._done() >= set(tasks), what="all tasks done")
+
+    def _done(self) -> set[str]:
+        return {task for (task,) in self.rows("SELECT text FROM done")}
 
     def done_again(self, tasks: list[str]) -> list[list[str]]:
         """The hosts of each of these tasks that was done more than once."""

@@ -44,6 +44,11 @@ needs_another_user = pytest.mark.skipif(
     reason="only root can become another user, who has to come to Python and to the package",
 )
 
+needs_quiet_children = pytest.mark.skipif(
+    "COVERAGE_PROCESS_CONFIG" in os.environ,
+    reason="coverage complains in a child that cannot write what it has measured",
+)
+
 
 @pytest.fixture
 def temporary(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
@@ -118,6 +123,7 @@ def test_a_process_that_cannot_be_reached(option: str | None, temporary: Path) -
 
 @needs_remote_exec
 @needs_another_user
+@needs_quiet_children
 def test_another_users_process(process: Process) -> None:
     """Whoever may not look into a process learns as which user to try."""
     with process(inspect="") as server:
