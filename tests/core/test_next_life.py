@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 def test_a_start_that_failed_ends_late(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread that its `on_start` held up closes its own loop, and leaves the next one alone."""
-    monkeypatch.setattr(hooks, "_START_TIMEOUT", 0.05)
-    monkeypatch.setattr(lifecycle, "STOP_TIMEOUT", 0.05)
     go_on, held, threads = threading.Event(), [True], list[threading.Thread]()
 
     def on_start() -> None:
@@ -33,8 +31,11 @@ def test_a_start_that_failed_ends_late(monkeypatch: pytest.MonkeyPatch) -> None:
             reached(go_on)
 
     manager = AsyncioLoopManager("late", on_start=on_start, grace=0.05)
-    with pytest.raises(TimeoutError):
-        manager.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(hooks, "_START_TIMEOUT", 0.05)
+        patch.setattr(lifecycle, "STOP_TIMEOUT", 0.05)
+        with pytest.raises(TimeoutError):
+            manager.start()
     with manager:
         loop = manager.get_event_loop()
         go_on.set()

@@ -64,8 +64,8 @@ def test_a_timeout_that_is_not_reached(make_manager: MakeManager, way: Way) -> N
     """A call that ends in time is not touched, nor is the next one when the time has come."""
     manager = make_manager()
     way(manager)
-    assert manager.run(give("page"), timeout=0.05) == "page"
-    assert manager.run(asyncio.sleep(0.1, "unharmed")) == "unharmed"
+    assert manager.run(give("page"), timeout=BEGIN) == "page"
+    assert manager.run(asyncio.sleep(BEGIN + 0.1, "unharmed")) == "unharmed"
 
 
 @both

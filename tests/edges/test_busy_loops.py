@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import statistics
+import sysconfig
 import time
 from contextlib import contextmanager
 from functools import partial
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
 CALLS = 15
 """How many calls of each kind are made on a busy loop."""
 
-LONG = 0.1
-"""Seconds that half of the calls on a busy loop stay below; without load they take 0.0001."""
+LONG = 0.5 if sysconfig.get_config_var("Py_GIL_DISABLED") else 0.1
+"""Seconds that half of the calls on a busy loop stay below; without load they take 0.0001.
+
+On a busy machine two threads of a free-threaded build take long to hand a lock to each other.
+"""
 
 
 @contextmanager
@@ -129,6 +133,6 @@ def time_of(use: Callable[[], object]) -> float:
 @pytest.mark.parametrize("reason", REASONS)
 def test_calls_end_although_the_loop_is_never_at_rest(reason: str, place: str, loop: str) -> None:
     """Something that is always ready on the loop neither holds up a call nor slows it down."""
-    out = in_process(child, reason, place, loop, limit=10)
+    out = in_process(child, reason, place, loop)
     uses = ["at once", "run", "timer", "future", "sync future", "iterate"]
     assert out.splitlines() == [f"{use}: soon" for use in uses]
