@@ -23,6 +23,7 @@ from wsgi_async import (
     RunningLoopError,
     WaitTimeoutError,
     current_manager,
+    loop_from,
     run,
 )
 from wsgi_async.integrations.celery import AsyncLoop
@@ -152,6 +153,23 @@ def test_sync_tasks_use_the_same_loop(app: Any, options: Any, sync_first: bool) 
     (manager,) = AsyncioLoopManager.all_instances()
     assert found == {(id(manager.get_event_loop()), manager.get_event_loop().get_debug())}
     assert not options.get("debug") or found.pop()[1]
+
+
+def test_a_sync_task_that_a_request_calls(app: Any) -> None:
+    """It uses the request's loop, as its other code does."""
+    AsyncLoop(app)
+
+    def find() -> AsyncioLoopManager:
+        return current_manager()
+
+    task = app.task(find, shared=False)
+
+    def view(environ: Any, start_response: Any) -> list[bytes]:
+        assert task() is loop_from(environ)
+        start_response("200 OK", [])
+        return [b"compared"]
+
+    assert serve(AsyncLoopMiddleware(view)) == b"compared"
 
 
 def test_a_sync_task_makes_no_loop_for_nothing(app: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import logging
 import os
@@ -57,6 +58,10 @@ class Interrupts:
         """Interrupt the main thread, once, when the event has come."""
         self._raised.clear()
         threading.Thread(target=self._send, args=(began,)).start()
+
+    def wait(self) -> None:
+        """Block until the handler has raised."""
+        reached(self._raised)
 
     def _send(self, began: threading.Event) -> None:
         reached(began)
@@ -246,6 +251,43 @@ def child_interrupted_in_the_cleanup() -> None:
 def test_a_second_time_while_it_cleans_up() -> None:
     """What the coroutine then wants to run on the thread is refused, and hangs nobody."""
     in_process(child_interrupted_in_the_cleanup)
+
+
+def child_interrupted_after_a_timeout() -> None:
+    """Ctrl-C comes while a call that has timed out waits for the cleanup."""
+    manager = started(grace=20)
+    cleaning, go_on = threading.Event(), threading.Event()
+    done: list[int] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaning.set()
+            with contextlib.suppress(asyncio.CancelledError):  # the interrupt's
+                await asyncio.to_thread(go_on.wait)
+            done.append(await run_in_calling_thread(threading.get_ident))
+
+    interrupts = Interrupts()
+    interrupts.when(cleaning)
+
+    def let_it_clean_up() -> None:
+        interrupts.wait()
+        go_on.set()
+
+    threading.Thread(target=let_it_clean_up).start()
+    try:
+        manager.run(work(), timeout=0.05)
+    except KeyboardInterrupt:
+        assert done == [threading.get_ident()]
+    else:
+        raise AssertionError("nothing was raised")
+    manager.stop()
+
+
+def test_after_a_timeout() -> None:
+    """The thread still waits for the cleanup, and runs what that wants to run there."""
+    in_process(child_interrupted_after_a_timeout)
 
 
 def child_manager_of_another_thread() -> None:

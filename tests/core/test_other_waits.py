@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,13 +20,12 @@ from tests.core.support import (
     reached,
     throw,
 )
-from wsgi_async import SyncFuture, async_to_sync_future
+from wsgi_async import AsyncioLoopManager, SyncFuture, async_to_sync_future
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.core.conftest import MakeManager
-    from wsgi_async import AsyncioLoopManager
 
     Call = Callable[..., Any]
 
@@ -57,6 +57,20 @@ def test_wait_for_what_the_loop_of_this_thread_fills(make_manager: MakeManager) 
     manager.submit_task(fill())
     done, left = concurrent.futures.wait([by_hand, wrapped], LIMIT)
     assert ({future.result() for future in done}, left) == ({1, 2}, set())
+
+
+@on_worker
+def test_wait_in_a_coroutine_of_another_loop(make_manager: MakeManager) -> None:
+    """It blocks that loop, and ends, as it does for an executor's futures."""
+    manager = make_manager()
+    with AsyncioLoopManager(creator_thread=threading.main_thread()) as other:
+
+        async def wait() -> int:
+            done, _ = concurrent.futures.wait([other.submit_task(give(1))], LIMIT)
+            return done.pop().result()
+
+        assert manager.run(wait()) == 1
+        assert manager.run(give(2)) == 2
 
 
 @anywhere

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import selectors
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -15,6 +16,8 @@ from tests.core.support import (
     give,
     on_worker,
     reached,
+    run_process,
+    say,
     wait_until,
     where,
 )
@@ -210,6 +213,29 @@ def test_interrupted_as_the_thread_starts(monkeypatch: pytest.MonkeyPatch, begun
     manager.start()
     assert manager.run(give(1)) == 1
     manager.stop()
+
+
+class Broken(selectors.DefaultSelector):
+    def select(self, timeout: float | None = None) -> NoReturn:
+        raise OSError("broken")
+
+
+def child_broken_loop() -> None:
+    """Start a manager whose loop cannot run at all."""
+    manager = AsyncioLoopManager(loop_factory=lambda: asyncio.SelectorEventLoop(Broken()))
+    try:
+        manager.start()
+    except ManagerStateError as error:
+        say(f"{error} {manager.state}")
+
+
+def test_a_loop_that_fails_before_it_runs() -> None:
+    """The start raises, and hangs nobody; the log has what the loop raised."""
+    out, err, status = run_process(child_broken_loop)
+    assert "failed before it ran" in out
+    assert out.endswith("new\n")
+    assert "OSError: broken" in err
+    assert status == 0
 
 
 @on_worker

@@ -68,7 +68,8 @@ def _headers(environ: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
         (name, value.encode("latin-1"))
         for key, value in environ.items()
         # A server may set the two that have no HTTP_ empty, for a request that has none.
-        if (name := _header_name(key)) is not None and (value or key.startswith("HTTP_"))
+        if (name := _header_name(key)) is not None
+        and (value or (value == "" and key.startswith("HTTP_")))
     ]
 
 

@@ -45,7 +45,8 @@ __all__ = ["AsyncLoop", "CeleryRoute"]
 class AsyncLoop:
     """Runs the `async def` tasks of a Celery app on a manager of the thread that has the task.
 
-    In a sync task `run()` and `current_manager()` use the same manager.
+    In a sync task `run()` and `current_manager()` use the same manager, or that of the web request
+    that calls the task at once.
 
     Also those of `@shared_task` and of classes with an `async def run()`. In the prefork and solo
     pools there is one manager for each process, in the threads pool one for each thread. What the
@@ -115,6 +116,8 @@ class AsyncLoop:
         def run(*args: Any, **kwargs: Any) -> Any:
             if is_async:
                 return _as_celery_returns(function, self._run(task, function(*args, **kwargs)))
+            if request_manager.get() is not None:  # of the web request that calls it
+                return function(*args, **kwargs)
             token = request_manager.set(_OfTask(self._manager))
             try:
                 return function(*args, **kwargs)

@@ -56,7 +56,7 @@ class Options:
                 'per="process" all threads share one manager.'
             )
         for name in ("loop_factory", "on_start", "on_stop") if self.per == "process" else ():
-            _check_hashable(name, getattr(self, name))  # they find the manager
+            _check_hashable(name, getattr(self, name), "Use a function, or give it a __hash__().")
 
     @property
     def key(self) -> Hashable:
@@ -76,10 +76,10 @@ class Options:
         }
 
 
-def _check_hashable(name: str, value: object) -> None:
+def _check_hashable(
+    name: str, value: object, instead: str = "Use a string, or anything that can."
+) -> None:
     try:
         hash(value)
     except TypeError:
-        raise TypeError(
-            f"{name} is {value!r}, which cannot be hashed. Use a string, or anything that can."
-        ) from None
+        raise TypeError(f"{name} is {value!r}, which cannot be hashed. {instead}") from None

@@ -256,7 +256,10 @@ class Views(SimpleTestCase):
 
 
 def test_a_request_whose_exception_leaves_the_client_is_over() -> None:
-    """With DEBUG_PROPAGATE_EXCEPTIONS its scope ends, and an outer request has its own back."""
+    """With DEBUG_PROPAGATE_EXCEPTIONS its scope ends, and an outer request has its own back.
+
+    The middleware still has its loop, as the exception goes through it.
+    """
     run_cases(
         """
 import concurrent.futures
@@ -275,9 +278,20 @@ def outer(request):
         assert scope_from(request) is scope and "open" in repr(scope)
         return HttpResponse("outer")
 
+def cleaning(get_response):
+    def call(request):
+        try:
+            return get_response(request)
+        finally:
+            cleaned.append(current_loop.run(loop()))
+    return call
+
+cleaned = []
 urlpatterns = [path("failing", failing), path("outer", outer)]
 
-@override_settings(ROOT_URLCONF="__main__", DEBUG_PROPAGATE_EXCEPTIONS=True)
+@override_settings(
+    ROOT_URLCONF="__main__", DEBUG_PROPAGATE_EXCEPTIONS=True, MIDDLEWARE=["__main__.cleaning"]
+)
 class Views(SimpleTestCase):
     def test_alone(self):
         with self.assertRaisesMessage(ValueError, "propagated"):
@@ -286,6 +300,7 @@ class Views(SimpleTestCase):
             current_loop.run(loop())
         with self.assertRaises(concurrent.futures.CancelledError):
             tasks[-1].result(10)
+        assert len(cleaned) == 1
 
     def test_within_another(self):
         client = Client(raise_request_exception=False)  # it hears of the inner one's, too

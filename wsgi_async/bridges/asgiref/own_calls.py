@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import weakref
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async.core.base.checks import running_loop
@@ -50,7 +51,8 @@ def watch_own_calls() -> None:
             loop = calling_loop()
             if loop is not None and _stands_here(loop):
                 return call_async(this.awaitable, args, kwargs)
-            if loop is None and not _told and request_manager.get() is not None:
+            # Not in a sync Celery task, which finds its manager in another way.
+            if loop is None and not _told and isinstance(request_manager.get(), weakref.ref):
                 _tell(this.awaitable)
         return original(this, *args, **kwargs)
 

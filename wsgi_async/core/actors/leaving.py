@@ -81,5 +81,5 @@ def _cut(streams: _Open) -> None:
     # Not values(): streams that are collected meanwhile would break its iteration.
     for reference in streams.valuerefs():
         stream = reference()
-        if stream is not None and not stream.live.inherited:  # pragma: no branch - a race
+        if stream is not None and not stream.live.inherited:  # pragma: no branch - rare
             stream.live.post(stream.cut)

@@ -134,6 +134,7 @@ class AskedFunction:
             if caller.ask(self._loop, self):
                 return True
             caller = caller.outer
+        self._function = None  # nobody will run it: no cycle
         return False
 
     def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:  # noqa: ARG002
@@ -142,6 +143,7 @@ class AskedFunction:
 
     def lose(self) -> None:
         """The thread that was to come for it will not: see who else runs it."""
+        self._function = None
         if self.future.done():
             return
         if self._otherwise is None:

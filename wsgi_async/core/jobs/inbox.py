@@ -43,10 +43,13 @@ class Inbox:
     def run_next(self) -> bool:
         """Run one function; False if there is none."""
         with self._mutex:
-            calls = [self._calls.popleft()] if self._calls else []
-        if not calls:
-            return False
-        calls.pop()()  # not kept by a name: the traceback of what it raises holds this frame
+            if not self._calls:
+                return False
+            call = self._calls.popleft()
+        try:
+            call()
+        finally:
+            del call  # the traceback of what it raises holds this frame: no cycle
         return True
 
     def wake_by(self, wake: Callable[[], None] | None) -> Callable[[], None] | None:

@@ -34,7 +34,7 @@ def run_on_start(runner: Runner, hook: Hook) -> None:
     """
     try:
         contextvars.Context().run(run, runner, call_hook(hook), _START_TIMEOUT)
-    except Closing as error:  # pragma: no cover - a race with the end of the process
+    except Closing as error:  # pragma: no cover - the loop itself has failed meanwhile
         raise RuntimeError("The manager was stopped before its on_start was done.") from error
 
 

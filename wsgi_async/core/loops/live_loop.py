@@ -305,8 +305,8 @@ class LiveLoop:
                 self.tell_bridge(bridge.active, job.context)
             job.home = self
             task = self.make_task(wrapped, job.context, job.name)
-            job.task = task
             if not task.done():  # an eager task factory may have run it to its end already
+                job.task = task
                 task.add_done_callback(job.task_ended)
         except BaseException as error:
             wrapped.close()
@@ -407,8 +407,8 @@ class LiveLoop:
         for it, that one may have canceled it already, by the same deadline.
         """
         if job.task is None:
-            # Its thread was interrupted in request_cancel().
-            if not job.done:  # pragma: no branch - it may have ended just now
+            # It has ended, or its thread was interrupted in request_cancel().
+            if not job.done:
                 self.cancel_unstarted(job)
         elif job.released or not job.done:
             job.cut_off = True

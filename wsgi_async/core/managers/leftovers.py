@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.log import report, with_origin
+from wsgi_async.core.jobs.calling_thread import AskedFunction
 from wsgi_async.core.jobs.job import Job, current_caller
 from wsgi_async.core.loops.open_resources import belongs_to_resource, context_of
 
@@ -43,4 +44,6 @@ def _left_by_run(task: asyncio.Task[Any]) -> bool:
     """Whether it comes from a call that has ended. The tasks of others may still be awaited."""
     context = context_of(task)
     caller = None if context is None else context.get(current_caller)
+    while isinstance(caller, AskedFunction):  # a function of the waiting thread has begun it
+        caller = caller.outer
     return isinstance(caller, Job) and caller.done

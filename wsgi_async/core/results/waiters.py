@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from wsgi_async.core.base.checks import running_loop
 from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.jobs.wait import wait_for
 from wsgi_async.core.runners.resident import LoopWakeup, resident_here
@@ -24,7 +25,8 @@ class Waiters(list[Any]):
 
     def append(self, waiter: Any) -> None:
         """As the base class."""
-        runner = resident_here()
+        # In a coroutine it blocks the loop, as such a wait always does there.
+        runner = resident_here() if running_loop() is None else None
         if runner is not None and not isinstance(waiter.event, _LoopEvent):
             waiter.event = _LoopEvent(LoopWakeup(runner))
         super().append(waiter)

@@ -93,7 +93,7 @@ class Crew:
             self._workers.discard(worker)
             if self._workers and isinstance(error, RuntimeError):
                 return  # there are no more threads to be had, but one that will come to it
-            if work in self._queue:  # pragma: no branch - another thread may have taken it
+            if work in self._queue:  # pragma: no branch - a destructor here may have closed us
                 self._queue.remove(work)
             raise
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from wsgi_async.core.base.log import report
 from wsgi_async.core.loops.entering import LoopEntry
+from wsgi_async.core.messages.errors import ManagerStateError
 
 from .resident import PATIENCE, wakeup_here
 from .runner import register
@@ -41,7 +42,7 @@ class Keeper(LoopEntry):
         # Never changes:
         self._primitives = live.primitives
         self.begin = live.submit
-        self._thread: threading.Thread | None = None
+        self._thread: threading.Thread
         # No lock: written by the keeper before start() returns.
         self.owner = 0
 
@@ -53,7 +54,7 @@ class Keeper(LoopEntry):
             name: The thread's name.
 
         Raises:
-            RuntimeError: The process cannot start another thread.
+            RuntimeError: The process cannot start another thread, or the loop is broken.
             BaseException: What a signal handler or another thread raised in this one meanwhile.
                 The thread does not run then, or has ended.
         """
@@ -67,11 +68,17 @@ class Keeper(LoopEntry):
             self.owner = self._primitives.current()
             self.live.raw.call_soon(running.set)
             self._run(close)
+            running.set()  # the loop may have failed before it ran anything
             ended.set()
 
         try:
             self._thread = self._primitives.start_thread(run, name)
             running.wait()
+            if self.live.closing:
+                raise ManagerStateError(
+                    "The new event loop failed before it ran. The log has the error; look at your "
+                    "loop_factory."
+                )
         except BaseException:
             if not once.acquire(blocking=False):  # it runs, though we may not even have it
                 self.live.closing = True
@@ -91,8 +98,7 @@ class Keeper(LoopEntry):
 
     def join(self, timeout: float) -> None:
         """Wait for the thread's end."""
-        if self._thread is not None:  # pragma: no branch - its start may be interrupted
-            self._thread.join(timeout)
+        self._thread.join(timeout)
 
     # -- in the keeper's thread ----------------------------------------------------------------
 

@@ -159,9 +159,10 @@ def _give_up(runner: Runner, job: Job, wakeup: Wakeup, *, interrupted: bool = Fa
         live.request_cancel(job)
     try:
         over = wait_for(job, wakeup, Deadline(live.grace))
-    except BaseException:  # a second Ctrl-C, for example
-        with live.mutex:
-            job.released = not job.done  # nobody comes for the functions that it asks for
+    except BaseException:
+        if interrupted:  # for the second time: nobody comes for the functions that it asks for
+            with live.mutex:
+                job.released = not job.done
         raise
     if not over:
         live.release(job)

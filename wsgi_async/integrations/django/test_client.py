@@ -8,6 +8,7 @@ its signals, so nothing of the client is replaced. The loop is made when somethi
 
 from __future__ import annotations
 
+import inspect
 import sys
 import threading
 from contextvars import Context, ContextVar
@@ -40,7 +41,7 @@ def serve_test_client() -> None:
 
 def loop_of_test() -> AsyncioLoopManager | None:
     """The manager of the test client's present request; None outside of one."""
-    present = _present.get()
+    present = _current()
     return None if present is None else loop_from(present.environ)
 
 
@@ -51,6 +52,7 @@ class _Present:
         self.environ = environ
         self.sender = sender
         self.outer = outer
+        self.failed = False
         self._scope: _TestScope | None = None
 
     @property
@@ -91,7 +93,7 @@ def _find(environ: Any, key: str) -> Any:
         return None
     if key == KEY:
         return environ.setdefault(KEY, current_manager())
-    present = _present.get()
+    present = _current()
     if key == SCOPE_KEY and present is not None and present.environ is environ:
         return present.scope
     return None  # a request factory says nothing of a request's end
@@ -99,22 +101,39 @@ def _find(environ: Any, key: str) -> Any:
 
 def _began(sender: object, environ: dict[str, Any] | None = None, **_: Any) -> None:
     if environ is not None and _of_test_client(environ):
-        _present.set(_Present(environ, sender, _present.get()))
+        _present.set(_Present(environ, sender, _current()))
 
 
 def _failed(request: Any = None, **_: Any) -> None:
-    # The exception leaves the client then, and Django sends no `request_finished`.
+    # The exception leaves the client then, through all middleware, and Django sends no
+    # `request_finished`.
     present = _present.get()
-    if (
-        conf.settings.DEBUG_PROPAGATE_EXCEPTIONS
-        and present is not None
-        and getattr(request, "environ", None) is present.environ
-    ):
+    if present is not None and getattr(request, "environ", None) is present.environ:
+        present.failed = conf.settings.DEBUG_PROPAGATE_EXCEPTIONS
+
+
+def _current() -> _Present | None:
+    """The present request. One whose exception has left the client is ended now."""
+    present = _present.get()
+    while present is not None and present.failed and not _is_in_client(present):
         _end(present)
+        present = _present.get()
+    return present
+
+
+def _is_in_client(present: _Present) -> bool:
+    client: Any = sys.modules["django.test.client"]
+    code = client.ClientHandler.__call__.__code__
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is code and frame.f_locals.get("environ") is present.environ:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _ended(sender: object, **_: Any) -> None:
-    present = _present.get()
+    present = _current()
     # The test client's responses know no handler; those of a handler within are not its own.
     if present is not None and sender in (None, present.sender):
         _end(present)
