@@ -322,19 +322,22 @@ class Exchange(Actor):
         if not self._started:
             raise RuntimeError("The response's body comes before its start.")
         async with self._turns:
-            if not self._complete:
-                await self._until_asked()
-                part = b"" if self._bodiless else bytes(body)
-                self._hand_over(part, last=self._bodiless or not more)
-                if self._bodiless:
-                    return  # the server waits for no more of it
-            elif not self._bodiless:
-                raise RuntimeError("The response is complete already.")
-            elif more:
-                self._gone = True  # for more of it nobody is there
-            if more:
+            if self._complete:
+                self._refuse_part(more=more)
+                return
+            await self._until_asked()
+            self._hand_over(b"" if self._bodiless else bytes(body), last=self._bodiless or not more)
+            if more and not self._bodiless:
                 # Not before the server has taken it.
                 await self._turn_of_thread()
+
+    def _refuse_part(self, *, more: bool) -> None:
+        """A part comes after the last one. One without a body was complete with its first."""
+        if not self._bodiless:
+            raise RuntimeError("The response is complete already.")
+        if more:
+            self._gone = True  # for more of it nobody is there
+            raise ClientDisconnected
 
     async def _until_asked(self) -> None:
         self._putting = True
