@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -49,8 +50,12 @@ class Example:
 
 
 def lines(worker: Server) -> list[str]:
-    """What the example's functions have written, without the lines of the library's log."""
-    return [line for line in worker.log.splitlines() if "the client" in line or line in SAID]
+    """What the example's functions have written, without the lines of the library's log.
+
+    `print()` writes the end of its line by itself, and another process's log may come before it.
+    """
+    written = re.split(r"\n|(?=\[\d{4}-\d\d-)", worker.log)
+    return [line for line in written if "the client" in line or line in SAID]
 
 
 SAID = ("client opened", "client closed")
