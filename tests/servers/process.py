@@ -202,8 +202,14 @@ class Server:
         return self
 
     def signal(self, number: signal.Signals, pid: int | None = None) -> None:
-        """Send a signal, to one of its workers if a pid is given."""
-        os.kill(pid or self._process.pid, number)
+        """Send a signal, to one of its workers if a pid is given.
+
+        After a SIGSTOP all threads of the process stand still, which takes a moment.
+        """
+        pid = pid or self._process.pid
+        os.kill(pid, number)
+        if number == signal.SIGSTOP:
+            wait_until(lambda: stands_still(pid), what=f"{pid} stands still")
 
     def wait(self, limit: float = LIMIT) -> int:
         """Wait for its end and for the last line; the exit status."""
@@ -236,6 +242,12 @@ def free_port() -> int:
     """For servers that do not tell which port they have got for a 0."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
+
+
+def stands_still(pid: int) -> bool:
+    """Whether all threads of a process are stopped."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
 
 
 def assert_clean(server: Server) -> None:
