@@ -190,6 +190,16 @@ def test_a_sync_task_makes_no_loop_for_nothing(app: Any) -> None:
     assert app.task(both, shared=False).delay().get()
 
 
+def test_a_second_extension_leaves_the_tasks_as_they_are(app: Any) -> None:
+    """They are not wrapped twice, and run on the first one's loops."""
+    task = app.task(add, shared=False)
+    AsyncLoop(app, id="first")
+    app.finalize()
+    AsyncLoop(app, id="second")
+    assert task.delay(1, 2).get() == 3
+    assert [manager.id for manager in AsyncioLoopManager.all_instances()] == ["first"]
+
+
 def test_workflows(app: Any) -> None:
     """Chains, groups and chords of async tasks."""
     AsyncLoop(app)

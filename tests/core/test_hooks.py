@@ -11,6 +11,7 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
+from tests.core.support import our_log
 from wsgi_async import (
     AsyncioLoopManager,
     AsyncLoopMiddleware,
@@ -20,6 +21,7 @@ from wsgi_async import (
     loop_resource,
 )
 from wsgi_async.core.life import hooks
+from wsgi_async.core.managers import manager as manager_module
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -269,3 +271,20 @@ def test_the_log_names_what_a_stop_cuts_off(caplog: pytest.LogCaptureFixture) ->
     line = next(record.getMessage() for record in caplog.records if "cut off" in record.msg)
     assert "2 x test_the_log_names_what_a_stop_cuts_off.<locals>.poll" in line or "3 x" in line
     assert "start_child" in line
+
+
+def test_what_looks_at_each_start_cannot_stop_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the inspector cannot be opened, for example, that is logged, and the manager works."""
+
+    def refuse() -> None:
+        raise PermissionError("no socket here")
+
+    called: list[str] = []
+    monkeypatch.setattr(manager_module, "_start_hooks", [refuse, lambda: called.append("next")])
+    with AsyncioLoopManager() as manager:
+        assert manager.run(asyncio.sleep(0, "works")) == "works"
+    assert called == ["next"]
+    (line,) = our_log(caplog)
+    assert "a start hook failed" in line

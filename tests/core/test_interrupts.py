@@ -59,10 +59,6 @@ class Interrupts:
         self._raised.clear()
         threading.Thread(target=self._send, args=(began,)).start()
 
-    def wait(self) -> None:
-        """Block until the handler has raised."""
-        reached(self._raised)
-
     def _send(self, began: threading.Event) -> None:
         reached(began)
         os.kill(os.getpid(), signal.SIGINT)
@@ -255,8 +251,7 @@ def test_a_second_time_while_it_cleans_up() -> None:
 
 def child_interrupted_after_a_timeout() -> None:
     """Ctrl-C comes while a call that has timed out waits for the cleanup."""
-    manager = started(grace=20)
-    cleaning, go_on = threading.Event(), threading.Event()
+    manager, cleaning = started(grace=20), threading.Event()
     done: list[int] = []
 
     async def work() -> None:
@@ -264,18 +259,11 @@ def child_interrupted_after_a_timeout() -> None:
             await asyncio.Event().wait()
         finally:
             cleaning.set()
-            with contextlib.suppress(asyncio.CancelledError):  # the interrupt's
-                await asyncio.to_thread(go_on.wait)
+            with contextlib.suppress(asyncio.CancelledError):  # until the interrupt's
+                await asyncio.Event().wait()
             done.append(await run_in_calling_thread(threading.get_ident))
 
-    interrupts = Interrupts()
-    interrupts.when(cleaning)
-
-    def let_it_clean_up() -> None:
-        interrupts.wait()
-        go_on.set()
-
-    threading.Thread(target=let_it_clean_up).start()
+    Interrupts().when(cleaning)
     try:
         manager.run(work(), timeout=0.05)
     except KeyboardInterrupt:

@@ -24,7 +24,7 @@ from tests.core.support import (
 )
 from tests.middleware.test_scope import app_of
 from tests.middleware.wsgi import make_environ, serve
-from wsgi_async import AsyncioLoopManager, loop_from, scope_from
+from wsgi_async import AsyncioLoopManager, loop_from, run_in_calling_thread, scope_from
 from wsgi_async.wsgi import servers
 from wsgi_async.wsgi.requests import RequestLine
 
@@ -226,6 +226,30 @@ def test_tasks_that_run_leaves_behind(caplog: pytest.LogCaptureFixture) -> None:
     request(lambda environ: loop_from(environ).run(leave()), debug=True)
     (line,) = lines(caplog, "behind")
     assert f"left the task left {WHERE} behind" in line
+
+
+@on_worker
+def test_tasks_that_a_function_of_the_waiting_thread_leaves(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In debug mode they are told of as well: the call has begun them, by way of its thread."""
+
+    async def left() -> None:
+        began.set()
+        await asyncio.Event().wait()
+
+    began = threading.Event()
+    with AsyncioLoopManager(debug=True) as manager:
+        loop = manager.get_event_loop()
+
+        async def ask() -> None:
+            await run_in_calling_thread(asyncio.run_coroutine_threadsafe, left(), loop)
+            while not began.is_set():
+                await asyncio.sleep(0)
+
+        manager.run(ask())
+    (line,) = [line for line in our_log(caplog) if "behind" in line]
+    assert ".left at" in line
 
 
 @on_plain_worker

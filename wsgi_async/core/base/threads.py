@@ -79,8 +79,9 @@ class ThreadNode:
         """Have look-ups no longer find a manager."""
         if self.found.get(id) is manager:
             found = self.found.pop(id, None)
-            if found is not None and found is not manager:  # its thread has made it just now
-                self.found.setdefault(id, found)
+            if found is not None and found is not manager:
+                # Its thread has made it just now.
+                self.found.setdefault(id, found)  # pragma: no cover - a race
 
     def end(self) -> None:
         """The thread is ending: tell its managers. Takes no lock."""

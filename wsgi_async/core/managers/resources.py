@@ -82,7 +82,7 @@ class LoopResource(Generic[T]):
     def __repr__(self) -> str:
         return f"<LoopResource {self.name}>"
 
-    if not TYPE_CHECKING:  # type checkers shall know what it has
+    if not TYPE_CHECKING:  # pragma: no branch - type checkers go by what it has
 
         def __getattr__(self, name: str) -> Any:
             known = self.__dict__.get("name", "resource")  # a copy has none at first
