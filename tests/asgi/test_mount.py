@@ -463,40 +463,25 @@ def test_an_error_in_the_body_ends_it(worker: Executor) -> None:
     assert worker.submit(client).result(20) == b"part"
 
 
-def test_an_error_between_two_parts_is_raised_to_the_server() -> None:
-    """The app fails while the server sends what it has: the next part is the error."""
-    sent, failed = threading.Event(), threading.Event()
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send(start())
-        try:
-            await asyncio.to_thread(sent.wait, 20)
-            raise LookupError("of the app")
-        finally:
-            asyncio.get_running_loop().call_soon(failed.set)
-
-    def client() -> None:
-        _, parts, body = begin(mounted(app))
-        assert next(parts) == b""
-        sent.set()
-        assert failed.wait(20)
-        with pytest.raises(LookupError, match="of the app"):
-            next(parts)
-        body.close()
-
-    with ThreadPoolExecutor(1) as worker:  # its loop goes on between two parts
-        worker.submit(client).result(20)
-
-
-def test_an_app_that_is_canceled_between_two_parts() -> None:
-    """The server gets an error, and the client no response that looks complete."""
+@pytest.mark.parametrize(
+    ("error", "raised", "text"),
+    [
+        (LookupError("of the app"), LookupError, "of the app"),
+        (asyncio.CancelledError(), TaskCancelledError, None),
+    ],
+    ids=["fails", "is canceled"],
+)
+def test_an_app_that_ends_between_two_parts(
+    error: BaseException, raised: type[BaseException], text: str | None
+) -> None:
+    """The server gets the error as the next part, and the client no complete response."""
     sent, ended = threading.Event(), threading.Event()
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(start())
         try:
             await asyncio.to_thread(sent.wait, 20)
-            raise asyncio.CancelledError
+            raise error
         finally:
             asyncio.get_running_loop().call_soon(ended.set)
 
@@ -505,7 +490,7 @@ def test_an_app_that_is_canceled_between_two_parts() -> None:
         assert next(parts) == b""
         sent.set()
         assert ended.wait(20)
-        with pytest.raises(TaskCancelledError):
+        with pytest.raises(raised, match=text):
             next(parts)
         body.close()
 

@@ -245,9 +245,12 @@ def free_port() -> int:
 
 
 def stands_still(pid: int) -> bool:
-    """Whether all threads of a process are stopped."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
+    """Whether all threads of a process are stopped; they are, too, if it has been killed."""
+    try:
+        stats = [(task / "stat").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 def assert_clean(server: Server) -> None:
