@@ -6,7 +6,6 @@ import asyncio
 import gc
 import json
 import os
-import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs
@@ -66,8 +65,7 @@ def plain(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[b
 @view
 def state(loop: AsyncioLoopManager, query: dict[str, str]) -> bytes:
     """Who answers, with a mark in the log: what was written before it is there with it."""
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        gc.collect()  # tasks may still be there, whose exception asyncio logs when they go
+    gc.collect()  # tasks may still be there, whose exception asyncio logs when they go
     seen = {
         "pid": os.getpid(),
         "answer": loop.run(give(1)),
