@@ -326,7 +326,7 @@ def test_what_hangs_in_a_stop_is_named(caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_a_step_of_a_stop_that_fails(caplog: pytest.LogCaptureFixture) -> None:
-    """A task factory that fails costs the stop its on_stop only, and the log says so."""
+    """If the task factory fails, only on_stop is skipped, and the log tells you."""
 
     def fail(*_: object, **__: object) -> NoReturn:
         raise LookupError("no tasks")

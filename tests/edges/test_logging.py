@@ -239,7 +239,7 @@ def child_without_stderr(broken: str) -> None:
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_manager_works_on_when_nobody_can_be_told(broken: str) -> None:
-    """Where stderr is gone too, what is to be said is lost, and nothing else."""
+    """If stderr is missing too, only the message is lost."""
     assert lines(child_without_stderr, broken) == ["run", "stopped"]
 
 

@@ -52,7 +52,7 @@ def test_a_reader_that_leaves_does_no_harm(folder: Path) -> None:
 
 
 def test_an_answer_to_nobody() -> None:
-    """A reader that has gone before its answer is written is no error."""
+    """A reader may disconnect before it gets its answer. That is not an error."""
     ours, readers = socket.socketpair()
     readers.close()
     with ours:

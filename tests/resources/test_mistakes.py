@@ -73,7 +73,7 @@ def test_two_yields(make_manager: MakeManager, caplog: pytest.LogCaptureFixture)
 def test_two_yields_without_aclose(
     make_manager: MakeManager, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An iterator that is no generator, and cannot be closed, is named in the log as well."""
+    """The log also names an iterator that is not a generator and cannot be closed."""
 
     class Twice:
         def __aiter__(self) -> Twice:

@@ -181,7 +181,7 @@ def test_a_failed_opening_whose_error_has_no_copy(
 
 @on_worker
 def test_the_notes_of_a_failed_opening(make_manager: MakeManager) -> None:
-    """Each who waits gets an error with the notes, and what one of them adds is its own."""
+    """Every waiter gets its own copy of the error, with the notes that it had."""
 
     @loop_resource
     async def failing() -> AsyncIterator[int]:

@@ -34,7 +34,7 @@ def test_without_enable_threads_the_answer_comes_at_once_and_the_log_has_the_way
 
 
 def test_without_threads_the_application_is_not_wrapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """uWSGI's own module tells; an application that is loaded in it says so at once."""
+    """The application raises when it is loaded, because uWSGI's module shows the setting."""
     monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(has_threads=False))
     with pytest.raises(RuntimeError, match=r"without Python threads.*--enable-threads"):
         AsyncLoopMiddleware(answer_ok)

@@ -81,5 +81,6 @@ def _cut(streams: _Open) -> None:
     # Not values(): streams that are collected meanwhile would break its iteration.
     for reference in streams.valuerefs():
         stream = reference()
-        if stream is not None and not stream.live.inherited:  # pragma: no branch - rare
+        # Else it was collected just now, or is the parent process's.
+        if stream is not None and not stream.live.inherited:  # pragma: no branch
             stream.live.post(stream.cut)
