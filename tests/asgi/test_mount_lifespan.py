@@ -251,3 +251,23 @@ def test_the_asgi_middleware_within_passes_everything_through(worker: Executor) 
     ask(worker, AsgiMount(AsgiMiddleware(app, id="of an ASGI server")))
     end(worker)
     assert [step.split()[0] for step in app.steps] == ["started", "stopped"]
+
+
+@pytest.mark.parametrize("error", [SystemExit("no DATABASE_URL"), asyncio.CancelledError("gone")])
+def test_a_startup_that_ends_in_what_is_not_an_exception(
+    worker: Executor, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    """The request fails at once, and the next one tries again."""
+    errors = [error]
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan" and errors:
+            await receive()
+            raise errors.pop()
+        await App()(scope, receive, send)
+
+    mount = AsgiMount(app)
+    with pytest.raises(RuntimeError, match="startup of the ASGI app's lifespan failed") as caught:
+        ask(worker, mount)
+    assert str(error) in str(caught.value)
+    assert ask(worker, mount).body == b"ok"

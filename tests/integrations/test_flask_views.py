@@ -413,3 +413,76 @@ def test_signals_reach_async_receivers(app: Flask, worker: Worker) -> None:
         signal.connect(receivers[name], app)
     assert worker.call(get, app).status_code == 500
     assert trail == [f"{name} / True" for name in signals]
+
+
+# -- after the deadline --------------------------------------------------------------------------
+
+
+def test_async_hooks_run_after_the_deadline() -> None:
+    """A view that used up its time is answered for, and cleaned up after, by async functions."""
+    trail = []
+    app = Flask(__name__)
+    AsyncLoop(app, timeout=0.01)
+
+    @app.get("/async")
+    async def slow() -> str:
+        await asyncio.sleep(60)
+        return "never"
+
+    @app.get("/sync")
+    def blocking() -> str:
+        with pytest.raises(TimeoutError):
+            current_loop.run(asyncio.sleep(60))  # as a blocking call, it uses up the time
+        return "the report"
+
+    @app.errorhandler(TimeoutError)
+    async def too_slow(error: TimeoutError) -> tuple[str, int]:
+        await asyncio.sleep(0)
+        return "too slow", 504
+
+    @app.after_request
+    async def after(response: Response) -> Response:
+        await asyncio.sleep(0)
+        response.headers["X-After"] = "yes"
+        return response
+
+    @app.teardown_request
+    async def give_back(error: BaseException | None) -> None:
+        await asyncio.sleep(0)
+        trail.append("request")
+
+    @app.teardown_appcontext
+    async def close(error: BaseException | None) -> None:
+        await asyncio.sleep(0)
+        trail.append("app")
+
+    for path, status, text in (("/async", 504, "too slow"), ("/sync", 200, "the report")):
+        response = get(app, path)
+        assert (response.status_code, response.text) == (status, text)
+        assert response.headers["X-After"] == "yes"
+    assert trail == ["request", "app"] * 2
+
+
+def test_a_cleanup_after_the_deadline_is_bounded() -> None:
+    """An async function that never ends is canceled after `grace`."""
+    canceled = threading.Event()
+    app = Flask(__name__)
+    app.testing = True
+    AsyncLoop(app, timeout=0.01, grace=0.05)
+
+    @app.get("/")
+    async def slow() -> str:
+        await asyncio.sleep(60)
+        return "never"
+
+    @app.errorhandler(TimeoutError)
+    async def too_slow(error: TimeoutError) -> str:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            canceled.set()
+        return "never"
+
+    with pytest.raises(TimeoutError):
+        get(app)
+    assert canceled.is_set()

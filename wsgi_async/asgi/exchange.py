@@ -16,6 +16,7 @@ from wsgi_async.core.actors.actor import Actor
 from wsgi_async.core.actors.leaving import open_streams, time_to_end
 from wsgi_async.core.base.deadlines import request_deadline, time_left
 from wsgi_async.core.base.log import report
+from wsgi_async.core.base.primitives import Primitives
 from wsgi_async.core.jobs.job import ActorCall
 from wsgi_async.wsgi.bodies import KEY
 
@@ -100,6 +101,7 @@ class Exchange(Actor):
         self._turns = asyncio.Lock()  # one send() at a time
         self._putting = False  # a send() waits for the thread
         self._complete = False  # the last part is out
+        self._dropped_until = 0.0  # how long parts after that may come, if there is no body
         self._gone = False  # the client is
         self._end: BaseException | None = None  # what ended it when nobody had asked
 
@@ -252,6 +254,7 @@ class Exchange(Actor):
         head, self._head = self._head, None
         if last:
             self._complete = True
+            self._dropped_until = Primitives.clock() + self.live.grace
             self._news.set()
         self.answer(Part(head, body, last))
 
@@ -323,7 +326,7 @@ class Exchange(Actor):
             raise RuntimeError("The response's body comes before its start.")
         async with self._turns:
             if self._complete:
-                self._refuse_part(more=more)
+                await self._drop_part(more=more)
                 return
             await self._until_asked()
             self._hand_over(b"" if self._bodiless else bytes(body), last=self._bodiless or not more)
@@ -331,13 +334,18 @@ class Exchange(Actor):
                 # Not before the server has taken it.
                 await self._turn_of_thread()
 
-    def _refuse_part(self, *, more: bool) -> None:
-        """A part comes after the last one. One without a body was complete with its first."""
+    async def _drop_part(self, *, more: bool) -> None:
+        """A part comes after the last one. A response without a body was complete with its first.
+
+        The app may send its body to the end, as an ASGI server has it, so that what it does after
+        that is done. An endless one ends.
+        """
         if not self._bodiless:
             raise RuntimeError("The response is complete already.")
-        if more:
-            self._gone = True  # for more of it nobody is there
+        if more and Primitives.clock() > self._dropped_until:
+            self._gone = True
             raise ClientDisconnected
+        await asyncio.sleep(0)  # it may have nothing else to wait for
 
     async def _until_asked(self) -> None:
         self._putting = True

@@ -106,6 +106,12 @@ class Lifespan(AbstractAsyncContextManager["State | None"]):
                 self._started.set_exception(error)
                 return
             logger.debug("The ASGI app has no lifespan: %r", error)
+        except BaseException as error:
+            if not self._started.done():
+                failure = _failed("startup", {"message": repr(error)})
+                failure.__cause__ = error
+                self._started.set_exception(failure)
+            raise
         if not self._started.done():
             self._started.set_result(False)
 

@@ -80,8 +80,11 @@ class AsgiMount:
                 raise ClientDisconnected
             head: Head = part.head  # type: ignore[assignment] # the first one has it
             start_response(head.status, head.headers)
-        except BaseException:
+        except BaseException as error:
             exchange.close()
+            if isinstance(error, OSError) and not isinstance(error, ClientDisconnected):
+                # Servers take an OSError for a broken connection, and send no answer.
+                raise RuntimeError(f"{self._name} failed before its response: {error}") from error
             raise
         if not part.last:
             return _Response(exchange, part)

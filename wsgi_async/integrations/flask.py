@@ -33,6 +33,7 @@ from flask import Flask, current_app, got_request_exception, has_request_context
 from werkzeug.local import LocalProxy
 
 from wsgi_async.core import OutsideRequestError, async_to_sync
+from wsgi_async.core.managers.current import with_grace
 from wsgi_async.middleware import AsyncLoopMiddleware, loop_from
 
 from .flask_contexts import keep_contexts, remember_error, serve_keeping_contexts
@@ -53,14 +54,24 @@ T = TypeVar("T")
 
 _NAME = "wsgi_async"  # in `app.extensions`
 
+_LAST_STEPS = (
+    "handle_user_exception",
+    "handle_exception",
+    "finalize_request",
+    "do_teardown_request",
+    "do_teardown_appcontext",
+)
+"""Flask's methods that answer for a request or clean up after it, and call the app's functions."""
+
 
 class AsyncLoop:
     """The Flask extension. Lives as long as its applications; it can serve many.
 
     It wraps `app.wsgi_app` in `AsyncLoopMiddleware`, and replaces `app.async_to_sync`, which Flask
     calls for every `async def` function. It also wraps `app.make_response`, so that a view that
-    lacks `@stream` gets an error that tells you. Create it before the first request, and before
-    you add middleware that should wrap it.
+    lacks `@stream` gets an error that tells you, and the methods that call error handlers, after
+    and teardown functions, so that these can run after the request's deadline. Create it before
+    the first request, and before you add middleware that should wrap it.
 
     Args:
         app: The application. Leave it out and call `init_app()` in an application factory.
@@ -95,6 +106,8 @@ class AsyncLoop:
         app.extensions[_NAME] = self
         app.async_to_sync = async_to_sync  # type: ignore[method-assign, assignment]
         app.make_response = functools.partial(_make_response, app.make_response)  # type: ignore[method-assign]
+        for name in _LAST_STEPS:
+            setattr(app, name, functools.partial(_call_with_grace, getattr(app, name)))
         got_request_exception.connect(remember_error, app)
         inner = functools.partial(serve_keeping_contexts, app.wsgi_app)
         app.wsgi_app = AsyncLoopMiddleware(inner, **self._options)  # type: ignore[method-assign]
@@ -102,6 +115,11 @@ class AsyncLoop:
 
 def _no_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     raise NotImplementedError  # pragma: no cover - it is never called
+
+
+def _call_with_grace(step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    with with_grace():
+        return step(*args, **kwargs)
 
 
 # -- the request's loop ----------------------------------------------------------------------------

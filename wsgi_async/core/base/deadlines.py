@@ -8,14 +8,19 @@ thread that was begun in the request and lives on with a copy of the context.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from wsgi_async.core.messages.errors import WaitTimeoutError
 
 from .checks import check_timeout
 from .primitives import Primitives
 
-__all__ = ["Deadline", "bounded", "request_deadline", "time_left", "within"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Deadline", "at_least", "bounded", "request_deadline", "time_left", "within"]
 
 
 class Deadline:
@@ -71,6 +76,23 @@ def time_left(timeout: float | None) -> float | None:
             "outlive the request."
         )
     return seconds
+
+
+@contextmanager
+def at_least(seconds: float) -> Iterator[None]:
+    """Give what runs in the block so many seconds, however little the request's deadline leaves.
+
+    For code that must run after a deadline too: it answers for the request, or cleans up.
+    """
+    left = bounded(None)
+    if left is None or left >= seconds:
+        yield
+        return
+    token = request_deadline.set(Deadline(seconds))
+    try:
+        yield
+    finally:
+        request_deadline.reset(token)
 
 
 def within(timeout: float | None, waited: float | None) -> str:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextvars
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async.core.base.checks import refuse_in_event_loop, running_loop
+from wsgi_async.core.base.deadlines import at_least
 
 from .manager import AsyncioLoopManager, lifecycle_of
 from .registry import find_manager, get_or_create_loop_manager
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
+    from contextlib import AbstractContextManager
 
-__all__ = ["current_manager", "request_manager", "run", "start_once"]
+__all__ = ["current_manager", "request_manager", "run", "start_once", "with_grace"]
 
 T = TypeVar("T")
 
@@ -40,6 +43,18 @@ def current_manager() -> AsyncioLoopManager:
     return _running_here() or start_once(
         find_manager(None) or get_or_create_loop_manager(None, True)
     )
+
+
+def with_grace() -> AbstractContextManager[None]:
+    """Give what runs in the block the manager's grace, also after the request's deadline.
+
+    For what a framework calls to answer for a request that has failed, or to clean up after it.
+    In the request's thread; elsewhere it does nothing.
+    """
+    reference = request_manager.get()
+    manager = None if reference is None else reference()
+    runner = None if manager is None else lifecycle_of(manager).runner
+    return nullcontext() if runner is None else at_least(runner.live.grace)
 
 
 def _running_here() -> AsyncioLoopManager | None:

@@ -11,6 +11,7 @@ from asgiref.sync import iscoroutinefunction
 from django.urls import URLResolver
 
 from wsgi_async.core.managers.async_to_sync import async_to_sync
+from wsgi_async.core.managers.current import with_grace
 from wsgi_async.integrations import asgiref
 
 from .test_client import serve_test_client
@@ -27,7 +28,14 @@ _resolve = URLResolver.resolve_error_handler
 def _resolve_error_handler(self: Any, view_type: int) -> Callable[..., Any]:
     """`handler404` and the other error handlers, which Django calls even if they are async."""
     handler: Callable[..., Any] = _resolve(self, view_type)
-    return async_to_sync(handler) if iscoroutinefunction(handler) else handler
+    sync = async_to_sync(handler) if iscoroutinefunction(handler) else handler
+
+    @functools.wraps(handler, updated=())  # Django checks its signature
+    def handle(*args: Any, **kwargs: Any) -> Any:
+        with with_grace():  # the request may have failed by its deadline
+            return sync(*args, **kwargs)
+
+    return handle
 
 
 def install() -> None:
