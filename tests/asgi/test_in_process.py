@@ -141,6 +141,22 @@ def test_a_shutdown_without_a_startup() -> None:
     assert asyncio.run(live(app)) == ["lifespan.shutdown.complete"]
 
 
+def test_a_shutdown_that_raises_stops_the_manager() -> None:
+    """The hooks and resources of the manager do not depend on the app's own shutdown."""
+    hooks: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "lifespan.startup.complete"})
+        raise LookupError("of the shutdown")
+
+    async def main() -> None:
+        with pytest.raises(LookupError):
+            await live(AsyncLoopMiddleware(app, on_stop=lambda: hooks.append("stopped")))
+        assert hooks == ["stopped"]
+
+    asyncio.run(main())
+
+
 def test_a_shutdown_in_the_middle_of_the_start() -> None:
     """The request that began it was canceled; the shutdown waits for it, and stops the manager."""
     hooks: list[str] = []

@@ -159,7 +159,7 @@ def test_an_instance_of_another_modules_class_is_searched(folder: Path) -> None:
 
 
 def test_what_works_is_not_reported(folder: Path) -> None:
-    """Sync clients, locks of threads, resources and classes are none of them."""
+    """Sync clients, locks of threads, resources, classes and a thread's own variables."""
     source = """
 import asyncio, threading
 from asyncio import Lock
@@ -170,6 +170,17 @@ lock = threading.Lock()
 @loop_resource
 async def client():
     yield asyncio.Lock()
+
+class Clients(threading.local):
+    def __init__(self):
+        self.lock = asyncio.Lock()
+
+clients = Clients()
+
+class Lazy:
+    __dict__ = property(lambda self: None)
+
+lazy = Lazy()
 """
     write(folder, served=source + WRAPPED)
     assert shared("served:app") == []

@@ -50,6 +50,30 @@ class Slotted:
         return self.application(environ, start_response)
 
 
+class OtherName:
+    def __init__(self, app: Any) -> None:
+        self.inner = app
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        return self.inner(environ, start_response)
+
+
+class Router:
+    def __init__(self, app: Any) -> None:
+        self.routes = {"/": hello, "/api": app}
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        return self.routes[environ["PATH_INFO"]](environ, start_response)
+
+
+def local_class(app: Any) -> Any:
+    class Timing:
+        def __call__(self, environ: Any, start_response: Any) -> Any:
+            return app(environ, start_response)
+
+    return Timing()
+
+
 def closure(app: Any) -> Any:
     def call(environ: Any, start_response: Any) -> Any:
         return app(environ, start_response)
@@ -93,6 +117,9 @@ WAYS: dict[str, Callable[[Any], Any]] = {
     "an attribute": Around,
     "an attribute beside one that fails": Proxy,
     "a slot": Slotted,
+    "an attribute of another name": OtherName,
+    "a router": Router,
+    "a class around a variable": local_class,
     "a closure": closure,
     "a decorator": decorated,
     "a bound method": lambda app: Around(app).serve,

@@ -119,6 +119,23 @@ def test_tasks_and_futures_can_be_waited_for() -> None:
 
 
 @on_worker
+def test_a_loop_that_an_sdk_keeps_works_in_later_requests() -> None:
+    """What asyncio's functions make of coroutines in sync code can be waited for there too."""
+    kept: list[asyncio.AbstractEventLoop] = []
+    found: list[list[int]] = []
+
+    def view(environ: WSGIEnvironment) -> list[bytes]:
+        kept.append(asyncio.get_event_loop())
+        found.append(kept[0].run_until_complete(asyncio.gather(give(1), give(2))))
+        return []
+
+    app = app_of(view, adopt=True)
+    for _ in range(2):
+        serve(app)
+    assert found == [[1, 2]] * 2
+
+
+@on_worker
 def test_timers_that_sync_code_sets_ring_on_the_loop() -> None:
     """An SDK may set a timer from the request's thread, though the loop sleeps on another one."""
     rang = threading.Event()

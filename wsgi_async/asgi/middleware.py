@@ -104,7 +104,10 @@ class AsyncLoopMiddleware:
                 await self._running.stop()
             await send(message)
 
-        await self.app(scope, receive, send_and_start_or_stop)
+        try:
+            await self.app(scope, receive, send_and_start_or_stop)
+        finally:
+            await self._running.stop()  # its shutdown may have failed
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         manager = await self._running.manager()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import sys
+import threading
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -179,9 +181,12 @@ def _held(value: Any, modules: Container[str]) -> list[tuple[str, Any]]:
         items = value.items() if hasattr(value, "items") else enumerate(value)
         return [(f"[{key!r}]", inner) for key, inner in list(items)[:_MOST]]
     kind: type = value if isinstance(value, type) else type(value)
-    if kind.__module__ not in modules:
+    # In a threading.local each thread, so each loop, has its own.
+    if kind.__module__ not in modules or isinstance(value, threading.local):
         return []
-    attributes = getattr(value, "__dict__", {})
+    attributes = getattr(value, "__dict__", None)
+    if not isinstance(attributes, Mapping):
+        return []
     return [(f".{name}", inner) for name, inner in list(attributes.items())[:_MOST]]
 
 

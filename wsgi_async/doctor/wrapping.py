@@ -62,9 +62,11 @@ def _inside(part: Part) -> Iterator[Part]:
     elif isinstance(part, functools.partial):
         found = [part.func, *part.args, *part.keywords.values()]
     else:
-        found = [_get(part, name) for name in _ATTRIBUTES]
+        found = [inner for name in _ATTRIBUTES if callable(inner := _get(part, name))]
         mounts = _get(part, "mounts")  # werkzeug's DispatcherMiddleware
-        found += list(cast("dict[str, Any]", mounts).values()) if type(mounts) is dict else []
+        found += _items(mounts)
+        if not found:
+            found = _of_unknown(part)
     return (each for each in found if callable(each) and not isinstance(each, type))
 
 
@@ -74,6 +76,21 @@ def _of_function(function: FunctionType) -> list[Any]:
     names = (function.__globals__.get(name) for name in function.__code__.co_names)
     wrapped = _get(function, "__wrapped__")
     return [*cells, wrapped, *(each for each in names if isinstance(each, AsyncLoopMiddleware))]
+
+
+def _of_unknown(part: Part) -> list[Any]:
+    """What somebody's own middleware or router holds, and what its `__call__()` uses."""
+    attributes = _get(part, "__dict__")
+    values = list(attributes.values()) if isinstance(attributes, dict) else []
+    call = _get(type(part), "__call__")
+    used = _of_function(call) if isinstance(call, FunctionType) else []
+    return [*values, *itertools.chain.from_iterable(map(_items, values)), *used]
+
+
+def _items(value: Any) -> list[Any]:
+    if type(value) is dict:
+        return list(cast("dict[Any, Any]", value).values())
+    return list(cast("list[Any]", value)) if type(value) in (list, tuple) else []
 
 
 def _get(part: Part, name: str) -> Any:

@@ -108,8 +108,9 @@ class _Facade:
 
     def run_until_complete(self, future: Any) -> Any:
         """As the manager's `run()`."""
-        if self.is_seen_here:
-            self.post_deferred()
+        here = _here.facade  # another one, where an SDK has kept this for a later request
+        if here is not None and here.is_seen_here:
+            here.post_deferred()
         get_coro = getattr(future, "get_coro", None)  # of a task
         named = future if get_coro is None else get_coro()
         coro = name_after(named, self._thread.wait_for(self._awaitable(future)))
@@ -123,7 +124,9 @@ class _Facade:
         if not asyncio.isfuture(future) or isinstance(future, _Adopted):
             return future
         loop: Any = future.get_loop()
-        return async_to_sync_future(future) if loop is self else future
+        # Also that of an earlier request, which an SDK has kept.
+        of_facade = type(loop) is _Facade and loop.raw is self.raw
+        return async_to_sync_future(future) if of_facade else future
 
     def create_task(self, coro: Any, **options: Any) -> Any:
         """Make a task on the loop, from any thread. It begins at once."""

@@ -54,8 +54,8 @@ def test_async_hooks_of_middleware_run_on_that_loop(lone_site: Server, loop: int
 
 
 def test_error_handlers_may_be_async(lone_site: Server, loop: int) -> None:
-    """An async `handler404` or `handler500` answers, and runs on that loop."""
-    for path, status in (("/nowhere", 404), ("/fail", 500)):
+    """An async `handler404` or `handler500` answers, also after the request's deadline."""
+    for path, status in (("/nowhere", 404), ("/fail", 500), ("/late", 500)):
         response, body = lone_site.request(path)
         assert response.status == status
         assert body.decode() == f"{status} on {loop}"

@@ -47,6 +47,28 @@ assert len([each for each in gc.get_objects() if type(each) is Results]) == 1
     )
 
 
+def test_a_receiver_that_raises_loses_no_task() -> None:
+    """What it raises is `enqueue()`'s to raise; the task runs, and its result is found."""
+    run_script(
+        SETUP
+        + """
+from django.tasks.signals import task_enqueued
+results = []
+def fail(sender, task_result, **_):
+    results.append(task_result)
+    raise LookupError("of the receiver")
+task_enqueued.connect(fail)
+try:
+    site.sync.enqueue(3)
+except LookupError:
+    pass
+else:
+    raise AssertionError("not raised")
+assert finished(results[0]).status == TaskResultStatus.SUCCESSFUL
+"""
+    )
+
+
 def test_the_states_of_a_task() -> None:
     """A result is a snapshot; refresh() and get_result() tell the present state, in any thread."""
     run_script(

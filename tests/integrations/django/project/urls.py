@@ -29,6 +29,7 @@ urlpatterns = [
     path("cache", views.cache_client),
     path("language", views.language),
     path("fail", views.fail),
+    path("late", views.late),
     path("divide", views.divide),
     path("signals", receivers.seen),
     path("stream", streams.stream),

@@ -15,7 +15,7 @@ from django.http import HttpResponse, JsonResponse
 from django.utils import translation
 from django.views import View
 
-from wsgi_async import loop_from
+from wsgi_async import loop_from, scope_from
 
 from .models import Entry
 
@@ -197,6 +197,12 @@ async def language(request: Any) -> JsonResponse:
 async def fail(request: Any) -> None:
     """An error that nobody handles."""
     raise RuntimeError("of the view")
+
+
+def late(request: Any) -> None:
+    """A view that uses up its time."""
+    scope_from(request).timeout(0.01)
+    loop_from(request).run(asyncio.sleep(60))
 
 
 async def divide(request: Any) -> None:

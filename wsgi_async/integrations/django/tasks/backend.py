@@ -108,8 +108,10 @@ class LoopBackend(BaseTaskBackend):
     def _begin(self, result: TaskResult) -> None:
         manager = process_manager()
         self._results.put(result)
-        task_enqueued.send(type(self), task_result=result)
-        submit_alone(manager, name_after(result.task.func, self._run(result)))
+        try:
+            task_enqueued.send(type(self), task_result=result)
+        finally:  # it is enqueued, whatever a receiver makes of that
+            submit_alone(manager, name_after(result.task.func, self._run(result)))
 
     def get_result(self, result_id: str) -> TaskResult:
         """The present state of a task that this process runs or has run.
