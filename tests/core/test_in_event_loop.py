@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.core.support import Endless, give, in_thread, on_worker, reached
-from wsgi_async import SyncFuture, async_to_sync_future
+from wsgi_async import AsyncioLoopManager, SyncFuture, async_to_sync_future
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from tests.core.conftest import MakeManager
-    from wsgi_async import AsyncioLoopManager
 
     Call = Callable[[AsyncioLoopManager, Endless], object]
 
@@ -87,6 +87,19 @@ def test_is_refused(
 
     where(manager, block())
     assert manager.run(give("lives on")) == "lives on"
+
+
+@on_worker
+def test_a_with_block_is_refused_before_it_starts_the_manager() -> None:
+    """Its end would have to wait; nothing is left running, and no error of the block is hidden."""
+
+    async def use() -> None:
+        with pytest.raises(RuntimeError, match=r"call start\(\), and later"), AsyncioLoopManager():
+            raise AssertionError("entered")
+
+    before = threading.enumerate()
+    asyncio.run(use())
+    assert threading.enumerate() == before
 
 
 @on_worker

@@ -72,6 +72,17 @@ def test_it_runs_on_the_waiting_thread_and_outside_of_the_loop(make_manager: Mak
         assert manager.run(look()) == (ident(), None)
 
 
+@on_worker
+def test_an_async_function_is_refused(make_manager: MakeManager) -> None:
+    """Called like a sync one it would do nothing."""
+
+    async def ask() -> None:
+        with pytest.raises(TypeError, match=r"give.* is async\. Await it here"):
+            await run_in_calling_thread(give, 1)
+
+    make_manager().run(ask())
+
+
 def test_each_thread_runs_its_own(make_manager: MakeManager, runner: str, worker: Worker) -> None:
     """Of several threads that wait for coroutines on one loop each runs its own functions."""
     manager = worker.call(make_manager)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from tests.core.support import our_log, wait_until
+from tests.core.support import give, our_log, wait_until
 from tests.runners.parts import LIMIT, Plug
 from wsgi_async import AsyncioLoopManager, LoopThreadPoolExecutor, current_manager
 from wsgi_async.core.base.settings import primitives
@@ -96,6 +96,12 @@ def test_work_that_is_cancelled_in_time_is_not_done(pool: LoopThreadPoolExecutor
         plug.pull()
     assert pool.submit(int).result(LIMIT) == 0
     assert done == []
+
+
+def test_an_async_function_is_refused(pool: LoopThreadPoolExecutor) -> None:
+    """Nobody would run the coroutine that it returns."""
+    with pytest.raises(TypeError, match=r"give.* is async\. Pass a sync function"):
+        pool.submit(give, 1)
 
 
 def test_an_idle_thread_keeps_nothing(pool: LoopThreadPoolExecutor) -> None:

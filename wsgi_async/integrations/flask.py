@@ -137,7 +137,7 @@ def _find_loop() -> AsyncioLoopManager:
         raise OutsideRequestError(
             "This request has no loop: its application has no AsyncLoop, its response is over, or "
             "it came from test_request_context(). Call AsyncLoop(app) once, and in tests "
-            "app.test_client()."
+            "app.test_client(). In a task that outlives the request, use current_manager()."
         ) from None
 
 

@@ -8,7 +8,9 @@ has these fixtures:
     `environ["async.loop"]`.
 -   `no_async_leaks`: fails a test that leaves tasks, loops or threads behind, and names them.
 
-and these are for a test suite to override:
+The function `wait_for_tasks()` waits for the tasks that a view has left in the background.
+
+These fixtures are for a test suite to override:
 
 -   `loop_manager_options`: a dict of what `loop_manager` is made with.
 -   `wsgi_app`: the application that `wsgi_client()` takes when it is given none.
@@ -32,6 +34,7 @@ from .plugin import (
     wsgi_app,
     wsgi_client,
 )
+from .unfinished import wait_for_tasks
 
 __all__ = [
     "LeakCheck",
@@ -42,6 +45,7 @@ __all__ = [
     "pytest_addoption",
     "pytest_collection_modifyitems",
     "pytest_configure",
+    "wait_for_tasks",
     "wsgi_app",
     "wsgi_client",
 ]

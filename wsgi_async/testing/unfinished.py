@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.jobs.job import ActorCall
 from wsgi_async.core.loops.open_resources import belongs_to_resource
+from wsgi_async.core.managers.current import current_manager
 from wsgi_async.core.managers.manager import lifecycle_of
 
 from .found import describe
@@ -20,10 +21,36 @@ if TYPE_CHECKING:
     from wsgi_async.core.jobs.job import Job
     from wsgi_async.core.loops.live_loop import LiveLoop
 
-__all__ = ["left_on", "outlast", "unfinished"]
+__all__ = ["left_on", "outlast", "unfinished", "wait_for_tasks"]
 
 _MARGIN = 1.0
 """Seconds for a loop to come round to the question; one that is blocked does not."""
+
+
+def wait_for_tasks(manager: AsyncioLoopManager | None = None, timeout: float = 5.0) -> None:
+    """Wait until a manager has no unfinished tasks, for example those that a view has submitted.
+
+    What `submit_task()` and `asyncio.create_task()` have started on its loop counts. What a loop
+    resource keeps running does not. From sync code, in any thread.
+
+    Args:
+        manager: The manager; with None the one that `current_manager()` finds. In a test that is
+            the one of the test's thread, which also runs the requests of most test clients.
+        timeout: Seconds.
+
+    Raises:
+        TimeoutError: Something is unfinished. The message names it.
+        RuntimeError: The manager is not started, or this thread is running an event loop.
+    """
+    manager = manager or current_manager()
+    live = _live(manager)
+    if live is None:
+        raise lifecycle_of(manager).refusal()
+    deadline = time.monotonic() + timeout
+    left = manager.run(_until_ended(live, (), deadline), task_type=manager.task_type)
+    if left:
+        names = " ".join(_name(work, live) for work in left)
+        raise TimeoutError(f"Unfinished after {timeout} s: {names}")
 
 
 def unfinished(manager: AsyncioLoopManager) -> list[Job | asyncio.Task[Any]]:
@@ -79,7 +106,7 @@ async def _until_ended(
 ) -> list[Job | asyncio.Task[Any]]:
     me = asyncio.current_task()
     while True:
-        left = [work for work in _on(live) if work is not me and work not in known]
+        left = [work for work in _on(live) if _task_of(work) is not me and work not in known]
         tasks = [task for task in map(_task_of, left) if task is not None]
         seconds = deadline - time.monotonic()
         if not tasks or seconds <= 0:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import math
 from numbers import Real
 
-from wsgi_async.core.messages.advice import instead_of_waiting
+from wsgi_async.core.messages.advice import instead_of_waiting, kind_of
 from wsgi_async.core.messages.errors import ManagerStateError, RunningLoopError
 
 __all__ = [
     "check_count",
     "check_timeout",
     "inherited_error",
+    "refuse_async",
     "refuse_in_event_loop",
     "running_loop",
 ]
@@ -50,6 +52,20 @@ def check_count(name: str, value: object) -> None:
         raise TypeError(f"{name} is {value!r}. Give a whole number from zero.")
     if value < 0:
         raise ValueError(f"{name} is {value!r}. Give a whole number from zero.")
+
+
+def refuse_async(function: object, instead: str) -> None:
+    """Raise if a function is async: called like a sync one, it would do nothing.
+
+    Args:
+        function: What is to be called.
+        instead: What to do, as a sentence.
+
+    Raises:
+        TypeError: It is an async function.
+    """
+    if inspect.iscoroutinefunction(function):
+        raise TypeError(f"{kind_of(function)} is async. {instead}")
 
 
 def refuse_in_event_loop(instead: str) -> None:

@@ -8,6 +8,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+from wsgi_async.core.base.checks import refuse_async
 from wsgi_async.core.messages.errors import CallerNotFound
 
 from .job import current_caller
@@ -46,10 +47,12 @@ async def run_in_calling_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: 
         **kwargs: Its keyword arguments.
 
     Raises:
+        TypeError: The function is async.
         CallerNotFound: No thread waits for this coroutine, for example because it was submitted
             with `submit_task()`.
         BaseException: What the function raised.
     """
+    refuse_async(fn, "Await it here, or pass a sync function.")
     context, caller = copy_context(), current_caller.get()
     if caller is None:
         raise CallerNotFound(_NOBODY)

@@ -73,7 +73,7 @@ class AsyncioLoopManager:
     thread: a background thread of the manager's own, or, on a thread of a
     `LoopThreadPoolExecutor`, that thread itself.
 
-    In a `with` statement it is started and stopped::
+    In a `with` statement, in sync code, it is started and stopped::
 
         with AsyncioLoopManager() as loop:
             page = loop.run(fetch(url))
@@ -252,6 +252,8 @@ class AsyncioLoopManager:
         self._life.stop(threading.TIMEOUT_MAX if seconds is None else seconds)
 
     def __enter__(self) -> Self:
+        # The exit would be refused, and hide what the block has raised.
+        refuse_in_event_loop("call start(), and later `await asyncio.to_thread(manager.stop)`")
         self.start()
         return self
 

@@ -8,7 +8,7 @@ import weakref
 from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from wsgi_async.core.base.checks import check_count
+from wsgi_async.core.base.checks import check_count, refuse_async
 from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.runners.crew import Crew, Work
 
@@ -93,9 +93,11 @@ class LoopThreadPoolExecutor(Executor):
         """Have a thread of the pool call a function.
 
         Raises:
+            TypeError: The function is async.
             RuntimeError: The pool is shut down or the parent process's, or its first thread cannot
                 be started.
         """
+        refuse_async(fn, "Pass a sync function, which calls run().")
         work = Work(fn, args, kwargs)
         self._crew.submit(work)
         return work.future

@@ -76,7 +76,7 @@ class ManagerNotFound(WsgiAsyncError, LookupError):
     def __str__(self) -> str:
         return (
             f"No thread from this one up to the root has a loop manager with the id {self.id!r}. "
-            "Make one in this thread or in one above it, or leave strictly_get out."
+            "Make one in this thread, or in one of those above it, before it is looked for."
         )
 
 

@@ -1,0 +1,76 @@
+"""`wait_for_tasks()`: what a view has left in the background is done before a test looks at it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.core.support import LIMIT, Endless, on_worker, reached
+from tests.middleware.test_scope import app_of
+from tests.middleware.wsgi import serve
+from wsgi_async import AsyncioLoopManager, loop_from, loop_resource, run
+from wsgi_async.testing import wait_for_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from wsgiref.types import WSGIEnvironment
+
+    from tests.core.conftest import MakeManager
+
+
+@on_worker
+def test_what_a_view_has_left_is_waited_for() -> None:
+    """The tasks that it submitted, those that these started, and what is only a task of asyncio."""
+    done: list[str] = []
+
+    async def later(name: str, *others: str) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+        if others:
+            asyncio.ensure_future(later(*others))  # noqa: RUF006 - left behind on purpose
+        done.append(name)
+
+    async def leave() -> None:
+        asyncio.ensure_future(later("of a coroutine", "of that"))  # noqa: RUF006 - likewise
+
+    def view(environ: WSGIEnvironment) -> list[bytes]:
+        loop = loop_from(environ)
+        loop.submit_task(later("submitted", "of a task"))
+        loop.run(leave())
+        return []
+
+    serve(app_of(view))
+    wait_for_tasks()
+    assert sorted(done) == ["of a coroutine", "of a task", "of that", "submitted"]
+    wait_for_tasks()  # with nothing left it returns
+
+
+@on_worker
+def test_a_resource_is_not_waited_for() -> None:
+    """What a loop resource keeps running lives as long as the loop."""
+
+    @loop_resource
+    async def client() -> AsyncIterator[int]:
+        task = asyncio.ensure_future(asyncio.sleep(LIMIT))
+        yield 1
+        task.cancel()
+
+    assert run(client()) == 1
+    wait_for_tasks()
+
+
+def test_what_does_not_end_is_named(make_manager: MakeManager) -> None:
+    """The error says which coroutine is unfinished, and after how long."""
+    manager, endless = make_manager("mail"), Endless()
+    manager.submit_task(endless.wait())
+    reached(endless.began)
+    with pytest.raises(TimeoutError, match=r"after 0.05 s: the coroutine Endless.wait .*'mail'"):
+        wait_for_tasks(manager, timeout=0.05)
+
+
+def test_a_manager_that_is_not_started() -> None:
+    """It is an error, as for everything that needs the loop."""
+    with pytest.raises(RuntimeError, match="not started"):
+        wait_for_tasks(AsyncioLoopManager())
