@@ -77,8 +77,8 @@ def test_an_async_function_is_refused(make_manager: MakeManager) -> None:
     """Called like a sync one it would do nothing."""
 
     async def ask() -> None:
-        with pytest.raises(TypeError, match=r"give.* is async\. Await it here"):
-            await run_in_calling_thread(give, 1)
+        with pytest.raises(TypeError, match=r"sleep.* is async\. Await it here"):
+            await (await run_in_calling_thread(asyncio.sleep, 0))
 
     make_manager().run(ask())
 

@@ -126,7 +126,8 @@ def test_a_loop_that_an_sdk_keeps_works_in_later_requests() -> None:
 
     def view(environ: WSGIEnvironment) -> list[bytes]:
         kept.append(asyncio.get_event_loop())
-        found.append(kept[0].run_until_complete(asyncio.gather(give(1), give(2))))
+        both: Any = asyncio.gather(give(1), give(2))
+        found.append(kept[0].run_until_complete(both))
         return []
 
     app = app_of(view, adopt=True)

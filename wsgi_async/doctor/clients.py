@@ -187,7 +187,8 @@ def _held(value: Any, modules: Container[str]) -> list[tuple[str, Any]]:
     attributes = getattr(value, "__dict__", None)
     if not isinstance(attributes, Mapping):
         return []
-    return [(f".{name}", inner) for name, inner in list(attributes.items())[:_MOST]]
+    found = list(cast("Mapping[str, Any]", attributes).items())
+    return [(f".{name}", inner) for name, inner in found[:_MOST]]
 
 
 @cache

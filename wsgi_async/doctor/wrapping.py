@@ -80,16 +80,15 @@ def _of_function(function: FunctionType) -> list[Any]:
 
 def _of_unknown(part: Part) -> list[Any]:
     """What somebody's own middleware or router holds, and what its `__call__()` uses."""
-    attributes = _get(part, "__dict__")
-    values = list(attributes.values()) if isinstance(attributes, dict) else []
+    values = _items(_get(part, "__dict__"))
     call = _get(type(part), "__call__")
     used = _of_function(call) if isinstance(call, FunctionType) else []
     return [*values, *itertools.chain.from_iterable(map(_items, values)), *used]
 
 
-def _items(value: Any) -> list[Any]:
+def _items(value: Part) -> list[Any]:
     if type(value) is dict:
-        return list(cast("dict[Any, Any]", value).values())
+        value = tuple(value.values())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
     return list(cast("list[Any]", value)) if type(value) in (list, tuple) else []
 
 

@@ -18,7 +18,7 @@ from .checks import check_timeout
 from .primitives import Primitives
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 __all__ = ["Deadline", "at_least", "bounded", "request_deadline", "time_left", "within"]
 
@@ -79,7 +79,7 @@ def time_left(timeout: float | None) -> float | None:
 
 
 @contextmanager
-def at_least(seconds: float) -> Iterator[None]:
+def at_least(seconds: float) -> Generator[None]:
     """Give what runs in the block so many seconds, however little the request's deadline leaves.
 
     For code that must run after a deadline too: it answers for the request, or cleans up.
