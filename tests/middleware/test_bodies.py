@@ -118,6 +118,29 @@ def test_a_body_is_iterated_once_also_when_the_server_asks_twice_or_never() -> N
     assert body.iterated == 1
 
 
+@pytest.mark.parametrize("kind", ["coroutine", "async_generator"])
+def test_an_async_body_gets_an_error_that_helps(kind: str) -> None:
+    """An async function whose result is returned as the body is named, with what to return."""
+
+    async def page() -> Any:
+        raise AssertionError("nobody awaits it")
+
+    async def pages() -> Any:
+        yield b"never"
+
+    body, advice = (page(), "run") if kind == "coroutine" else (pages(), "iterate")
+    outer = wrapped(body)
+    with pytest.raises(TypeError, match=rf"pages?, an? {kind}.* loop\.{advice}\("):
+        list(outer)
+    outer.close()
+
+
+def test_what_else_is_not_iterable_gets_pythons_own_error() -> None:
+    """An object of another kind is not our subject."""
+    with pytest.raises(TypeError, match="'object' object is not iterable"):
+        list(wrapped(object()))
+
+
 def test_nothing_is_read_before_the_server_reads() -> None:
     """A stream starts when the server wants its first piece, as without the middleware."""
     body = Body(b"one")

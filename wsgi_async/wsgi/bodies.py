@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
+from wsgi_async.core.messages.advice import kind_of
 from wsgi_async.core.messages.errors import TaskCancelledError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class _Body:
         # Not in the middleware's call: what the body's __iter__ raises reaches the server when
         # that has a body to close.
         if self._next is None:
-            self._next = run_answerably(self._context, iter, self._body).__next__
+            self._next = run_answerably(self._context, _iterator_of, self._body).__next__
         return self._next
 
     def close(self) -> None:
@@ -102,6 +103,22 @@ def run_answerably(
         if isinstance(error, Exception):
             raise
         raise TaskCancelledError(*error.args) from error
+
+
+def _iterator_of(body: Iterable[bytes]) -> Iterator[bytes]:
+    try:
+        return iter(body)
+    except TypeError:
+        if hasattr(body, "__aiter__"):
+            instead = "loop.iterate(...) of it"
+        elif hasattr(body, "__await__"):
+            instead = "the result of loop.run(...)"
+        else:
+            raise
+    raise TypeError(
+        f"{kind_of(body)} was returned as a response body, which no server can send. Return "
+        f"{instead}."
+    )
 
 
 def end_request(environ: WSGIEnvironment, scope: RequestScope) -> None:
