@@ -6,7 +6,7 @@ import contextvars
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async.core import AsyncioLoopManager
 from wsgi_async.core.base.forks import notice_fork
@@ -16,11 +16,10 @@ from wsgi_async.core.managers.current import request_manager, start_once
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Hashable
-    from typing import Any
 
     from wsgi_async.core import SyncFuture
 
-__all__ = ["process_manager", "submit_alone"]
+__all__ = ["process_manager", "process_managers", "submit_alone"]
 
 T = TypeVar("T")
 
@@ -42,14 +41,14 @@ def submit_alone(
     return context.run(manager.submit_task, coro, task_type=task_type)
 
 
-class _Process:
-    """The manager of the route "process". Lives as long as the process.
+class _ProcessManagers:
+    """The managers that all threads of the process share. Lives as long as the process.
 
-    A forked child finds that of its parent not running, and makes its own.
+    A forked child finds those of its parent not running, and makes its own.
     """
 
     def __init__(self) -> None:
-        self._manager: AsyncioLoopManager | None = None  # guarded by the lock
+        self._managers: dict[Hashable, AsyncioLoopManager] = {}  # guarded by the lock
         self._lock = threading.Lock()  # not held while one is started
         if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
             os.register_at_fork(after_in_child=self._renew_lock)
@@ -57,18 +56,23 @@ class _Process:
     def _renew_lock(self) -> None:
         self._lock = threading.Lock()  # another thread may have held it at the fork
 
-    def find(self) -> AsyncioLoopManager:
+    def find(
+        self, key: Hashable, id: Hashable, task_type: Hashable = None, **settings: Any
+    ) -> AsyncioLoopManager:
+        """The running manager of this key; a new one is made with the other arguments."""
         notice_fork()
         with self._lock:
-            manager = self._manager
+            manager = self._managers.get(key)
             if manager is None or manager.state not in ("new", "starting", "running"):
-                manager = self._manager = AsyncioLoopManager(
-                    "wsgi_async.process", creator_thread=threading.main_thread()
+                manager = self._managers[key] = AsyncioLoopManager(
+                    id, creator_thread=threading.main_thread(), **settings
                 )
-        return start_once(manager)
+        return start_once(manager, task_type)
 
 
-_process = _Process()
+process_managers = _ProcessManagers()
+
+_ID = "wsgi_async.process"
 
 
 def process_manager() -> AsyncioLoopManager:
@@ -80,4 +84,4 @@ def process_manager() -> AsyncioLoopManager:
     Raises:
         RuntimeError, OSError: It cannot be started.
     """
-    return _process.find()
+    return process_managers.find(_ID, _ID)

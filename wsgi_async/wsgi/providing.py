@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from wsgi_async.core import AsyncioLoopManager, get_or_create_loop_manager
+from wsgi_async.core import get_or_create_loop_manager
 from wsgi_async.core.base import threads
-from wsgi_async.core.base.forks import notice_fork
 from wsgi_async.core.managers.current import start_once
 from wsgi_async.core.managers.manager import lifecycle_of
 from wsgi_async.core.managers.pool import ManagerPool
 from wsgi_async.core.messages.errors import ManagerStateError
+from wsgi_async.routing.managers import process_managers
 
 from .servers import (
     refuse_greenlets,
@@ -23,7 +22,9 @@ from .servers import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Mapping
+
+    from wsgi_async.core import AsyncioLoopManager
 
     from .options import Options
 
@@ -60,7 +61,9 @@ class Provider:
     def _find(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
         options = self.options
         if options.per == "process":
-            return _processwide.find(options)
+            return process_managers.find(
+                options.key, options.id, options.task_type, **options.manager_settings()
+            )
         if not options.force_create:
             shared = get_or_create_loop_manager(options.id, **options.manager_settings())
             return start_once(shared, options.task_type)
@@ -122,35 +125,3 @@ class _Made(threading.local):
 
 
 _made = _Made()
-
-
-class _Processwide:
-    """The managers that all threads of the process share. Lives as long as the process.
-
-    A forked child finds those of its parent not running, and makes its own.
-    """
-
-    def __init__(self) -> None:
-        self._managers: dict[Hashable, AsyncioLoopManager] = {}
-        self._lock = threading.Lock()  # guards them; not held while one is started
-        if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
-            os.register_at_fork(after_in_child=self._renew_lock)
-
-    def _renew_lock(self) -> None:
-        self._lock = threading.Lock()  # another thread may have held it at the fork
-
-    def find(self, options: Options) -> AsyncioLoopManager:
-        """The process's running manager for these options."""
-        notice_fork()
-        with self._lock:
-            manager = self._managers.get(options.key)
-            if manager is None or manager.state not in ("new", "starting", "running"):
-                manager = self._managers[options.key] = AsyncioLoopManager(
-                    options.id,
-                    creator_thread=threading.main_thread(),
-                    **options.manager_settings(),
-                )
-        return start_once(manager, options.task_type)
-
-
-_processwide = _Processwide()
