@@ -95,7 +95,7 @@ class _Mark(threading.local):
 
     found: tuple[Any, contextvars.ContextVar[Any] | None, Any] = (None, None, None)
     """The `Local`, its variable and that one's value. None for the variable where it is not all in
-    one, or where asgiref (before 3.9) changes the value itself instead of putting another there."""
+    one, or where asgiref (up to 3.9) changes the value itself instead of putting another there."""
 
     def find(self, executors: Any) -> tuple[contextvars.ContextVar[Any] | None, Any]:
         """Find variable and value, by setting the executor twice in an empty context."""
