@@ -50,6 +50,8 @@ class LoopBackend(BaseTaskBackend):
     Async tasks run on one event loop for the process, which stays open; many run at a time. Sync
     tasks run in threads. A task begins at once, or after the commit if the default database is in
     a transaction; it continues after the response. It does not see the caller's context variables.
+    In a coroutine, call `await task.aenqueue()`: `enqueue()` there does not see the transaction of
+    the waiting thread, so the task may begin before the commit.
 
     Results are in memory, so `get_result()` finds those of this process only: with several worker
     processes, another one may answer the next request. A task in a transaction has no result
