@@ -71,7 +71,7 @@ class AsyncLoop:
     calls for every `async def` function. It also wraps `app.make_response`, so that a view
     without `@stream` raises a helpful error, and the methods that call error handlers, after
     and teardown functions, so that these can run after the request's deadline. Create it before the
-    first request, and before you wrap `app.wsgi_app` in other middleware.
+    first request, and after middleware of `app.wsgi_app` that calls async code.
 
     Args:
         app: The application. Leave it out and call `init_app()` in an application factory.
