@@ -23,7 +23,7 @@ When not to use it:
 
 -   In an async app under an ASGI server: there is an event loop already, so use `await`.
 -   Under gevent or eventlet, once they have patched `threading`: a thread is a greenlet there and
-    cannot have a loop of its own. The middleware refuses to work.
+    cannot have a loop of its own. The middleware raises an error.
 
 Some servers start a thread for each request: the development servers of Flask and Django, and
 Odoo. A loop that ended with its thread would keep nothing open there. With `reuse` a manager whose
