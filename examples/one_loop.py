@@ -6,7 +6,7 @@ Install and run it, in this folder::
     gunicorn --threads 8 one_loop:app
 
 Then open http://127.0.0.1:8000/ and http://127.0.0.1:8000/sync. Without `per="process"` each thread
-has its own loop, and the client fails as soon as a second thread uses it.
+has its own loop, and some requests fail or hang because the threads share one client.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A database pool for each worker thread, opened at the first use and kept open.
+"""A database pool for each worker thread, opened on first use and kept open.
 
 Install and run it, in this folder::
 

@@ -1,7 +1,7 @@
 """An event loop for every WSGI worker thread.
 
-Wrap an app in `AsyncLoopMiddleware`, and find the worker thread's `AsyncioLoopManager` in
-`environ["async.loop"]`, and what ends with the request in `environ["async.scope"]`.
+Wrap an app in `AsyncLoopMiddleware`. Then `environ["async.loop"]` holds the worker thread's
+`AsyncioLoopManager`, and `environ["async.scope"]` the request's `RequestScope`.
 """
 
 from .core import (

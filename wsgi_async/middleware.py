@@ -23,7 +23,7 @@ When not to use it:
 
 -   In an async app under an ASGI server: there is an event loop already, so use `await`.
 -   Under gevent or eventlet, once they have patched `threading`: a thread is a greenlet there and
-    cannot have a loop of its own. The middleware refuses to work.
+    cannot have a loop of its own. The middleware raises an error.
 
 Some servers start a thread for each request: the development servers of Flask and Django, and
 Odoo. A loop that ended with its thread would keep nothing open there. With `reuse` a manager whose
@@ -34,11 +34,11 @@ What a response body gets:
 
 -   A generator or any other iterable finds the loop while it is iterated, and when it is closed.
     All of it runs in the one context that the application ran in. When the server has closed it,
-    the request's scope ends; a server that never does leaves the scope's tasks to themselves.
+    the request's scope ends; if a server never closes the body, the scope's tasks keep running.
 -   A list or a tuple has nothing left to run. It goes to the server as it is; the scope ends, and
     both are taken out of the environ at once.
 -   So does an instance of `environ["wsgi.file_wrapper"]`, as the server must recognize it. The
-    server reads and closes it past the middleware, in a context and often on a thread of its own;
+    server reads and closes it past the middleware, in a context and often on another thread;
     `environ["async.loop"]` stays for the file's `read()` and `close()`, and goes with the environ.
     The scope ends here too, because nothing tells when the file has been sent.
 """
@@ -75,55 +75,53 @@ __all__ = ["AsyncLoopMiddleware", "loop_from", "scope_from"]
 
 
 class AsyncLoopMiddleware:
-    """A WSGI application around another; gives each of its worker threads an event loop.
+    """A WSGI middleware that gives each worker thread an event loop.
 
-    Lives as long as the application, and may be called from any number of threads at once. The
-    managers that it makes belong to the worker threads, and are stopped when those end.
-    Middlewares with equal arguments share one manager in each thread; of two that are nested, the
-    outer one acts and the inner one passes everything through.
+    Several threads can call it at the same time. Each manager belongs to a worker thread and is
+    stopped when that thread ends. Middlewares with equal arguments share one manager per thread. If
+    two are nested, only the outer one is used.
 
     On a thread of a `LoopThreadPoolExecutor`, for example under gunicorn's `LoopThreadWorker`, the
-    loop lives on the worker thread itself. On any other it lives on a thread of its own.
+    loop lives on the worker thread itself. On any other thread, it lives on a separate background
+    thread.
 
     Args:
         app: The WSGI application to wrap.
         id: The id of the managers, for `get_or_create_loop_manager(id)`.
-        task_type: The task type that they are started with; they accept no others.
-        force_create: Each thread gets a manager of its own. With False, the nearest one of this
-            `id` up the thread's lineage is shared, and only where there is none, one is made; the
-            options of managers have no effect on one that was there.
+        task_type: The task type of the managers. They accept only tasks of this type.
+        force_create: Each thread gets a manager of its own. If False, the thread uses the nearest
+            manager with this `id`: its own, or that of one of the threads that started it. It
+            creates one only if there is none. Manager options do not affect an existing manager.
         per: `"thread"`, or `"process"` for one manager that all threads share: for SDKs that keep
-            one client per process. It is made at the first request of each process, so also after
-            a fork, and stopped when the process exits.
-        timeout: Seconds that all waits of a request have together; None without a limit. It sets
-            the deadline of the request's scope, whose `no_timeout()` takes it away again.
-        reuse: The manager of a thread that has ended continues, and is the next new thread's. For
-            servers that start a thread for each request; where threads live long it changes
-            nothing. `"auto"` turns it on for the development servers of Werkzeug, Flask, wsgiref
-            and Django.
+            one client per process. It is created at the first request of each process, so it also
+            works after a fork. It is stopped when the process exits.
+        timeout: The deadline of each request, in seconds from its start: all its waits must end by
+            then. None means no deadline. To remove it for one request, call `scope.no_timeout()`.
+        reuse: When a thread ends, hand its manager to the next new thread. Use it for servers that
+            start a thread for each request. It has no effect on servers with long-lived threads.
+            `"auto"` turns it on for the development servers of Werkzeug, Flask, wsgiref and Django.
         adopt: In the sync code of a request `asyncio.get_event_loop()` is the manager's loop, and
-            `run_until_complete()` on it is `run()`. For SDKs with sync functions, such as
-            `agent.run_sync()`, that would make a loop of their own.
+            `run_until_complete()` on it is `run()`. Use it for SDKs whose sync functions, such as
+            `agent.run_sync()`, would otherwise create their own loop.
         max_idle: With `reuse`, how many managers may wait for a thread. The default is enough
             for two browsers, which open six connections each.
-        max_idle_time: Seconds that one may wait, with `reuse`, before it is stopped. Its
-            background tasks continue until then.
+        max_idle_time: With `reuse`, how many seconds an idle manager is kept before it is stopped.
+            Its background tasks continue until then.
         loop_factory: Makes the event loops; for example `uvloop.new_event_loop`.
         debug: asyncio's debug mode; None for its default.
-        grace: Seconds; see `AsyncioLoopManager`.
+        grace: Seconds that a canceled coroutine gets to clean up. See `AsyncioLoopManager`.
         on_start: A function, plain or async, that is called on each loop when it starts.
         on_stop: Likewise when it stops; see `AsyncioLoopManager`.
-        routes: Where the functions with a task type run, in the whole process; see
+        routes: The routes for task types, for the whole process. See
             `wsgi_async.routing.set_routes()`.
 
     Raises:
         TypeError: `app` or `loop_factory` cannot be called, `id` cannot be hashed, or two options
             cannot be combined.
-        ValueError: An option has none of its values, or a number is out of range.
-        RuntimeError: gevent or eventlet has patched `threading`. If that happens later, the
-            request raises it. uWSGI runs without Python threads. A request also raises it when
-            the process has no file descriptor or no thread left for a new loop; the next one
-            tries again.
+        ValueError: An option has an invalid value.
+        RuntimeError: gevent or eventlet has patched `threading`. If that happens later, the request
+            raises it. uWSGI runs without Python threads. A request also raises it when the process
+            has no file descriptor or no thread left for a new loop; the next request tries again.
     """
 
     def __init__(

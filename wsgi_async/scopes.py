@@ -48,7 +48,8 @@ class RequestScope:
     Args:
         manager: Runs the request's coroutines.
         context: The context that all of the request runs in.
-        timeout: Seconds from zero that all waits of the request have; None without a limit.
+        timeout: The deadline of the request, in seconds (0 or more): all its waits must end by
+            then. None means no deadline.
     """
 
     __slots__ = ("_context", "_deadline", "_group", "_limits", "manager")
@@ -80,7 +81,7 @@ class RequestScope:
     ) -> SyncFuture[T]:
         """Start a coroutine in the background that ends with the request; return at once.
 
-        As the manager's `submit_task()`, whose arguments these are. If it is not done when the
+        Takes the same arguments as the manager's `submit_task()`. If it is not done when the
         response is closed, it is canceled. The request's deadline does not cancel it, but limits
         how long you can wait for it. From any thread.
 
@@ -121,7 +122,7 @@ class RequestScope:
         It applies to `run()`, to `async def` views, to the items of streams, and to waits for
         submitted tasks. When it has passed, a wait raises `TimeoutError`, and `run()` does not
         start anything. It does not apply to tasks of the manager's `submit_task()`, to the closing
-        of the response, or to waits that the library does not know of, such as
+        of the response, or to waits that the library does not know about, such as
         `concurrent.futures.wait()`.
 
         Args:
@@ -145,10 +146,10 @@ class RequestScope:
         return made
 
     def no_timeout(self) -> None:
-        """Take away the time limit that the middleware's `timeout=` sets for this request.
+        """Remove the time limit that the middleware's `timeout=` sets for this request.
 
-        For a stream that is to last longer than other responses. Call it in the view, or in the
-        stream itself; a wait that has begun keeps its limit. Deadlines that you set with
+        Use it for a stream that takes longer than other responses. Call it in the view or in the
+        stream. A wait that has already started keeps its limit. Deadlines that you set with
         `timeout()` still apply. From any thread, and in a coroutine too.
 
         Raises:

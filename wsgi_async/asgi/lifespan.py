@@ -29,7 +29,7 @@ _MISSING: Any = object()
 async def state_of(
     key: Hashable, app: ASGIApplication, name: str, manager: AsyncioLoopManager
 ) -> State | None:
-    """What the app's lifespan on the running loop has for its requests; begun at the first use.
+    """What the app's lifespan on the running loop has for its requests; begun on first use.
 
     It is a resource of the loop, so it ends when the manager is stopped.
 

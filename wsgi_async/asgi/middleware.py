@@ -34,25 +34,26 @@ __all__ = ["AsyncLoopMiddleware"]
 
 
 class AsyncLoopMiddleware:
-    """An ASGI application around another; gives its sync code the server's running loop.
+    """An ASGI middleware that gives sync code access to the server's running loop.
 
-    Sync endpoints of Starlette, FastAPI and Django run in threads. There they find a manager in
-    the request's scope, as `scope["async.loop"]`, and `run()`, `iterate()`, loop resources and the
-    request's scope work as they do under WSGI: `loop_from(request)`, `wsgi_async.run(...)`. What
-    they run is carried out on the server's own loop.
+    Sync endpoints of Starlette, FastAPI and Django run in threads. There they find a manager in the
+    request's scope, as `scope["async.loop"]`, and `run()`, `iterate()`, loop resources and the
+    request's scope work as they do under WSGI: `loop_from(request)`, `wsgi_async.run(...)`. The
+    coroutines run on the server's own loop.
 
-    There is one manager for each loop that calls the application. It ends with the lifespan of
-    the application; where the server has none, with its loop.
+    There is one manager for each loop that calls the application. It ends with the application's
+    lifespan, or with the loop if the server does not support lifespan.
 
     Args:
         app: The ASGI application to wrap.
         id: The id of the manager, for `get_or_create_loop_manager(id)`.
         task_type: The task type that it is started with.
         timeout: Seconds that all waits of a request's sync code have together; None without a
-            limit. A WebSocket has none: it lives as long as its client stays.
+            limit. WebSockets have no limit.
         grace: Seconds; see `AsyncioLoopManager`, as for the next two.
         on_start: Called on the loop, at the start of the lifespan or at the first request.
-        on_stop: Called on the loop at the end of the lifespan; not where the server has none.
+        on_stop: Called on the loop at the end of the lifespan. It is not called if the server does
+            not support lifespan.
         routes: Where the functions with a task type run, in the whole process; see
             `wsgi_async.routing.set_routes()`.
 

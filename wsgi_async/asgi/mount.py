@@ -33,8 +33,8 @@ class AsgiMount:
 
         application = AsgiMount(api, timeout=30)
 
-    If a middleware of wsgi_async is around it, the request's manager runs the app. If not, it gives
-    the thread one itself, as `AsyncLoopMiddleware` does.
+    Inside a wsgi_async middleware, the request's manager runs the app. Otherwise it creates a
+    manager for the thread, as `AsyncLoopMiddleware` does.
 
     The request's body is read when the app asks for it, and each part of the response is sent when
     the app sends it. The app's `send()` returns when the server has taken the part. If the client
@@ -43,14 +43,14 @@ class AsgiMount:
     the loop, for example with its background tasks.
 
     The app's lifespan runs once on each loop, from the first request there until the manager is
-    stopped. WebSockets are refused: WSGI has none.
+    stopped. WebSockets are refused, because WSGI does not support them.
 
     Lives as long as the application, and may be called from any number of threads at once.
 
     Args:
         app: The ASGI app.
-        **middleware_options: Options of `AsyncLoopMiddleware`. They have no effect where another
-            one is around it.
+        **middleware_options: Options of `AsyncLoopMiddleware`. They have no effect inside another
+            middleware.
 
     Raises:
         TypeError: `app` cannot be called.

@@ -1,7 +1,7 @@
-"""The core: event loops for threads. Knows nothing of WSGI.
+"""The core: event loops for threads. Independent of WSGI.
 
-Importing it wraps `threading.Thread.start` and registers a fork hook and an exit hook; that is
-all it does by itself.
+Importing it wraps `threading.Thread.start` and registers a fork hook and an exit hook. It has no
+other side effects.
 """
 
 from .base.threads import get_parent_thread, wrap_thread_start

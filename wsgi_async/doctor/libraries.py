@@ -88,7 +88,7 @@ def _greenlets() -> Iterator[Finding]:
             severity="error",
             state=f"{state}.",
             remedy=remedy,
-            page="docs/limits.md#of-servers",
+            page="docs/limits.md#servers",
         )
 
 
@@ -121,5 +121,5 @@ def _gil() -> Iterator[Finding]:
             "the GIL on. A warning at its import names it.",
             remedy="Replace or upgrade that module, or set PYTHON_GIL=0 if you know that it is "
             "safe without the GIL.",
-            page="docs/limits.md#of-what-is-tested",
+            page="docs/limits.md#tested-platforms",
         )

@@ -59,13 +59,12 @@ class _Response:
 class InspectorApp:
     """A WSGI app that shows what the event loops of all processes with a socket are doing.
 
-    It lives as long as its server. From any thread. Without a token, only browsers on this machine
-    see it.
+    Without a token, only browsers on this machine can see it. From any thread.
 
     Args:
         folder: Where the sockets are. With None, where `WSGI_ASYNC_INSPECT` says, else in the
             folder that `open_inspector()` uses.
-        token: What a client has to know: a browser is asked for it, another client sends it as
+        token: The access token. Browsers prompt for it. Other clients send it as
             `Authorization: Bearer TOKEN`. With None, `WSGI_ASYNC_INSPECT_TOKEN`, if that is set.
 
     Raises:
@@ -161,7 +160,7 @@ def _file(path: str) -> str:
 def mount(
     application: WSGIApplication, path: str, inspector: WSGIApplication | None = None
 ) -> WSGIApplication:
-    """Serve the page under a path of your own app, whatever framework that is made with.
+    """Serve the page under a path of your own app, whatever framework it uses.
 
     Args:
         application: Your app.
@@ -188,4 +187,4 @@ def mount(
 
 
 app = InspectorApp()
-"""The page, as the environment variables have it."""
+"""The inspector page, configured by the environment variables."""

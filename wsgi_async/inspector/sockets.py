@@ -94,7 +94,7 @@ _state = _State()
 
 
 def open_inspector(folder: str | os.PathLike[str] | None = None) -> Path:
-    """Let your user look into this process, with `python -m wsgi_async inspect` and in the page.
+    """Allow this process's user to inspect it, with `python -m wsgi_async inspect` and on the page.
 
     It opens a unix socket, and a daemon thread that answers each connection with a snapshot of all
     managers. A process that is forked from this one opens a socket of its own when its first

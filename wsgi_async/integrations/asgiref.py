@@ -63,7 +63,7 @@ def install() -> None:
 
 
 def uninstall() -> None:
-    """Give asgiref its own method back. Running calls continue. Any thread may call it.
+    """Restore asgiref's own method. Running calls continue. Any thread may call it.
 
     If another library has replaced the method since, its version stays and calls asgiref's.
     """

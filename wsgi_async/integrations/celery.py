@@ -43,21 +43,21 @@ __all__ = ["AsyncLoop", "CeleryRoute"]
 
 
 class AsyncLoop:
-    """Runs the `async def` tasks of a Celery app on a manager of the thread that has the task.
+    """Runs the `async def` tasks of a Celery app on the manager of the thread that executes them.
 
     In a sync task `run()` and `current_manager()` use the same manager, or that of the web request
     that calls the task at once.
 
-    Also those of `@shared_task` and of classes with an `async def run()`. In the prefork and solo
-    pools there is one manager for each process, in the threads pool one for each thread. What the
-    tasks open with `@loop_resource`, and what they `submit_task()`, lives on from task to task,
-    until the worker ends.
+    This includes `@shared_task` functions and task classes with an `async def run()`. In the
+    prefork and solo pools there is one manager for each process, in the threads pool one for each
+    thread. What the tasks open with `@loop_resource`, and what they `submit_task()`, stays open
+    between tasks, until the worker ends.
 
     In the coroutine `self.request`, `self.retry()` and `current_task` work as in a sync task; not
     in tasks that it makes itself with `asyncio.create_task()`. A soft time limit cancels the
     coroutine, which can clean up, and raises `SoftTimeLimitExceeded` as in a sync task. In the
     prefork pool `revoke(terminate=True)` does the same before the process ends. A hard time limit
-    kills the process, as always. In the threads pool Celery itself knows no limits.
+    kills the process, as for sync tasks. Celery does not enforce time limits in the `threads` pool.
 
     Args:
         app: The Celery app.
@@ -151,16 +151,16 @@ class AsyncLoop:
 
 
 class CeleryRoute(Route):
-    """A Celery app, as a route for task types. Lives as long as it is among the routes.
+    """A route that sends the functions of a task type to a Celery app.
 
     Each function of the type becomes a task of the app, with the name that `@app.task` would give
     it. The worker's modules have to set the routes too, and the app needs an `AsyncLoop`.
-    `submit()` returns Celery's `AsyncResult`. In a coroutine, call it by `asyncio.to_thread()`,
+    `submit()` returns Celery's `AsyncResult`. In a coroutine, call it with `asyncio.to_thread()`,
     because it talks to the broker.
 
     Args:
         app: The Celery app.
-        queue: The queue; as the app's settings say with None.
+        queue: The queue. None uses the app's settings.
         task_options: Options of the tasks, as `@app.task` takes them, for example
             `{"autoretry_for": (OSError,), "acks_late": True}`.
         **options: Options of each message, as Celery's `apply_async()` takes them.

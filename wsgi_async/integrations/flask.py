@@ -65,13 +65,13 @@ _LAST_STEPS = (
 
 
 class AsyncLoop:
-    """The Flask extension. Lives as long as its applications; it can serve many.
+    """The Flask extension. One instance can serve several applications.
 
     It wraps `app.wsgi_app` in `AsyncLoopMiddleware`, and replaces `app.async_to_sync`, which Flask
-    calls for every `async def` function. It also wraps `app.make_response`, so that a view that
-    lacks `@stream` gets an error that tells you, and the methods that call error handlers, after
-    and teardown functions, so that these can run after the request's deadline. Create it before
-    the first request, and before you add middleware that should wrap it.
+    calls for every `async def` function. It also wraps `app.make_response`, so that a view
+    without `@stream` raises a helpful error, and the methods that call error handlers, after
+    and teardown functions, so that these can run after the request's deadline. Create it before the
+    first request, and after middleware of `app.wsgi_app` that calls async code.
 
     Args:
         app: The application. Leave it out and call `init_app()` in an application factory.
@@ -142,7 +142,7 @@ def _find_loop() -> AsyncioLoopManager:
 
 
 current_loop: AsyncioLoopManager = LocalProxy(_find_loop)  # type: ignore[assignment]
-"""The `AsyncioLoopManager` of the current request, as `flask.request` is the current request.
+"""The `AsyncioLoopManager` of the current request. It is a proxy, like `flask.request`.
 
 It works in the request's own thread and in its coroutines, until the response is closed, also in
 teardown functions. Outside a request it raises `RuntimeError`.
@@ -197,7 +197,8 @@ def stream(*, prefetch: int) -> _PlainDecorator: ...
 def stream(source: Any = None, *, prefetch: int = 0, mimetype: str | None = None) -> Any:
     """Make a response body from an async generator.
 
-    Also a decorator, for example of a view: `@stream`, or `@stream(mimetype="text/event-stream")`.
+    You can also use it as a decorator, for example on a view: `@stream`, or
+    `@stream(mimetype="text/event-stream")`.
 
     `request`, `session`, `g` and `current_app` work in the generator, which runs in one task.
     Teardown functions run once, after the stream. If the client disconnects, the generator is
@@ -207,7 +208,7 @@ def stream(source: Any = None, *, prefetch: int = 0, mimetype: str | None = None
         source: An async generator, another async iterable, or a function that returns one. Leave
             it out to make a decorator with options.
         prefetch: How many items the generator may run ahead of the client.
-        mimetype: The content type. You get a response with it then.
+        mimetype: The content type. If you set it, `stream()` returns a `Response`.
 
     Returns:
         An iterator, for `Response(...)` or as the return value of a view. With `mimetype`, the

@@ -34,18 +34,17 @@ __all__ = ["LoopThreadWorker", "post_worker_init"]
 
 
 class LoopThreadWorker(ThreadWorker):
-    """gunicorn's `gthread` worker, with a pool on whose threads the loops live.
+    """gunicorn's `gthread` worker, with event loops that run on its worker threads.
 
-    Takes all of its settings. The manager that `AsyncLoopMiddleware` makes for a thread lives on
-    that thread: a `run()` needs no other one, and background tasks continue whenever the thread
-    waits for a coroutine or for the next request. They stand still while the thread computes, or
-    reads from or writes to a slow client.
+    It accepts all settings of `gthread`. The manager that `AsyncLoopMiddleware` makes for a thread
+    lives on that thread: `run()` needs no other thread, and background tasks continue whenever the
+    thread waits for a coroutine or for the next request. They do not run while the thread computes,
+    or reads from or writes to a slow client.
 
-    When the worker is to end, by SIGTERM, by `--max-requests` or otherwise, streams of
-    `iterate()` have half of `--graceful-timeout` to reach their end, and end then. Each thread
-    closes its loop itself, after its last request, and the process's other managers are stopped
-    after the hook `worker_exit`, where their cleanup can still start threads. Lives as long as
-    the worker process.
+    When the worker stops (SIGTERM, `--max-requests` and so on), streams of `iterate()` get half of
+    `--graceful-timeout` to finish. Then they are ended. Each thread closes its loop itself, after
+    its last request, and the process's other managers are stopped after the hook `worker_exit`,
+    where their cleanup can still start threads. Lives as long as the worker process.
     """
 
     _alive = True
@@ -129,7 +128,7 @@ def _time_of_streams(worker: Any) -> float:
 
 
 def post_worker_init(worker: Any) -> None:
-    """A hook for `gunicorn.conf.py`: have streams end in time with a `gthread` or `sync` worker.
+    """A hook for `gunicorn.conf.py` that ends streams in time under a `gthread` or `sync` worker.
 
     When SIGTERM comes, or `--max-requests` are served, streams of `iterate()` have half of
     `--graceful-timeout` to reach their end, and end then. On SIGINT, SIGQUIT and a reload they

@@ -32,14 +32,15 @@ __all__ = ["LoopThreadDispatcher", "create_server", "serve"]
 
 
 def serve(app: WSGIApplication, **options: Any) -> None:
-    """Serve an application until SIGINT, or until a handler of yours raises SystemExit.
+    """Serve an application until SIGINT, or until your own signal handler raises SystemExit.
 
-    Then streams of `iterate()` end, and each thread closes its loop. On SIGTERM waitress does
-    nothing; to have the same, `signal.signal(signal.SIGTERM, lambda *_: sys.exit())`.
+    It then ends streams of `iterate()`, and each thread closes its loop. waitress does not handle
+    SIGTERM. To handle it in the same way, call
+    `signal.signal(signal.SIGTERM, lambda *_: sys.exit())` first.
 
     Args:
         app: The application.
-        **options: What `waitress.serve()` takes.
+        **options: Options for `waitress.serve()`.
     """
     logging.basicConfig()  # as waitress does
     server = create_server(app, **options)
@@ -48,7 +49,7 @@ def serve(app: WSGIApplication, **options: Any) -> None:
 
 
 def create_server(app: WSGIApplication, **options: Any) -> Any:
-    """A server of waitress that is not running yet; the loops live on its worker threads.
+    """Create a waitress server, without running it. The loops live on its worker threads.
 
     Args:
         app: The application.

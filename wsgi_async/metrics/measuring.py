@@ -39,9 +39,9 @@ _MOST = 200_000
 
 
 def start_metrics(registry: CollectorRegistry | None = None, prefix: str = "wsgi_async") -> Metrics:
-    """Begin to count. Where `prometheus_client` is installed, its metrics are set too.
+    """Start counting. If `prometheus_client` is installed, it exports the numbers.
 
-    Call it once, where your app is made. A second call with the same arguments returns what the
+    Call it once, where you create your app. A second call with the same arguments returns what the
     first one has started.
 
     Args:
@@ -69,7 +69,7 @@ def read() -> Numbers:
     """What has been counted in this process since `start_metrics()`. From any thread.
 
     Raises:
-        RuntimeError: Nothing is counted.
+        RuntimeError: `start_metrics()` has not been called.
     """
     metrics = _running.metrics
     if metrics is None:
@@ -126,7 +126,7 @@ class Metrics:
         return self._totals.numbers(gauges)
 
     def stop(self) -> None:
-        """Count no more, and take the metrics out of their registry. From any thread."""
+        """Stop counting, and unregister the metrics. From any thread."""
         sampler.remove(self)
         observers.remove(self)
         with _running.lock:

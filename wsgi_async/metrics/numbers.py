@@ -37,9 +37,9 @@ class Calls(TypedDict):
 
     count: int
     seconds: float
-    """All of them together."""
+    """The total time of all calls."""
     buckets: dict[str, int]
-    """How many took at most so many seconds."""
+    """The number of calls that took at most this many seconds, by upper bound."""
 
 
 class Gauges(TypedDict):
@@ -55,7 +55,11 @@ class Gauges(TypedDict):
 
 
 class Numbers(Gauges):
-    """What `read()` returns. Everything but the first four is counted since the start."""
+    """The return value of `read()`.
+
+    `managers`, `tasks_in_flight`, `resources_open` and `loop_lag_seconds` are current values. All
+    others are totals since the start.
+    """
 
     loop_blocked_seconds: dict[str, float]
     """By what held up the loop: a `"coroutine"`, or a `"view"` on a worker thread with a loop."""

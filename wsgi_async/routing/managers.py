@@ -78,8 +78,7 @@ _ID = "wsgi_async.process"
 def process_manager() -> AsyncioLoopManager:
     """The manager that the route `"process"` uses, running. From any thread.
 
-    It is made at the first use in each process, also after a fork, and stopped when the process
-    exits.
+    Each process creates it on first use, also after a fork. It is stopped when the process exits.
 
     Raises:
         RuntimeError, OSError: It cannot be started.

@@ -64,7 +64,7 @@ _NAMED: dict[object, Route] = {
 
 
 def set_routes(routes: Mapping[Any, AnyRoute]) -> None:
-    """Say where each task type runs, in the whole process. It replaces all earlier routes.
+    """Set where each task type runs, for the whole process. This replaces all earlier routes.
 
     A worker of a queue needs the routes too: call it in a module that both import. From any
     thread.
@@ -87,8 +87,8 @@ def set_routes(routes: Mapping[Any, AnyRoute]) -> None:
 def override_routes(routes: Mapping[Any, M]) -> Generator[Mapping[Any, M]]:
     """Give some task types other routes inside a `with` block, for a test.
 
-    It holds for the whole process, so also for the threads of a server under test. Other types
-    keep their routes. `as` gives the mapping that you passed.
+    It applies to the whole process, including the threads of a server under test. Other types keep
+    their routes. `as` gives the mapping that you passed.
 
     Args:
         routes: As `set_routes()` takes them.

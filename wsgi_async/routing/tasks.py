@@ -47,7 +47,7 @@ class Route:
     """
 
     def register(self, task: AsyncTask[..., Any]) -> None:
-        """Get to know a function of the type: a worker may have to find it by its name.
+        """Register a function of this type, so that a worker can find it by name.
 
         It is called for each function of the type, when the routes are set or the function is
         defined, whichever is later; perhaps more than once.
@@ -56,7 +56,7 @@ class Route:
     def submit(
         self, task: AsyncTask[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Have the function run with these arguments; return what stands for its result."""
+        """Run the function with these arguments. Return an object that represents the result."""
         raise NotImplementedError
 
 
@@ -110,7 +110,7 @@ errors.routed = table.has_route
 class AsyncTask(Generic[P, T]):
     """An async function with a task type, from `@async_task(...)`. Lives as long as the function.
 
-    A call gives the function's coroutine, as before. Any thread may use it.
+    Calling it returns the function's coroutine, as usual. Any thread may use it.
     """
 
     __name__: str
@@ -149,7 +149,7 @@ class AsyncTask(Generic[P, T]):
         return self.function(*args, **kwargs)
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Any:
-        """Run the function where the route of its task type leads, and return at once.
+        """Run the function as the route of its task type says, and return at once.
 
         The function runs in a context of its own: without the caller's context variables, the
         request's deadline or its scope. From any thread; in a coroutine, note that a queue's
@@ -174,9 +174,9 @@ class AsyncTask(Generic[P, T]):
 def async_task(
     task_type: Hashable,
 ) -> Callable[[Callable[P, Coroutine[Any, Any, T]]], AsyncTask[P, T]]:
-    """Give an async function a task type, and so a `submit()` that follows the type's route.
+    """Give an async function a task type and a `submit()` method that follows the type's route.
 
-    For functions of a module; a queue finds them by their name.
+    Use it on functions at the top level of a module, because a queue finds them by name.
 
     Args:
         task_type: Any hashable, for example `"mail"`.

@@ -1,7 +1,7 @@
-"""A pytest plugin for those who test code that uses this package. Needs pytest.
+"""A pytest plugin for testing code that uses this package. It requires pytest.
 
-pytest finds it by itself once the package is installed; `-p no:wsgi_async` switches it off. It
-has these fixtures:
+pytest finds it automatically once the package is installed. `-p no:wsgi_async` turns it off. It has
+these fixtures:
 
 -   `loop_manager`: a started `AsyncioLoopManager` of the test's own thread, stopped after the test.
 -   `wsgi_client`: makes WebTest clients of an app, with the middleware on and `loop_manager` in

@@ -35,14 +35,13 @@ _LEAST = 0.05
 
 
 class LeakCheck:
-    """What there was before a test, to compare with what there is after it.
+    """A snapshot taken before a test, for comparison with the state after it.
 
-    Lives as long as the test, and keeps nothing alive. Make it and ask it in the thread that runs
-    the test.
+    Create it and call its methods in the thread that runs the test. It keeps nothing alive.
 
     Args:
-        grace: How long that may take which is about to end, in seconds.
-        ignored_threads: Patterns of names of threads that are somebody else's, as for `fnmatch`.
+        grace: Seconds to wait for tasks, loops and threads that are about to end.
+        ignored_threads: `fnmatch` patterns for the names of threads to ignore.
     """
 
     def __init__(self, *, grace: float = 1.0, ignored_threads: Iterable[str] = ()) -> None:
@@ -65,7 +64,7 @@ class LeakCheck:
         self._noted += outlast(manager, self._work, self._deadline())
 
     def leaks(self) -> list[str]:
-        """Name what is left, each with the way to end it; waits for what is about to end."""
+        """Describe each leak and how to fix it; waits for what is about to end."""
         loops, pools = living()
         deadline = self._deadline()  # not before the look, which takes time in a large process
         older = [loop for loop in loops if loop in self._loops]

@@ -36,14 +36,14 @@ _CHECK = pytest.StashKey[LeakCheck]()
 
 
 class WsgiClient(Protocol):
-    """What the fixture `wsgi_client` is: makes WebTest clients. Lives as long as the test."""
+    """The fixture `wsgi_client`, which creates WebTest clients. Lives as long as the test."""
 
     def __call__(self, app: WSGIApplication | None = None, **options: Any) -> Any:
         """Make a client whose requests run in the calling thread.
 
         Args:
-            app: The application; what the fixture `wsgi_app` returns with None. It may be
-                wrapped in the middleware already.
+            app: The application. None uses the fixture `wsgi_app`. It may be wrapped in the
+                middleware already.
             **options: For `webtest.TestApp`.
 
         Returns:
@@ -86,10 +86,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def loop_manager_options() -> dict[str, Any]:
-    """What `loop_manager` is made with, as a dict; override it.
+    """Override this fixture to return options for `loop_manager`, as a dict.
 
-    What AsyncioLoopManager takes by keyword (`loop_factory`, `debug` and others), its `id`, and the
-    `task_type` that it is started with.
+    The options are the keyword arguments of AsyncioLoopManager (`loop_factory`, `debug` and
+    others), its `id`, and the `task_type` that it is started with.
     """
     return {}
 
@@ -131,7 +131,7 @@ def _manager_of_a_test(
 
 @pytest.fixture
 def wsgi_app() -> WSGIApplication | None:
-    """The WSGI application that wsgi_client() takes when it is given none; override it."""
+    """Override this fixture to return the WSGI application that wsgi_client() uses by default."""
     return None
 
 

@@ -23,17 +23,17 @@ _SHOWN = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What the watchdog has found.
+    """One report of the watchdog.
 
     It has no arguments and no values of your code. A frame is a dictionary with `function`, `file`
     and `line`.
     """
 
     kind: Kind
-    """`"loop_blocked"`: a coroutine blocks its event loop. `"tasks_standing"`: a worker thread does
-    something else than running its loop, and tasks wait for it. `"turning_again"`: one of the two
-    is over. `"long_wait"`: a thread has been waiting for a call for long. `"lost_wakeup"`: code
-    shares an asyncio object between threads."""
+    """`"loop_blocked"`: a coroutine blocks its event loop. `"tasks_standing"`: a worker thread is
+    busy with something other than its loop, and tasks wait for it. `"turning_again"`: one of the
+    two is over. `"long_wait"`: a thread has been waiting a long time for a call. `"lost_wakeup"`:
+    code shares an asyncio object between threads."""
     manager: str
     """The manager, as the log names it."""
     thread: str | None
@@ -51,7 +51,7 @@ class Report:
     chain: tuple[Frame, ...] = ()
     """Where the coroutine waits: the coroutine, what it awaits, and so on, for `"long_wait"`."""
     text: str = ""
-    """All of it, as it is logged."""
+    """The whole report, as it is logged."""
 
 
 def text_of(first: str, parts: Iterable[tuple[str, Sequence[Frame]]]) -> str:

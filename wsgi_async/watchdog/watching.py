@@ -39,17 +39,17 @@ def start_watchdog(
 ) -> Watchdog:
     """Report blocked event loops, and calls that take too long, while they last.
 
-    A thread of its own looks at all loops of the process every 75 ms. It starts with the first
-    manager, and anew in a forked child. Each incident is reported once, to the logger
-    `wsgi_async.watchdog` and to `on_report`.
+    A separate thread checks all loops of the process every 75 ms. It starts with the first manager,
+    and again in a forked child. Each incident is reported once, to the logger `wsgi_async.watchdog`
+    and to `on_report`.
 
     Args:
         blocked_after: Seconds after which a loop that makes no progress is reported.
         run_longer_than: Seconds after which a thread that waits for a call is reported. `None`
             does not report any.
-        level: The level of the reports in the log. That an incident is over is logged as `INFO`.
-        on_report: Called with each report, on the watchdog's thread. It must not take long. What
-            it raises is logged.
+        level: The level of the reports in the log. The end of an incident is logged as `INFO`.
+        on_report: Called with each report, on the watchdog's thread. It must not take long.
+            Exceptions that it raises are logged.
 
     Raises:
         TypeError, ValueError: An argument cannot be used.
@@ -103,7 +103,7 @@ class Watchdog:
         self.forget()
 
     def stop(self) -> None:
-        """Report nothing more. A report that is under way may still come. From any thread."""
+        """Stop reporting. A report that is already being made may still appear. From any thread."""
         sampler.remove(self)
         observers.remove(self)
 

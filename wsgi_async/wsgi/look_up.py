@@ -33,17 +33,17 @@ def loop_from(request: Mapping[str, Any] | Any) -> AsyncioLoopManager:
     """The loop manager of a request.
 
     Args:
-        request: The WSGI environ, or a request object that has it as its `environ`, as those of
-            Flask, Django, Pyramid and others do. Under ASGI, the scope or a request that has it
-            as its `scope`.
+        request: The WSGI environ, or a request object with an `environ` attribute, such as those of
+            Flask, Django and Pyramid. Under ASGI, the scope, or a request object with a `scope`
+            attribute.
 
     Returns:
-        What is in `environ["async.loop"]`: the manager of the worker thread that runs the request.
-        Under ASGI that of the server's loop.
+        The manager in `environ["async.loop"]`, which belongs to the worker thread that runs the
+        request. Under ASGI, the manager of the server's loop.
 
     Raises:
         LoopNotFound: The application is not wrapped, or the response has been closed already.
-        TypeError: It is neither an environ nor such a request.
+        TypeError: `request` is neither an environ nor such a request object.
     """
     return _look_up(request, KEY)  # type: ignore[no-any-return]
 
@@ -59,7 +59,7 @@ def scope_from(request: Mapping[str, Any] | Any) -> RequestScope:
 
     Raises:
         LoopNotFound: The application is not wrapped, or the response has been closed already.
-        TypeError: It is neither an environ nor such a request.
+        TypeError: `request` is neither an environ nor such a request object.
     """
     return _look_up(request, SCOPE_KEY)  # type: ignore[no-any-return]
 

@@ -156,7 +156,7 @@ def node_of(thread: threading.Thread) -> ThreadNode:
 
 
 def get_parent_thread(thread: threading.Thread | None = None) -> threading.Thread | None:
-    """The thread that called `start()` on a thread. From any thread.
+    """Return the thread that started a thread. From any thread.
 
     Args:
         thread: The thread in question; the current one with None.

@@ -37,9 +37,9 @@ async def run_in_calling_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: 
     blocking method runs the function while it waits. The function sees the coroutine's context
     variables, runs with no running event loop, and may call `run()` again.
 
-    Call it in a coroutine. If the coroutine is canceled before the function has begun, the
-    function does not run. A function that has begun is not interrupted. If it waits in a `run()`
-    at that moment, that coroutine is canceled too, and this one ends when the function has ended.
+    Call it in a coroutine. If the coroutine is canceled before the function has begun, the function
+    does not run. A function that has begun is not interrupted. If the function is waiting in a
+    `run()`, that coroutine is canceled too. This coroutine ends when the function returns.
 
     Args:
         fn: The function.

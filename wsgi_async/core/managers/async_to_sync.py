@@ -82,7 +82,7 @@ def async_to_sync(
 def async_to_sync(
     awaitable: Callable[P, Awaitable[T]] | None = None, *, force_new_loop: bool = False
 ) -> AsyncToSync[P, T] | Callable[[Callable[P, Awaitable[T]]], AsyncToSync[P, T]]:
-    """Make a sync function of an async one, in place of asgiref's `async_to_sync`.
+    """Turn an async function into a sync function. A replacement for asgiref's `async_to_sync`.
 
     You can also use it as a decorator. A call blocks and returns the function's result, as
     `AsyncioLoopManager.run()` does. It uses the loop of the current request, or else the thread's
@@ -94,7 +94,7 @@ def async_to_sync(
     Args:
         awaitable: An async function or method, a `partial` of one, an object with an async
             `__call__`, or anything else that returns an awaitable.
-        force_new_loop: Each call has a loop of its own, which is closed after it.
+        force_new_loop: Each call creates its own loop and closes it afterwards.
 
     Returns:
         The sync function. Call it from any thread that is not running an event loop.

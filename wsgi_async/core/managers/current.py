@@ -27,11 +27,11 @@ request_manager = contextvars.ContextVar("wsgi_async manager", default=None)
 
 
 def current_manager() -> AsyncioLoopManager:
-    """The manager that the current code uses, running.
+    """Return the running manager that the current code uses.
 
-    It is the first of these: the present request's; in a coroutine, the one that runs it; the
-    thread's own; the nearest one of the threads that led to this one; a new one, which lives as
-    long as the thread. The last three are managers without an id. From any thread.
+    It is the first of: the current request's manager; in a coroutine, the manager that runs it; the
+    thread's own manager; the manager of the thread that started this one, and so on; a new manager,
+    which lives as long as the thread. The last three are managers without an id. From any thread.
 
     Raises:
         RuntimeError, OSError: A new one cannot be started.
@@ -83,7 +83,7 @@ def run(coro: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
     Raises:
         WaitTimeoutError: The timeout or the request's deadline has passed.
         RunningLoopError: This thread is running an event loop.
-        RuntimeError, OSError: A loop cannot be made.
+        RuntimeError, OSError: A loop cannot be created.
         BaseException: What the coroutine raised.
     """
     try:

@@ -79,16 +79,16 @@ class AsyncioLoopManager:
             page = loop.run(fetch(url))
 
     Args:
-        id: What `get_or_create_loop_manager` finds the manager by; any hashable.
+        id: The key for `get_or_create_loop_manager()`. Any hashable value.
         creator_thread: The thread that the manager belongs to; the current one with None. It
             must be alive.
         loop_factory: Makes the loop, for example `uvloop.new_event_loop`; asyncio's with None.
-        debug: asyncio's debug mode. It also warns of tasks that a `run()` leaves behind. As
-            asyncio decides with None.
+        debug: asyncio's debug mode. It also warns about tasks that are still running when a `run()`
+            returns. None uses asyncio's default.
         grace: How long a coroutine may clean up after a timeout has canceled it, in seconds.
         on_start: A function, plain or async, that is called on the loop when it starts, before any
-            other work, and has 10 seconds. What it raises, `start()` raises.
-        on_stop: Likewise when it stops, before the loop's resources are closed. What it raises is
+            other work, and has 10 seconds. If it raises, `start()` raises the same exception.
+        on_stop: The same, when the loop stops, before its resources are closed. Exceptions are
             logged.
 
     Raises:
@@ -130,7 +130,7 @@ class AsyncioLoopManager:
 
     @property
     def state(self) -> str:
-        """Where it is in its life.
+        """The current state of the manager.
 
         One of `"new"`, `"starting"`, `"running"`, `"stopping"`, `"stopped"` and `"inherited"`,
         which means that it belongs to the process that this one was forked from.
@@ -139,24 +139,24 @@ class AsyncioLoopManager:
 
     @property
     def running(self) -> bool:
-        """Whether it accepts work right now. A hint, because a `stop()` may come at any time."""
+        """Whether it accepts work right now. A hint: another thread can call `stop()`."""
         runner = self._life.runner
         return runner is not None and not runner.live.closing
 
     # -- life ----------------------------------------------------------------------------------
 
     def start(self, task_type: Hashable = None) -> None:
-        """Make the loop and have it run. On return the manager is usable.
+        """Create the loop and run it. You can use the manager as soon as this returns.
 
-        The manager is stopped when the thread that it belongs to ends, and when the process
-        exits, if it was not before. You can start it again after a `stop()`. From any thread.
+        The manager is stopped when the thread that it belongs to ends, or when the process exits,
+        whichever is first. You can start it again after a `stop()`. From any thread.
 
         Args:
             task_type: A label. Until it is stopped it accepts only coroutines that are submitted
                 with the same one.
 
         Raises:
-            RuntimeError: It is started already, or inherited from the parent process, its thread
+            RuntimeError: It is already started, or inherited from the parent process, its thread
                 has ended, or the process cannot start another thread.
             OSError: The process has no file descriptors left.
         """
@@ -232,7 +232,7 @@ class AsyncioLoopManager:
     def stop(self, timeout: float = 10.0) -> None:
         """End everything on the loop and close it. Look-ups no longer find the manager.
 
-        You can call it at any time. A manager that is not started is just forgotten.
+        You can call it at any time. If the manager is not started, look-ups no longer find it.
 
         It refuses new work, cancels unfinished tasks and waits for them, closes the loop's
         resources, async generators and default executor, and closes the loop. Threads that wait
@@ -240,8 +240,8 @@ class AsyncioLoopManager:
         event loop.
 
         Args:
-            timeout: Seconds for all of that, at most half of them for the tasks. What does not
-                end in time is logged by name, and the call returns.
+            timeout: Seconds for the whole shutdown. Tasks get at most half of it. The log names
+                everything that does not end in time, and the call returns.
 
         Raises:
             RuntimeError: This thread is running an event loop.
@@ -301,9 +301,9 @@ class AsyncioLoopManager:
 
         Args:
             coro: The coroutine. It is closed if it is not accepted.
-            timeout: Seconds until the coroutine is canceled; less if the request's deadline is
-                nearer. Its cleanup is waited for, at most for the manager's grace. A
-                `TimeoutError` that the coroutine raises itself passes through.
+            timeout: Seconds until the coroutine is canceled. An earlier deadline of the request
+                takes precedence. The call then waits for the coroutine's cleanup, for at most the
+                manager's `grace`. A `TimeoutError` that the coroutine raises itself passes through.
             task_type: The task type that the manager was started with.
             context: The context that it runs in; a copy of the caller's with None.
             copy_back: Whether the caller sees the context variables that it sets.
@@ -435,7 +435,8 @@ class AsyncioLoopManager:
 
         Args:
             cm: The async context manager, which is used once. Or a function that makes it on the
-                loop, for one that cannot be made elsewhere: `lambda: asyncio.timeout(5)`.
+                loop, for a context manager that can only be created there:
+                `lambda: asyncio.timeout(5)`.
 
         Raises:
             RuntimeError: The manager is not started.
@@ -471,13 +472,13 @@ class AsyncioLoopManager:
 
     @classmethod
     def all_instances(cls) -> list[AsyncioLoopManager]:
-        """The managers that are not stopped, in no order. From any thread."""
+        """All managers that are not stopped, in no particular order. From any thread."""
         with threads.lock():
             return list(_instances)
 
     @classmethod
     def registry(cls) -> dict[int, dict[Hashable, AsyncioLoopManager]]:
-        """What look-ups find, as `{thread ident: {id: manager}}`; a snapshot. From any thread."""
+        """A snapshot of what look-ups find, as `{thread ident: {id: manager}}`. From any thread."""
         snapshot: dict[int, dict[Hashable, AsyncioLoopManager]] = {}
         for manager in cls.all_instances():
             node = lifecycle_of(manager).node

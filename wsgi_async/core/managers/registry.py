@@ -30,16 +30,16 @@ def get_or_create_loop_manager(
 
     Args:
         id: Any hashable.
-        force_create: Always make a new one for the current thread. The one that it takes the
-            place of is still stopped with the thread.
-        strictly_get: Never make one.
+        force_create: Always make a new one for the current thread. The manager that it replaces is
+            still stopped when the thread ends.
+        strictly_get: Never create a manager.
         **options: For a manager that is made: what `AsyncioLoopManager` takes by keyword.
 
     Returns:
         The manager; a new one is not started.
 
     Raises:
-        ManagerNotFound: There is none, with `strictly_get`.
+        ManagerNotFound: `strictly_get` is set, and there is no manager with this id.
         TypeError: Both flags are set, or the id is not hashable.
     """
     if force_create and strictly_get:

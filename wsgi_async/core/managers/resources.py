@@ -36,15 +36,15 @@ _MISSING = object()
 
 
 class LoopResource(Generic[T]):
-    """Something that each loop opens once, at its first use. Made by `loop_resource`.
+    """Something that each loop opens once, on first use. Made by `loop_resource`.
 
     `await resource()` in a coroutine and `resource.get()` in sync code give you the loop's own
     instance. A task on that loop opens it, keeps it open and closes it. The task runs in an empty
     `contextvars.Context`, so the instance sees no context variables of any request.
 
-    When a manager is stopped, it first ends its tasks. Then it closes the instances, the one that
-    was opened last first. The time that is left is divided evenly among them. If one fails or takes
-    too long, the log names it, and the others are closed all the same. Tasks that an instance has
+    When a manager is stopped, it first ends its tasks. Then it closes the instances, in reverse
+    order of opening. The time that is left is divided evenly among them. If one fails or takes too
+    long, the log names it, and the others are closed all the same. Tasks that an instance has
     started itself run until it is closed.
 
     On an event loop that wsgi_async did not create, `asyncio.run()` closes the instances at its
@@ -52,7 +52,7 @@ class LoopResource(Generic[T]):
     somebody cancels the task of an instance, the instance is closed, and the next use opens
     another.
 
-    Lives as long as it is referred to. Use it from any thread.
+    Use it from any thread.
 
     Args:
         factory: As `loop_resource` takes it.
@@ -94,7 +94,7 @@ class LoopResource(Generic[T]):
             )
 
     async def __call__(self) -> T:
-        """The running loop's own instance, opened if this is its first use.
+        """Return the running loop's instance. The first call opens it.
 
         Await it in a coroutine. Concurrent first uses open the instance once. If one of them is
         canceled, the opening continues.
@@ -102,8 +102,8 @@ class LoopResource(Generic[T]):
         Raises:
             RuntimeError: The loop is being closed, or resources wait for each other: a resource
                 uses another one while it opens, and that one uses the first.
-            BaseException: What the opening raised, in every coroutine that waits for it. The next
-                use tries again.
+            BaseException: The exception that the opening raised. Every coroutine that waits for it
+                gets it. The next use tries again.
         """
         try:
             # The attribute's name spelt out and no method called: half of the time would go there.
@@ -119,12 +119,12 @@ class LoopResource(Generic[T]):
         return await resources.instance(self, self.name, self._make)  # type: ignore[no-any-return]
 
     def get(self, manager: AsyncioLoopManager | None = None) -> T:
-        """The instance of a manager's loop, for sync code; opened if this is its first use.
+        """Return the instance of a manager's loop, in sync code. The first call opens it.
 
         Call it from a thread that is not running an event loop.
 
         Args:
-            manager: The manager; the current one with None, that is the request's or the thread's.
+            manager: The manager; None uses the current manager: the request's or the thread's.
 
         Raises:
             RuntimeError: This thread is running an event loop, or the manager is not started or is
@@ -156,7 +156,7 @@ class LoopResource(Generic[T]):
         several, the innermost one applies. Open instances stay open. From any thread.
 
         Args:
-            value: What every use gets; anything. It is neither opened nor closed.
+            value: The replacement: any object. It is neither opened nor closed.
         """
         return _Override(value, self._add, self._remove)
 
@@ -197,7 +197,7 @@ def loop_resource(factory: Factory[T], /) -> LoopResource[T]:
     """Make a `LoopResource`, which each loop opens once and closes itself. A decorator.
 
     Args:
-        factory: Called without arguments on each loop, at the first use there. Either an async
+        factory: Called without arguments on each loop, on first use there. Either an async
             generator function that opens something, yields it once and closes it, or a factory of
             async context managers: a client's class, or an `@asynccontextmanager` function.
 

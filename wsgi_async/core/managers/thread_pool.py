@@ -40,21 +40,22 @@ class LoopThreadPoolExecutor(Executor):
 
     Each loop lives on its thread. A function that the pool runs calls `run()`, and the coroutine
     runs on the same thread. A thread with nothing to do waits inside its loop, where background
-    tasks continue. While a function computes, the loop of its thread stands still. If the pool
-    always has work, each loop gets a turn between two functions.
+    tasks continue. While a function computes, its thread's loop does not run. If the pool always
+    has work, each loop gets a turn between two functions.
 
     Threads start when they are needed, and live until `shutdown()` or the end of the process.
     Callable from any thread.
 
     Args:
         max_workers: How many threads there are at most.
-        thread_name_prefix: What their names begin with.
+        thread_name_prefix: The prefix of the threads' names.
         initializer: Called at the start of each thread. If it raises, the thread ends; the work
             that waits for the last thread then fails.
-        initargs: Its arguments.
-        own_managers: Each thread makes its manager, without an id, when it starts. With False it
-            has none at first: the first one that is started on the thread lives there.
-        **options: What `AsyncioLoopManager` takes by keyword, for example `loop_factory`.
+        initargs: Arguments for the initializer.
+        own_managers: Each thread makes its manager, without an id, when it starts. If False, a
+            thread has no manager at first. The first manager that is started on the thread then
+            lives on it.
+        **options: Keyword arguments for `AsyncioLoopManager`, for example `loop_factory`.
 
     Raises:
         TypeError, ValueError: `max_workers` is not a number from one.
@@ -90,7 +91,7 @@ class LoopThreadPoolExecutor(Executor):
             self._initializer(*self._initargs)
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have a thread of the pool call a function.
+        """Run a function on a thread of the pool.
 
         Raises:
             TypeError: The function is async.
@@ -107,7 +108,7 @@ class LoopThreadPoolExecutor(Executor):
 
         Args:
             wait: Whether to wait for that.
-            cancel_futures: Cancel what no thread has taken yet.
+            cancel_futures: Cancel work that has not started.
         """
         workers = self._crew.close(cancel_futures=cancel_futures)
         if wait:

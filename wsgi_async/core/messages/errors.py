@@ -28,20 +28,21 @@ class WsgiAsyncError(Exception):
     """The base class of the library's own errors.
 
     Each of them is a builtin exception as well, for example a `RuntimeError` or a `TimeoutError`,
-    so you can catch them without this class. What a coroutine raises itself is not one of them.
+    so you can catch them without this class. Exceptions that your coroutines raise are not wrapped
+    in it.
     """
 
 
 class ManagerStateError(WsgiAsyncError, RuntimeError):
     """A manager cannot be used now.
 
-    It is not started, is being stopped or was stopped, belongs to the parent process, or stands
-    still. The message says which, and what to do.
+    It is not started, is stopping or stopped, belongs to the parent process, or does not respond.
+    The message says which and what to do.
     """
 
 
 class RunningLoopError(WsgiAsyncError, RuntimeError):
-    """Sync code would block a running event loop, or tried to run, stop or close one of ours."""
+    """Sync code would block a running event loop, or tried to run, stop or close a manager's."""
 
 
 class OutsideRequestError(WsgiAsyncError, RuntimeError):
@@ -57,16 +58,16 @@ class LoopNotFound(WsgiAsyncError, LookupError):
 
 
 class CallerNotFound(WsgiAsyncError, LookupError):
-    """No thread waits for a coroutine that needs one to run a function."""
+    """`run_in_calling_thread()` was called in a coroutine that no thread waits for."""
 
 
 class ManagerNotFound(WsgiAsyncError, LookupError):
-    """No thread of the caller's lineage has a manager with the wanted id.
+    """Neither this thread nor the threads that started it have a manager with this id.
 
     Raised by `get_or_create_loop_manager(..., strictly_get=True)` only.
 
     Args:
-        id: The id that was looked for.
+        id: The id that was not found.
     """
 
     def __init__(self, id: object) -> None:
@@ -120,9 +121,9 @@ class UnknownAsyncTaskError(WsgiAsyncError, ValueError):
 class TaskCancelledError(WsgiAsyncError, concurrent.futures.CancelledError, asyncio.CancelledError):
     """The coroutine that this thread waited for was canceled.
 
-    `except asyncio.CancelledError` catches it. It is an `Exception` as well, because web
-    frameworks answer exceptions with a response, and servers end a thread, or the whole worker,
-    on anything else.
+    `except asyncio.CancelledError` catches it. It is an `Exception` as well, because web frameworks
+    answer exceptions with a response, and any other exception can end a server's thread or the
+    whole worker.
     """
 
     def __str__(self) -> str:

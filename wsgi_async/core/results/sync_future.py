@@ -37,10 +37,10 @@ class SyncFuture(concurrent.futures.Future[T]):
 
     It is a `concurrent.futures.Future`: `concurrent.futures.wait()`, `as_completed()` and
     `asyncio.wrap_future()` take it, and a coroutine can `await` it. You get one from
-    `submit_task()`, or make one and fill it with `set_result()` or `set_exception()`. Lives as
-    long as somebody holds it. All methods may be called from any thread.
+    `submit_task()`, or make one and fill it with `set_result()` or `set_exception()`.  All methods
+    may be called from any thread.
 
-    It differs in this from its base class:
+    It differs from its base class as follows:
 
     - `cancel()` asks for the cancellation of the task. `cancelled()` is true once the task has
       ended that way, after its cleanup.
@@ -196,7 +196,8 @@ class SyncFuture(concurrent.futures.Future[T]):
     def cancel(self) -> bool:
         """Ask for the cancellation; `False` if there is a result or an exception already.
 
-        The coroutine may clean up first, or refuse: `cancelled()` tells how it ended.
+        The coroutine can clean up first, or ignore the cancellation. `cancelled()` tells you
+        whether it was canceled.
 
         Raises:
             RuntimeError: The process was forked.

@@ -42,13 +42,16 @@ _AT_EXIT = contextlib.suppress(RuntimeError)
 class LoopBackend(BaseTaskBackend):
     """A backend of Django Tasks without a queue: tasks run in this process, in the background.
 
-    **Nothing is durable.** A task that has not ended is lost with the process, also at a reload or
-    with gunicorn's `max_requests`: async tasks are canceled and may clean up for some seconds.
-    Work that must not be lost needs a backend with a queue, for example django-tasks-db.
+    **Tasks are not durable.** Unfinished tasks are lost when the process ends, including on a
+    reload or because of gunicorn's `max_requests`. Async tasks are canceled and get a few seconds
+    to clean up. Work that must not be lost needs a backend with a queue, for example
+    django-tasks-db.
 
     Async tasks run on one event loop for the process, which stays open; many run at a time. Sync
     tasks run in threads. A task begins at once, or after the commit if the default database is in
     a transaction; it continues after the response. It does not see the caller's context variables.
+    In a coroutine, call `await task.aenqueue()`: `enqueue()` there does not see the transaction of
+    the waiting thread, so the task may begin before the commit.
 
     Results are in memory, so `get_result()` finds those of this process only: with several worker
     processes, another one may answer the next request. A task in a transaction has no result
@@ -57,7 +60,8 @@ class LoopBackend(BaseTaskBackend):
     In `TASKS`, the `OPTIONS` are `max_results`, how many finished tasks are remembered (1000), and
     `max_age`, for how many seconds (3600).
 
-    Each context has one, under a server each request. They share the results.
+    Django creates an instance per context, so under a server there is one per request. All
+    instances share the results.
     """
 
     supports_async_task = True
