@@ -32,6 +32,7 @@ from .fields import GUARDED, Rule
 from .loops import ControlledTask
 from .parts import ControlledCondition, ControlledEvent, ControlledMutex
 from .shared import UNWATCHED, Guard, share
+from .steps import READ, WRITE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +103,7 @@ SharedJob = share(job.Job, _guard)
 SharedCall = share(job.ActorCall, _guard)
 SharedLastCall = share(stream._LastCall, _guard)
 SharedInbox = share(inbox.Inbox, _guard)
-SharedFuture = _future(sync_future.SyncFuture, "_blocked")
+SharedFuture = _future(sync_future.SyncFuture)
 SharedPlainFuture = _future(concurrent.futures.Future)
 SharedGroup = share(groups.JobGroup, _guard)
 SharedCrew = share(crew.Crew, _guard)
@@ -148,6 +149,31 @@ class _Threading:
 
     def current_thread(self) -> Any:
         return present.world.primitives.current_thread()
+
+
+class _Blocked(ControlledCondition):
+    """A future's condition that wakes those who wait in our way."""
+
+    def __init__(self) -> None:
+        super().__init__(present.world.scheduler)
+        self.wakeups = _Wakeups(f"wake-ups of future {present.world.number('future')}")
+
+    def notify_all(self) -> None:
+        self.scheduler.point(READ, self.wakeups.name)
+        for wakeup in list(self.wakeups):
+            wakeup.set()
+
+
+class _Wakeups(list[Any]):
+    """Those of a future. To add one is a step."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def append(self, wakeup: Any) -> None:
+        present.world.scheduler.point(WRITE, self.name)
+        super().append(wakeup)
 
 
 class _WakeupsThreading(_Threading):
@@ -208,8 +234,11 @@ def controlled() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch, _no_collection():
         for module, name, shared in _MADE:
             patch.setattr(module, name, shared)
-        for module in (lifecycle, inbox, crew):
+        for module in (lifecycle, inbox):
+            patch.setattr(module, "new_mutex", lambda: ControlledMutex(present.world.scheduler))
+        for module in (lifecycle, crew):
             patch.setattr(module, "threading", threads)
+        patch.setattr(sync_future, "Blocked", _Blocked)
         tasks = SimpleNamespace(Task=ControlledTask)
         patch.setattr(live_loop, "asyncio", _Real(asyncio, tasks))
         patch.setattr(primitives, "threading", _Real(threading, _WakeupsThreading()))

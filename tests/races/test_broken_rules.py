@@ -177,14 +177,12 @@ def looks_before_it_can_be_woken(patch: pytest.MonkeyPatch) -> None:
         wakeup = core.present.world.primitives.wakeup() if runner is None else runner.wakeup()
         if self.done():
             return True
-        self.__dict__["_blocked"].append(wakeup)
-        self.add_done_callback(sync_future._wake_blocked)
+        self._condition.wakeups.append(wakeup)
         while not wakeup.wait(timeout):
             pass
         return True
 
     patch.setattr(core.SharedFuture, "_wait", wait)
-    patch.setattr(sync_future, "_wake_blocked", lambda future: None)
 
 
 def forgets_its_job_too_early(patch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ Scenario = Callable[[World], None]
         (scenarios.run_beside_submitter, True, 2, 180),
         (scenarios.run_twice_beside_submitter, True, 1, 330),
         (scenarios.run_twice_beside_submitter, False, 1, 330),
-        (scenarios.result_beside_submitter, True, 2, 500),
+        (scenarios.result_beside_submitter, True, 2, 400),
         (scenarios.submit_and_run, True, 3, 50),
         (scenarios.run_two_that_meet, True, 2, 300),
         (scenarios.run_two_that_meet, False, 2, 300),
@@ -54,7 +54,7 @@ def test_calls_and_submissions(
     ("scenario", "preemptions", "at_least"),
     [
         (scenarios.run_beside_outsider, 3, 150),
-        (scenarios.result_beside_outsider, 2, 250),
+        (scenarios.result_beside_outsider, 2, 200),
         (scenarios.run_beside_coroutine_from_outside, 2, 90),
     ],
 )
@@ -68,11 +68,11 @@ def test_what_comes_in_past_the_manager(
 @pytest.mark.parametrize(
     ("scenario", "preemptions", "timeouts", "at_least"),
     [
-        (scenarios.two_waiters, 2, 0, 250),
+        (scenarios.two_waiters, 2, 0, 210),
         (scenarios.two_waiters, 1, 1, 200),
-        (scenarios.fill_by_hand, 2, 0, 700),
+        (scenarios.fill_by_hand, 2, 0, 150),
         (scenarios.cancel_beside_waiter, 2, 0, 700),
-        (scenarios.cancel_beside_waiter_and_submitter, 1, 0, 1100),
+        (scenarios.cancel_beside_waiter_and_submitter, 1, 0, 800),
     ],
 )
 def test_futures(scenario: Scenario, preemptions: int, timeouts: int, at_least: int) -> None:

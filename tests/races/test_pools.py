@@ -43,7 +43,7 @@ def test_work_for_a_pool(scenario: Scenario, preemptions: int, at_least: int) ->
         (pools.run_on_resident, False, 2, 250),
         (pools.two_residents, True, 1, 200),
         (pools.two_residents, False, 1, 350),
-        (pools.wait_for_stranger, True, 2, 80),
+        (pools.wait_for_stranger, True, 2, 70),
     ],
 )
 def test_loops_that_live_on_the_pools_threads(

@@ -12,11 +12,11 @@ Sync code below a coroutine of an ASGI server still uses the server's loop.
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 from asgiref import sync
 
+from wsgi_async.core.base.primitives import new_mutex
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.managers.async_to_sync import call_async
 
@@ -24,7 +24,7 @@ __all__ = ["install", "installed", "uninstall"]
 
 _kind: Any = sync.AsyncToSync
 _own = _kind.__call__
-_lock = threading.Lock()  # guards the method's replacement, and the writing of the list
+_lock = new_mutex()  # guards the method's replacement, and the writing of the list
 _present: list[_Replacement] = []  # the one that is installed, if one is
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from wsgi_async.core.actors.context_manager import ContextManagerActor
 from wsgi_async.core.base.log import report
+from wsgi_async.core.base.primitives import new_mutex
 from wsgi_async.core.jobs import observers
 from wsgi_async.core.jobs.job import ActorCall
 from wsgi_async.insight import sampler
@@ -81,7 +82,7 @@ class _Running:
     """The metrics of this process. Lives as long as the process."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = new_mutex()
         # Under the lock, and read without it:
         self.metrics: Metrics | None = None
 
@@ -107,7 +108,7 @@ class Metrics:
         """In a forked child: what was counted is the parent's."""
         # No lock: single operations on a deque are thread-safe.
         self._events: deque[Event] = deque(maxlen=_MOST)
-        self._lock = threading.Lock()
+        self._lock = new_mutex()
         # Under the lock:
         self._totals = Totals()
         # No lock: a thread looks only whether it is its own ident.

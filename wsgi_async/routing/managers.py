@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from wsgi_async.core import AsyncioLoopManager
 from wsgi_async.core.base.forks import notice_fork
 from wsgi_async.core.base.log import origin
+from wsgi_async.core.base.primitives import new_mutex
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.managers.current import request_manager, start_once
 
@@ -49,12 +50,12 @@ class _ProcessManagers:
 
     def __init__(self) -> None:
         self._managers: dict[Hashable, AsyncioLoopManager] = {}  # guarded by the lock
-        self._lock = threading.Lock()  # not held while one is started
+        self._lock = new_mutex()  # not held while one is started
         if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
             os.register_at_fork(after_in_child=self._renew_lock)
 
     def _renew_lock(self) -> None:
-        self._lock = threading.Lock()  # another thread may have held it at the fork
+        self._lock = new_mutex()  # another thread may have held it at the fork
 
     def find(
         self, key: Hashable, id: Hashable, task_type: Hashable = None, **settings: Any

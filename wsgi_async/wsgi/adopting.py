@@ -19,6 +19,7 @@ from wsgi_async.core import async_to_sync_future
 from wsgi_async.core.base.checks import refuse_in_event_loop, running_loop
 from wsgi_async.core.base.coroutines import close_unstarted, name_after
 from wsgi_async.core.base.deadlines import request_deadline
+from wsgi_async.core.base.primitives import new_mutex
 from wsgi_async.core.jobs.job import current_caller
 from wsgi_async.core.runners.runner import runner_of
 
@@ -253,7 +254,7 @@ class _RequestThread:
     def __init__(self) -> None:
         self._waiting: list[Asked] = []  # One thread, the loop's.
         # Guards the rest. Its thread can take it again: a destructor may come here.
-        self._mutex = threading.RLock()
+        self._mutex = new_mutex()
         self._asked: list[ServedFunction] = []  # before a wait
         self._open = False  # the thread is in the request's code
 

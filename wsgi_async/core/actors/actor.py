@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop, running_loop
 from wsgi_async.core.base.coroutines import need_stack
@@ -122,6 +122,15 @@ class Actor:
             call.exception = None
             del error, call  # the traceback holds this frame: no cycle
 
+    def abandon_unless_served(self, call: ActorCall) -> None:
+        """Cancel the task if its last call never reached it. In the calling thread.
+
+        The loop was busy until the time had passed, or until a signal handler raised.
+        """
+        taken_back = call.home is None and (call.done or not call.expired)
+        if taken_back and not self.live.closing:
+            self.abandon()
+
     def abandon(self) -> None:
         """Cancel the task, soon. From any thread, from a destructor too; takes no lock."""
         # In a forked child the loop's sockets are shared with the parent process.
@@ -131,6 +140,7 @@ class Actor:
 
     def _cancel(self) -> None:
         self.leaving = True
+        self.ahead = False  # no thread comes for what it asks for from now on
         if self.task is None:
             self.ended = True  # before its first call has come
         else:
@@ -188,7 +198,7 @@ class Actor:
     def _begin(self, call: ActorCall) -> None:
         coro = self._run()
         # Not kept: it leads to us, so that coroutines find whom to ask.
-        context, self._context = self._context or contextvars.Context(), None
+        context, self._context = cast("contextvars.Context", self._context), None
         try:
             context.run(current_caller.set, self)
             if bridge.active is not None:

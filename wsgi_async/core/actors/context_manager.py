@@ -156,6 +156,7 @@ class ContextManagerActor(Actor):
         self._source: Any = source  # until the task has it
         self._details: Details = (None, None, None)  # written before the call that reads it
         self._left_with: BaseException | None = None  # raised with nobody to tell
+        self._abandoned = False  # nobody will exit it; written before the loop is told
         self._left_well = False  # exited when the task was canceled, which was suppressed
 
     def leave(self, details: Details) -> bool:
@@ -190,6 +191,7 @@ class ContextManagerActor(Actor):
         else:
             return suppressed
         finally:
+            self.abandon_unless_served(call)
             self.exited = True
             self._details = (None, None, None)
             del details, error
@@ -198,6 +200,11 @@ class ContextManagerActor(Actor):
             raise self._left_with
         finally:
             self._left_with = None
+
+    def abandon(self) -> None:
+        """As the base class. What the exit raises is then logged."""
+        self._abandoned = True
+        super().abandon()
 
     def _time_to_exit(self, error: BaseException | None) -> float | None:
         left = bounded(None)
@@ -233,7 +240,7 @@ class ContextManagerActor(Actor):
 
     def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
         """As the base class; what nobody has asked for is raised at the exit."""
-        if self.present is None and not cancelled:
+        if self.present is None and not (cancelled or self._abandoned):
             self._left_with = error
         else:
             super().fail(error, cancelled=cancelled)

@@ -187,6 +187,8 @@ class StreamActor(Actor):
         except (asyncio.CancelledError, TimeoutError):
             if not (self._cut_short or call.expired):
                 raise
+        finally:
+            self.abandon_unless_served(call)
         if call.expired:
             report(
                 logging.WARNING,

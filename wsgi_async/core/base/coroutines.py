@@ -7,7 +7,7 @@ import inspect
 import sys
 from contextlib import AsyncContextDecorator
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -31,10 +31,12 @@ def close_unstarted(awaitable: object) -> None:
 
     One that has begun may be running on another thread right now.
     """
+    if not asyncio.iscoroutine(awaitable):
+        return
+    # One of another type, for example Cython's, does not tell.
     if (
-        type(awaitable) is CoroutineType
-        and inspect.getcoroutinestate(cast("Coroutine[Any, Any, Any]", awaitable))
-        == inspect.CORO_CREATED
+        type(awaitable) is not CoroutineType
+        or inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED
     ):
         awaitable.close()
 

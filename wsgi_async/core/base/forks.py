@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
+
+from wsgi_async.core.base.primitives import new_mutex
 
 from .log import logger
 
@@ -31,7 +32,7 @@ class _State:
         self.in_child: Callable[[], None] = _nothing
         self.warned = False
         # Guards all above. In a child it is new: another thread may have held it at the fork.
-        self.lock = threading.Lock()
+        self.lock = new_mutex()
 
 
 def _nothing() -> None:  # pragma: no cover - replaced when the package is imported
@@ -99,7 +100,7 @@ def _forks_silently(uwsgi: Any) -> bool:
 
 
 def _after_fork() -> None:
-    _state.lock = threading.Lock()
+    _state.lock = new_mutex()
     _forget_parent()
 
 

@@ -7,15 +7,26 @@ try every order of the threads' steps.
 from __future__ import annotations
 
 import contextvars
+import sys
 import threading
 import time
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-__all__ = ["MainThreadWakeup", "Mutex", "Primitives", "ThreadWakeup", "Wakeup", "start_thread"]
+__all__ = [
+    "Condition",
+    "MainThreadWakeup",
+    "Mutex",
+    "Primitives",
+    "ThreadWakeup",
+    "Wakeup",
+    "new_mutex",
+    "start_thread",
+]
 
 
 class Mutex(Protocol):
@@ -30,6 +41,55 @@ class Mutex(Protocol):
         traceback: TracebackType | None,
         /,
     ) -> None: ...
+
+
+_SKIPS_EXIT = sys.version_info[:2] == (3, 14)
+"""Whether a `with` statement may skip `__exit__()`, even that of a lock.
+
+It does if a signal handler raises just after `__enter__()`: python/cpython#148874. Then the main
+thread would hold the lock forever.
+"""
+
+
+def _enter(owner: Any) -> bool:
+    """Take the `RLock` of a mutex or a condition; give it back if a signal handler raises here."""
+    before = owner._lock._recursion_count()  # noqa: SLF001 - the two classes below
+    try:
+        return owner._lock.acquire()  # type: ignore[no-any-return] # noqa: SLF001
+    except BaseException:
+        if owner._lock._recursion_count() > before:  # noqa: SLF001
+            owner._lock.release()  # noqa: SLF001
+        raise
+
+
+class _SignalSafeMutex:
+    """An `RLock` that a signal handler cannot leave locked, where a plain one can be."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+
+    __enter__ = _enter
+    # The lock's own method, which is written in C: no signal handler runs before it has begun.
+    __exit__ = property(attrgetter("_lock.__exit__"))
+
+
+def new_mutex() -> Mutex:
+    """A lock that its thread can take again, and that no signal handler can leave locked."""
+    return cast("Mutex", _SignalSafeMutex() if _SKIPS_EXIT else threading.RLock())
+
+
+class Condition(threading.Condition):
+    """A condition that no signal handler can leave locked.
+
+    The methods of its base class are written in Python, so a handler may raise in them, after the
+    lock is taken and before the `with` block begins.
+    """
+
+    _lock: Any
+    __enter__ = _enter if _SKIPS_EXIT else property(attrgetter("_lock.__enter__"))  # type: ignore[assignment] # pyright: ignore[reportAssignmentType]
+    __exit__ = property(attrgetter("_lock.__exit__"))  # type: ignore[assignment] # pyright: ignore[reportAssignmentType]
 
 
 class Wakeup(Protocol):
@@ -126,7 +186,7 @@ class Primitives:
         Its thread can take it again: the garbage collector may run a destructor that submits
         work while this very thread holds the lock.
         """
-        return threading.RLock()
+        return new_mutex()
 
     def wakeup(self) -> Wakeup:
         """A wake-up for one wait of the current thread, not set."""

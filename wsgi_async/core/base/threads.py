@@ -14,7 +14,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .primitives import start_thread
+from .primitives import new_mutex, start_thread
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator
@@ -115,7 +115,7 @@ class _State:
         self.generation = object()  # nodes of another generation are the parent process's
         self.local = threading.local()
         # Can be taken again by its thread: a destructor may look up or forget a manager.
-        self.lock = threading.RLock()
+        self.lock = new_mutex()
 
 
 _state = _State()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import importlib
 import sys
-import threading
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from wsgi_async.core.base.primitives import new_mutex
 
 if TYPE_CHECKING:
     import asyncio
@@ -83,7 +84,7 @@ active: Bridge | None = None
 plugins: dict[str, str] = {}
 """Plug-ins that are not: a library's module, and ours. Another dict once one is loaded."""
 
-_lock = threading.Lock()
+_lock = new_mutex()
 
 
 def look() -> None:

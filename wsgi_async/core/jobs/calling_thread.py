@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar
 
-from wsgi_async.core.base.checks import refuse_async
+from wsgi_async.core.base.checks import inherited_error, refuse_async
 from wsgi_async.core.messages.errors import CallerNotFound
 
 from .job import current_caller
@@ -123,6 +124,8 @@ class AskedFunction:
         # No lock: the thread appends and removes, the loop copies. Each cancels a coroutine that
         # the function waits for.
         self.waits: list[Callable[[], object]] = []
+        # No lock: written by the thread that runs it, for itself.
+        self.thread: int | None = None
 
     # -- on the loop ---------------------------------------------------------------------------
 
@@ -192,9 +195,16 @@ class AskedFunction:
     # -- in the waiting thread -----------------------------------------------------------------
 
     def run(self) -> None:
-        """Run the function; raises nothing."""
+        """Run the function. Its outcome goes to the coroutine.
+
+        Raises:
+            RuntimeError: The function has forked, and this is the child.
+            BaseException: The function was interrupted, for example by Ctrl-C, after the coroutine
+                was canceled.
+        """
         # A canceled one is not begun. One that is canceled from now on is not interrupted.
         function, self._function = self._function, None
+        self.thread = threading.get_ident()
         if function is None or self.future.cancelled():
             return
         result: Any = None
@@ -207,6 +217,10 @@ class AskedFunction:
         except BaseException as raised:
             error = raised
         try:
+            if self.home.inherited:
+                raise inherited_error(self.home.label)
+            if self.future.cancelled() and _is_interruption(error):
+                raise error  # the coroutine has had its outcome, so this thread gets this one
             self.home.post(self._deliver, result, error)
         finally:
             del error, function, self  # its traceback holds this frame: no cycle
@@ -223,3 +237,8 @@ class AskedFunction:
             yield
         finally:
             self.waits.remove(cancel)
+
+
+def _is_interruption(error: BaseException | None) -> TypeGuard[BaseException]:
+    """Whether it is meant for the thread, as KeyboardInterrupt and SystemExit are."""
+    return error is not None and not isinstance(error, (Exception, asyncio.CancelledError))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from typing import TYPE_CHECKING
+
+from wsgi_async.core.base.primitives import new_mutex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ class Inbox:
 
     def __init__(self, wake: Callable[[], None] | None = None) -> None:
         # Never changes. Its thread can take it again: a destructor may come here.
-        self._mutex = threading.RLock()
+        self._mutex = new_mutex()
         # Guarded by `Inbox._mutex`:
         self._calls: deque[Callable[[], None]] = deque()
         self._closed = False

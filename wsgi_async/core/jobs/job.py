@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
+from wsgi_async.core.base.coroutines import close_unstarted
 from wsgi_async.core.base.log import with_origin
 from wsgi_async.core.base.primitives import Primitives
 
@@ -37,7 +38,7 @@ class ServedFunction(Protocol):
     """Where the outcome goes; written before the thread sees the function."""
 
     def run(self) -> None:
-        """In the waiting thread: run it; raises nothing."""
+        """In the waiting thread: run it."""
 
     def lose(self) -> None:
         """On the loop: the thread that was to come for it will not."""
@@ -63,6 +64,12 @@ class Home(Protocol):
 
     mutex: Mutex
     raw: asyncio.AbstractEventLoop
+    inherited: bool
+
+    @property
+    def label(self) -> str:
+        """What to call the manager in errors."""
+        ...
 
     def cancel(self, job: Job) -> None:
         """On the loop: cancel the job's task."""
@@ -151,7 +158,7 @@ class Job:
 
     def discard(self) -> None:
         """Nobody will ever run it: leave no coroutine behind that was never awaited."""
-        self.coro.close()
+        close_unstarted(self.coro)
 
     def task_ended(self, _: object) -> None:
         """On the loop: the task has ended without a word of its coroutine.

@@ -6,10 +6,10 @@ There is nobody by default, and a call then pays for one look.
 from __future__ import annotations
 
 import logging
-import threading
 from typing import TYPE_CHECKING, Protocol
 
 from wsgi_async.core.base.log import report
+from wsgi_async.core.base.primitives import new_mutex
 
 if TYPE_CHECKING:
     from .job import Job
@@ -45,7 +45,7 @@ class Observer(Protocol):
 observers: tuple[Observer, ...] = ()
 """Another tuple whenever one comes or goes, so that threads read it without a lock."""
 
-_lock = threading.Lock()
+_lock = new_mutex()
 
 
 def add(observer: Observer) -> None:

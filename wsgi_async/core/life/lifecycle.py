@@ -13,6 +13,7 @@ from wsgi_async.core.base.checks import refuse_in_event_loop
 from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.base.forks import warn_of_silent_forks
 from wsgi_async.core.base.log import report
+from wsgi_async.core.base.primitives import new_mutex
 from wsgi_async.core.jobs import bridge, observers
 from wsgi_async.core.loops.guard import BoundLoop
 from wsgi_async.core.loops.live_loop import LiveLoop
@@ -65,15 +66,16 @@ class Lifecycle:
         self._settings = settings
         self._on_stopped = on_stopped
         self._started = threading.Event()  # no thread is in start()
-        self._lock = threading.Lock()
+        self._lock = new_mutex()
         # Guarded by `Lifecycle._lock`, and read without: a call that is overtaken by a stop() is
         # refused by the live loop.
         self.runner: Runner | None = None  # None whenever the manager cannot be used
         self.task_type: Hashable = None
         self._state = "new"
         self._ended = threading.Event()  # one for each start
-        # No lock: written by start(), before there is a runner. Of the loop that was made last.
+        # No lock: written by start(), before there is a runner. Of the loop that was made last:
         self._executor: LoopExecutor | None = None
+        self._raw: asyncio.AbstractEventLoop | None = None  # until it is closed
         # No lock: of the stop that was asked for first. Of two at once either one counts.
         self._deadline: Deadline | None = None
         # No lock: each is one thread's to write, and where another sees it late no harm is done.
@@ -92,6 +94,10 @@ class Lifecycle:
         if self._state == "running" and runner is not None and runner.live.closing:
             return "stopping"
         return self._state
+
+    def is_loop(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether this is the manager's loop, also while the manager starts or stops."""
+        return self._raw is loop
 
     @property
     def label(self) -> str:
@@ -158,14 +164,16 @@ class Lifecycle:
     def _start(self, task_type: Hashable, build: Callable[[], Runner]) -> None:
         if self._state == "inherited":
             raise self.refusal()  # before the lock: another thread may have held it at the fork
-        before = self._claim()
-        self._deadline, self.given_up = None, False  # those of an earlier stop
+        before: list[str] = []
         try:
+            self._claim(before)
+            self._deadline, self.given_up = None, False  # those of an earlier stop
             runner = build()
         except BaseException:
-            with self._lock:
-                self._state = before
-            self._started.set()
+            if before:  # else it is another thread's
+                with self._lock:
+                    self._state = before[0]
+                self._started.set()
             raise
         with self._lock:
             self.task_type = task_type
@@ -175,8 +183,13 @@ class Lifecycle:
         self._started.set()
         warn_of_silent_forks(lambda: self.label)
 
-    def _claim(self) -> str:
-        """Say that it is being started; what the state was before."""
+    def _claim(self, before: list[str]) -> None:
+        """Say that it is being started.
+
+        Args:
+            before: Gets the present state. Returned, it would be lost where a signal handler
+                raises.
+        """
         # User code makes the loop, so that is not done under the lock.
         with self._lock:
             state = self.state
@@ -186,9 +199,9 @@ class Lifecycle:
                 raise ManagerStateError(
                     f"{self.label} is already started. Remove this start(), or call stop() first."
                 )
+            before.append(state)
             self._state = "starting"
             self._started.clear()
-            return state
 
     def wait_started(self) -> bool:
         """Wait until another thread's `start()` is over, bounded; whether it is."""
@@ -222,6 +235,7 @@ class Lifecycle:
         return Guest(live, departure.begin)
 
     def _live(self, loop: BoundLoop, selector: WatchedSelector | None) -> LiveLoop:
+        self._raw = loop.raw
         return LiveLoop(
             loop,
             self._settings.primitives,
@@ -333,6 +347,8 @@ class Lifecycle:
             if ours:
                 self._on_stopped()
         finally:
+            if self._raw is live.raw:
+                self._raw = None
             if ours:  # else its start has failed, and says what it is now
                 self._finish()
 
@@ -363,7 +379,7 @@ class Lifecycle:
         runner, self.runner = self.runner, None
         if runner is not None:
             runner.live.inherited = True
-        self._state = "inherited"
+        self._state, self._raw = "inherited", None
         return runner
 
 

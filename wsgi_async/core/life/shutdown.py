@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from functools import partial
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any
 
@@ -196,13 +197,21 @@ class Shutdown(Ending):
         executor.shutdown(wait=False, cancel_futures=True)
         if not executor.used or executor.waits_for_stop:
             return
+        # The functions may wait for this loop, which therefore turns until they have returned.
+        self._live.fail_unfinished()
+        joined = self._loop.create_future()
+
+        def join() -> None:
+            executor.shutdown()
+            self._live.post(_complete, joined)
+
         try:
-            joiner = start_thread(executor.shutdown, "wsgi_async executor's end")
+            start_thread(join, "wsgi_async executor's end")
         except RuntimeError:  # pragma: no cover - at the interpreter's shutdown
             return  # which has joined all executors' threads
-        joiner.join(self._share(1))
-        if joiner.is_alive():
-            self._complain("a function in its default executor")
+        late = partial(self._complain, "a function in its default executor")
+        self._run(_until(joined), self._share(2), late)
+        self._cancel_until_none_is_left(Deadline(self._share(1)))  # their last tasks
 
     # -- how a step runs -----------------------------------------------------------------------
 
@@ -261,6 +270,15 @@ def _awaited_by(coro: object) -> list[object]:
     # asyncio wraps a generator's aclose() in a coroutine, made of a generator up to 3.11.
     frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
     return [coro] if frame is None else [coro, *frame.f_locals.values()]
+
+
+def _complete(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def _until(future: asyncio.Future[None]) -> None:
+    await future
 
 
 def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:

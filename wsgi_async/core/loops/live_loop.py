@@ -181,8 +181,8 @@ class LiveLoop:
         job.discard()
         self.finish(job, exception=asyncio.CancelledError(), cancelled=True)
 
-    def release(self, job: Job) -> bool:
-        """The job's thread goes on without its outcome; False if it has one by now."""
+    def release(self, job: Job) -> None:
+        """The job's thread goes on without its outcome, unless it has one by now."""
         with self.mutex:
             job.released = not job.done
         if job.released:  # pragma: no branch - it may have ended just now
@@ -194,7 +194,6 @@ class LiveLoop:
                 job.label,
                 self.grace,
             )
-        return job.released
 
     def finish(
         self,
@@ -218,6 +217,14 @@ class LiveLoop:
             job.result, job.exception, job.cancelled = result, exception, cancelled
             self.jobs.discard(job)
             job.done = True
+        if job.released and exception is not None and not cancelled:
+            report(
+                logging.ERROR,
+                "%s: %s failed after its caller had given it up",
+                self.status,
+                job.label,
+                error=exception,
+            )
         if job.timer is not None:
             self.post(job.timer.cancel)
         if observers.observers:

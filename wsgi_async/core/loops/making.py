@@ -9,6 +9,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from wsgi_async.core.base.primitives import Primitives
+from wsgi_async.core.messages.errors import ManagerStateError
 
 from .selector import WatchedSelector
 
@@ -27,6 +28,7 @@ def make_loop(
 
     Raises:
         TypeError: The factory made something else.
+        RuntimeError: The factory returned a loop that is closed or running.
     """
     context = contextvars.Context()
     if factory is not None:
@@ -51,4 +53,9 @@ def make_loop(
 def _checked(loop: object) -> asyncio.AbstractEventLoop:
     if not isinstance(loop, asyncio.AbstractEventLoop):
         raise TypeError(f"loop_factory returned {loop!r}. It has to return an event loop.")
+    if loop.is_closed() or loop.is_running():
+        raise ManagerStateError(
+            f"loop_factory returned {loop!r}, which is in use or closed. Have it make a new event "
+            "loop each time."
+        )
     return loop

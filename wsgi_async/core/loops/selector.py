@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import selectors
+import time
 from typing import TYPE_CHECKING
+
+from wsgi_async.core.base.primitives import Primitives
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -12,6 +16,8 @@ __all__ = ["LOOK", "WatchedSelector"]
 
 LOOK = 1.0
 """Seconds. A wake-up that was lost comes at most that late."""
+
+_RESOLUTION = time.get_clock_info("monotonic").resolution
 
 _TURNS = 5
 """How often a loop turns that is to come to rest and does not."""
@@ -40,6 +46,7 @@ class WatchedSelector(selectors.DefaultSelector):
     _blind = 0
     _looked = False
     _turns_left = 0
+    _due = math.inf  # when the next timer of the loop rings
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,6 +68,10 @@ class WatchedSelector(selectors.DefaultSelector):
         self._stop()
         return True
 
+    def _is_due(self) -> bool:
+        """Whether a timer has rung. asyncio calls one that is due within the clock's resolution."""
+        return Primitives.clock() + _RESOLUTION >= self._due
+
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """As the base class."""
         self.turns += 1
@@ -76,11 +87,12 @@ class WatchedSelector(selectors.DefaultSelector):
                 return events
             # The loop slept, we cut that short, and now it has something to do without any event:
             # the callback was there all the time.
-            if not events and self.lost is not None:
+            if not (events or self.lost is None or self._is_due()):
                 self.lost()
             self._looked = False
             return events
         cut_short = (timeout is None or timeout > LOOK) and bool(self.work)
+        self._due = math.inf if timeout is None else Primitives.clock() + timeout
         self.asleep = True
         try:
             events = self._select(LOOK if cut_short else timeout)

@@ -62,11 +62,8 @@ def _running_here() -> AsyncioLoopManager | None:
     loop = running_loop()
     if loop is None:
         return None
-    for manager in AsyncioLoopManager.all_instances():
-        runner = lifecycle_of(manager).runner
-        if runner is not None and runner.live.raw is loop:
-            return manager
-    return None
+    managers = AsyncioLoopManager.all_instances()
+    return next((one for one in managers if lifecycle_of(one).is_loop(loop)), None)
 
 
 def run(coro: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:

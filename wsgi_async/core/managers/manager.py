@@ -26,7 +26,7 @@ from wsgi_async.core.base.checks import (
     refuse_in_event_loop,
     running_loop,
 )
-from wsgi_async.core.base.coroutines import is_coroutine, need_stack
+from wsgi_async.core.base.coroutines import close_unstarted, is_coroutine, need_stack
 from wsgi_async.core.base.deadlines import request_deadline
 from wsgi_async.core.base.forks import notice_fork
 from wsgi_async.core.base.log import report
@@ -55,7 +55,6 @@ __all__ = [
     "AsyncioLoopManager",
     "forget_all",
     "lifecycle_of",
-    "not_a_coroutine",
     "on_start",
     "submit_to_group",
 ]
@@ -456,7 +455,7 @@ class AsyncioLoopManager:
         """Why a coroutine is not accepted; closes it."""
         if not is_coroutine(coro):
             return not_a_coroutine(coro)
-        coro.close()  # type: ignore[attr-defined] # or Python would warn that it was not awaited
+        close_unstarted(coro)
         if self._life.runner is None:
             return self._life.refusal()
         if task_type != self._life.task_type:

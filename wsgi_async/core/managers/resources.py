@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import threading
 from asyncio import get_running_loop
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from wsgi_async.core.base.checks import refuse_in_event_loop
+from wsgi_async.core.base.primitives import new_mutex
 from wsgi_async.core.loops.open_resources import known_resources, resources_of
 from wsgi_async.core.messages.advice import kind_of
 
@@ -76,7 +76,7 @@ class LoopResource(Generic[T]):
         self._key: object = self
         # The lock guards the list and the key. It can be taken again by its thread: a destructor
         # that ends an override may come between any two steps.
-        self._lock = threading.RLock()
+        self._lock = new_mutex()
         self._overrides: list[_Override[Any]] = []
 
     def __repr__(self) -> str:

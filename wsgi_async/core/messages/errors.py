@@ -105,7 +105,7 @@ class UnknownAsyncTaskError(WsgiAsyncError, ValueError):
         self.expected_type = expected_type
 
     def __str__(self) -> str:
-        if self.expected_type is None and routed(self.given_type):
+        if self.expected_type is None and self._has_route():
             return (
                 f"A coroutine was submitted with the task type {self.given_type!r}, which has a "
                 "route. Call the submit() of its function instead: what is sent on is the "
@@ -116,6 +116,12 @@ class UnknownAsyncTaskError(WsgiAsyncError, ValueError):
             f"not {self.given_type!r}. Pass task_type={self.expected_type!r}, "
             f"or use a manager started with {self.given_type!r}."
         )
+
+    def _has_route(self) -> bool:
+        try:
+            return routed(self.given_type)
+        except TypeError:
+            return False  # it cannot be hashed
 
 
 class TaskCancelledError(WsgiAsyncError, concurrent.futures.CancelledError, asyncio.CancelledError):

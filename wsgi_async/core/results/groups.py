@@ -10,6 +10,7 @@ from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.base.log import report
 from wsgi_async.core.jobs.wait import wait_for
 from wsgi_async.core.messages.errors import Closing, OutsideRequestError
+from wsgi_async.core.runners.resident import wakeup_here
 
 if TYPE_CHECKING:
     from wsgi_async.core.base.primitives import Wakeup
@@ -139,7 +140,8 @@ class JobGroup:
             self._complain()
 
     def _wait(self) -> None:
-        wakeup = self._runner.wakeup()
+        # Not the runner's: that gives up where the loop's own thread does something else for long.
+        wakeup = wakeup_here(self._live.primitives)
         try:
             with self._live.mutex:
                 self._wakeup = wakeup

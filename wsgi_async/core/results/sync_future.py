@@ -11,6 +11,7 @@ from wsgi_async.core.base.checks import inherited_error, refuse_in_event_loop
 from wsgi_async.core.base.coroutines import need_stack
 from wsgi_async.core.base.deadlines import Deadline, bounded, within
 from wsgi_async.core.base.log import report, with_origin
+from wsgi_async.core.base.primitives import Condition
 from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.jobs.wait import wait_for
 from wsgi_async.core.messages.errors import WaitTimeoutError
@@ -56,14 +57,11 @@ class SyncFuture(concurrent.futures.Future[T]):
     _job: Job | None = None
     # No lock: written before the future is done, and taken by a thread that asks after that.
     _unretrieved: tuple[BaseException, Context] | None = None  # and the context of its task
-    # No lock: a thread appends its wake-up before it looks whether the future is done, and the
-    # list is read after it is. One of the two sees the other.
-    _blocked: list[Wakeup]
-    # No lock: True once the future is told of the list.
-    _told = False
 
     def __init__(self) -> None:
         super().__init__()
+        # Never changes:
+        self._condition = Blocked()
         # Never changes; the base class guards what is in it.
         self._waiters = cast("Any", Waiters())  # the type is private to the standard library
 
@@ -164,11 +162,7 @@ class SyncFuture(concurrent.futures.Future[T]):
         self._check()
         runner = self._runner
         wakeup = wakeup_here(primitives) if runner is None else runner.wakeup()
-        blocked = self.__dict__.setdefault("_blocked", [])
-        if not self._told:
-            # Twice does no harm: two threads may come at once, or a signal interrupt this one.
-            self.add_done_callback(_wake_blocked)
-            self._told = True
+        blocked = self._condition.wakeups
         blocked.append(wakeup)
         outcome = _Outcome(self)
         del self
@@ -215,8 +209,11 @@ class SyncFuture(concurrent.futures.Future[T]):
         """Take over the outcome of its job. For the loop."""
         try:
             if job.cancelled:
-                super().cancel()
-                self.set_running_or_notify_cancel()  # tells concurrent.futures.wait()
+                try:
+                    super().cancel()
+                finally:
+                    if self.cancelled():  # and not filled by hand
+                        self.set_running_or_notify_cancel()  # tells concurrent.futures.wait()
             elif job.exception is None:
                 self.set_result(job.result)
             else:
@@ -233,8 +230,26 @@ class SyncFuture(concurrent.futures.Future[T]):
             # Not before it is done: a cancel() that found no job would cancel the future itself,
             # and the outcome would be lost.
             self._runner = self._job = None
-            if "_blocked" in self.__dict__:
-                _wake_blocked(self)  # it may have been one of the callbacks after that
+
+
+class Blocked(Condition):
+    """A future's condition, which also wakes the threads that wait for the future in our way.
+
+    The base class of the future notifies it once there is an outcome, and calls the done callbacks
+    after that. So a callback may wait for one of these threads. Lives as long as the future.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        # No lock: a thread appends its wake-up before it looks whether the future is done, and the
+        # list is read after it is. One of the two sees the other.
+        self.wakeups: list[Wakeup] = []
+
+    def notify_all(self) -> None:
+        """The future has its outcome. On the thread that has brought it, with the lock."""
+        super().notify_all()
+        for wakeup in list(self.wakeups):
+            wakeup.set()
 
 
 class _Outcome:
@@ -252,8 +267,3 @@ class _Outcome:
     def forget(self) -> None:
         """The wait is over."""
         self._future = None
-
-
-def _wake_blocked(future: concurrent.futures.Future[Any]) -> None:
-    for wakeup in list(future.__dict__["_blocked"]):
-        wakeup.set()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wsgi_async.core.base.checks import running_loop
 from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.jobs.wait import wait_for
 from wsgi_async.core.runners.resident import LoopWakeup, resident_here
-
-if TYPE_CHECKING:
-    from wsgi_async.core.base.primitives import Wakeup
 
 __all__ = ["Waiters"]
 
@@ -41,7 +38,7 @@ class _LoopEvent:
 
     inbox = None
 
-    def __init__(self, wakeup: Wakeup) -> None:
+    def __init__(self, wakeup: LoopWakeup) -> None:
         # Never changes:
         self._wakeup = wakeup
         # No lock: set before the thread is woken, which looks again.
@@ -55,4 +52,8 @@ class _LoopEvent:
         self.done = False
 
     def wait(self, timeout: float | None = None) -> bool:
-        return wait_for(self, self._wakeup, None if timeout is None else Deadline(timeout))
+        self._wakeup.runner.waits += 1  # here, as not each event that is made is waited for
+        try:
+            return wait_for(self, self._wakeup, None if timeout is None else Deadline(timeout))
+        finally:
+            self._wakeup.end()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextvars
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -81,8 +82,7 @@ class WrappedFuture(SyncFuture[T]):
         """Cancel the future that it follows; `False` if that is done already."""
         if self.done():
             return self.cancelled()
-        self._cancel_source()
-        return True
+        return self._cancel_source() is not False
 
     def copy(self, source: asyncio.Future[T] | concurrent.futures.Future[T]) -> None:
         """Take over the outcome of a future that is done."""
@@ -91,6 +91,8 @@ class WrappedFuture(SyncFuture[T]):
                 self.set_running_or_notify_cancel()
         elif (error := source.exception()) is not None:
             explain(error)
+            self._name = self._name or getattr(source, "get_name", partial(repr, source))()
+            self._unretrieved = error, contextvars.copy_context()
             self._fill(error)
         else:
             self._fill(None, source.result())

@@ -66,8 +66,7 @@ class Keeper(LoopEntry):
             if not once.acquire(blocking=False):
                 return
             self.owner = self._primitives.current()
-            self.live.raw.call_soon(running.set)
-            self._run(close)
+            self._run(running, close)
             running.set()  # the loop may have failed before it ran anything
             ended.set()
 
@@ -102,9 +101,10 @@ class Keeper(LoopEntry):
 
     # -- in the keeper's thread ----------------------------------------------------------------
 
-    def _run(self, close: Callable[[], None]) -> None:
+    def _run(self, running: Wakeup, close: Callable[[], None]) -> None:
         live = self.live
         try:
+            live.raw.call_soon(running.set)
             while not live.closing:
                 self.enter_again()
         except BaseException as error:

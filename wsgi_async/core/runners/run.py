@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from wsgi_async.core.base.coroutines import need_stack
+from wsgi_async.core.base.coroutines import close_unstarted, need_stack
 from wsgi_async.core.base.deadlines import Deadline, request_deadline, time_left, within
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.calling_thread import AskedFunction
@@ -65,12 +66,13 @@ def run(
         own.run(current_caller.set, job)
         inner = bridge.active is not None and _tell(bridge.active, runner, job)
     except BaseException:
-        coro.close()
+        close_unstarted(coro)
         raise
     if context is not None:
         job.foreign_context = True
     try:
-        if isinstance(outer, AskedFunction):
+        # A thread that the function has started may have its context, but is not canceled with it.
+        if isinstance(outer, AskedFunction) and outer.thread == threading.get_ident():
             _complete_for(outer, runner, job, seconds)
         else:
             complete(runner, job, seconds)
@@ -83,7 +85,10 @@ def run(
     if job.exception is None and not job.expired:
         result, job.result = job.result, None  # the loop may hold the job a little longer
         return result  # type: ignore[no-any-return]
-    return _fail(job, timeout, seconds)
+    try:
+        return _fail(job, timeout, seconds)
+    finally:
+        del job, outer  # the traceback holds this frame: no cycle
 
 
 def _tell(plugin: bridge.Bridge, runner: Runner, job: Job) -> bool:
@@ -151,6 +156,8 @@ def _give_up(runner: Runner, job: Job, wakeup: Wakeup, *, interrupted: bool = Fa
             for that already: once more would interrupt its cleanup.
     """
     live = runner.live
+    if live.inherited:
+        return  # the waiting thread has forked, and this is the child
     with live.mutex:
         if job.done:
             return  # just now

@@ -20,8 +20,13 @@ _runners = weakref.WeakKeyDictionary()
 
 
 def register(runner: Runner) -> None:
-    """Let `runner_of()` find a runner by its loop."""
-    _runners[runner.live.raw] = weakref.ref(runner)
+    """Let `runner_of()` find a runner by its loop.
+
+    A guest on a loop of ours does not take the place of what runs that loop.
+    """
+    present = runner_of(runner.live.raw)
+    if present is None or present.live.closing:
+        _runners[runner.live.raw] = weakref.ref(runner)
 
 
 def runner_of(loop: asyncio.AbstractEventLoop) -> Runner | None:

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import copy
 import os
-import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from django.tasks.exceptions import TaskResultDoesNotExist
+
+from wsgi_async.core.base.primitives import new_mutex
 
 if TYPE_CHECKING:
     from django.tasks import TaskResult
@@ -39,7 +40,7 @@ class Results:
     def clear(self) -> None:
         """Forget all. In a forked child, where it has one thread."""
         # A new one, as another thread may have held the old one at the fork.
-        self._lock = threading.RLock()  # guards the two below; a destructor may come here too
+        self._lock = new_mutex()  # guards the two below; a destructor may come here too
         self._results: dict[str, TaskResult] = {}
         self._finished: deque[tuple[float, str]] = deque()  # when, and which; the oldest first
 
