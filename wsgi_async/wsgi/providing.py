@@ -1,4 +1,4 @@
-"""Which manager a request gets, and how it is made."""
+"""Find or create the manager of a request."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Provider:
         self._pool = ManagerPool(max_idle=options.max_idle, max_idle_time=options.max_idle_time)
 
     def first_request(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
-        """The manager of the current thread's first request, running."""
+        """The manager, running, for a thread's first request."""
         refuse_greenlets()
         warn_of_subinterpreter(environ)
         try:
@@ -52,7 +52,7 @@ class Provider:
             reason = what_ran_out(error)
             if reason is None:
                 raise
-            # Not an OSError: servers take one for a broken connection, and send no answer.
+            # Not an OSError: servers take that for a broken connection, and send no response.
             raise ManagerStateError(
                 f"This worker thread gets no event loop: {reason} The next request tries again."
             ) from error
@@ -71,7 +71,7 @@ class Provider:
         return manager
 
     def _make(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
-        """A manager of the thread's own, running; one that cannot start is not left registered."""
+        """A manager of the thread's own, running. If it cannot start, it is unregistered."""
         options = self.options
         of_pool = _own_of_pool(options)
         if of_pool is not None:
@@ -94,7 +94,7 @@ class Provider:
 
 
 def _own_of_pool(options: Options) -> AsyncioLoopManager | None:
-    """The manager that a pool of ours has made for the current thread, if it is such a one."""
+    """The manager that our thread pool has made for the current thread, if it runs in one."""
     node = threads.current_node()
     manager: AsyncioLoopManager | None = node.found.get(None)
     if manager is None or not manager.running or manager.task_type != options.task_type:
@@ -106,10 +106,10 @@ def _own_of_pool(options: Options) -> AsyncioLoopManager | None:
 
 
 class _Made(threading.local):
-    """The managers that the middlewares made, thread by thread. Lives as long as the process.
+    """The managers that the middlewares made, one list per thread. Lives as long as the process.
 
-    It lets middlewares with equal options share them: an application factory that a test suite
-    calls a thousand times does not leave a thousand loops behind in the main thread.
+    Middlewares with equal options share their managers: an application factory that a test suite
+    calls a thousand times does not leave a thousand loops in the main thread.
     """
 
     def __init__(self) -> None:
@@ -127,12 +127,12 @@ _made = _Made()
 class _Processwide:
     """The managers that all threads of the process share. Lives as long as the process.
 
-    A forked child finds those of its parent not running, and makes its own.
+    A forked child finds that its parent's managers are not running, and makes its own.
     """
 
     def __init__(self) -> None:
         self._managers: dict[Hashable, AsyncioLoopManager] = {}
-        self._lock = threading.Lock()  # guards them; not held while one is started
+        self._lock = threading.Lock()  # guards _managers; not held while a manager is started
         if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
             os.register_at_fork(after_in_child=self._renew_lock)
 
