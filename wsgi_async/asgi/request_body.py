@@ -25,7 +25,7 @@ class RequestBody:
     def __init__(self, environ: Mapping[str, Any]) -> None:
         self._input = environ.get("wsgi.input")
         length = environ.get("CONTENT_LENGTH") or None
-        # How many bytes are left, if the client has told; the server ends a chunked body itself.
+        # How many bytes are left, if the client sent a length. The server ends a chunked body.
         self._left: int | None = None
         if length is not None or not environ.get("wsgi.input_terminated"):
             self._left = int(length or 0)

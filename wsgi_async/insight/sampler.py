@@ -49,7 +49,7 @@ class Watcher(Protocol):
         ...
 
     def forget(self) -> None:
-        """In a forked child: forget what was known of the parent. Takes no lock."""
+        """In a forked child: forget the parent's state. Takes no lock."""
 
 
 def live_runners() -> list[Runner]:

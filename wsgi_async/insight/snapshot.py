@@ -39,7 +39,7 @@ class Task(TypedDict):
 
     name: str
     request: str | None
-    """The request that it runs for, if that is known: method, path and id."""
+    """The method and path of the request that it runs for, if that is known."""
     age: float | None
     """Seconds since it was submitted; None for a task that code on the loop has made."""
     waiter: str | None

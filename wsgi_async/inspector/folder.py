@@ -13,7 +13,7 @@ _OTHERS = 0o077
 
 
 def default_folders() -> list[Path]:
-    """The folders for sockets by default. This process puts its own into the first one.
+    """The default folders for sockets. This process puts its own socket into the first one.
 
     A server may have been started without `XDG_RUNTIME_DIR`, while the shell has that variable.
     """

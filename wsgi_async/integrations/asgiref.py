@@ -24,7 +24,7 @@ __all__ = ["install", "installed", "uninstall"]
 
 _kind: Any = sync.AsyncToSync
 _own = _kind.__call__
-_lock = threading.Lock()  # guards the method's replacement, and writes to the list
+_lock = threading.Lock()  # guards replacing the method and writing to the list
 _present: list[_Replacement] = []  # the replacement that is installed, if any
 
 

@@ -1,7 +1,7 @@
 """Celery: `async def` tasks, on an event loop that stays open from task to task.
 
-`AsyncLoop(celery_app)` is all that it takes. `CeleryRoute(celery_app)` is where the functions of a
-task type go.
+Call `AsyncLoop(celery_app)` once. To send the functions of a task type to Celery, set
+`CeleryRoute(celery_app)` as the route of the type.
 """
 # pyright: reportMissingTypeStubs=false, reportPrivateUsage=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false

@@ -153,13 +153,13 @@ teardown functions. Outside a request it raises `RuntimeError`.
 
 
 class _Decorator(Protocol):
-    """What `stream(mimetype=...)` returns."""
+    """The decorator that `stream(mimetype=...)` returns."""
 
     def __call__(self, source: Callable[P, AsyncIterable[Any]], /) -> Callable[P, Response]: ...
 
 
 class _PlainDecorator(Protocol):
-    """What `stream(prefetch=...)` returns."""
+    """The decorator that `stream(prefetch=...)` returns."""
 
     def __call__(
         self, source: Callable[P, AsyncIterable[T]], /

@@ -55,7 +55,7 @@ class LoopThreadWorker(ThreadWorker):
 
     @property
     def alive(self) -> bool:
-        """Whether the worker continues; gunicorn sets it to False whenever it ends one in order."""
+        """Whether the worker continues. gunicorn sets it to False at every orderly stop."""
         return self._alive
 
     @alive.setter

@@ -53,7 +53,7 @@ class Connections:
         self.crowded = crowded
 
     def stop(self) -> None:
-        """End all waits for good. Called by the main thread, also in a signal handler."""
+        """End all waits, and allow no new ones. For the main thread, also in a signal handler."""
         self.stopped = True
         for wakeup in list(self.waits):
             wakeup.set()

@@ -98,7 +98,7 @@ class _Facade:
         return _here.facade is self and running_loop() is None and self._manager.running
 
     def post_deferred(self) -> None:
-        """Have the loop make the deferred calls; does nothing if the loop is closed."""
+        """Post the deferred calls to the loop; does nothing if the loop is closed."""
         while self.deferred:
             with suppress(RuntimeError):
                 self.raw.call_soon_threadsafe(self.deferred.pop(0))
@@ -120,7 +120,7 @@ class _Facade:
             close_unstarted(future)  # if the manager refused it
 
     def _awaitable(self, future: Any) -> Any:
-        """What the loop can await: a future of gather() may have the facade as its loop."""
+        """Adapt a future for the loop: a future of gather() may have the facade as its loop."""
         if not asyncio.isfuture(future) or isinstance(future, _Adopted):
             return future
         loop: Any = future.get_loop()
@@ -285,7 +285,7 @@ class _RequestThread:
             del caller  # the caller leads to this context: avoid a cycle
 
     def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:
-        """On the loop: have the thread run a function; see `Asked`."""
+        """On the loop: let the thread run a function; see `Asked`."""
         if any(caller.ask(loop, function) for caller in reversed(self._waiting)):
             return True
         runner = runner_of(loop)

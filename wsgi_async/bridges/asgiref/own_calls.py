@@ -39,7 +39,7 @@ _originals: list[Callable[..., Any]] = []  # asgiref's own method; written once
 
 
 def watch_own_calls() -> None:
-    """Wrap asgiref's `AsyncToSync.__call__`, for good. Called once."""
+    """Wrap asgiref's `AsyncToSync.__call__` permanently. Called once."""
     kind = asgiref_sync().AsyncToSync
     original = kind.__call__
     _originals.append(original)

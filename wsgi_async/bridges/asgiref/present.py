@@ -47,7 +47,7 @@ def forgetting_origin(function: Callable[[], T]) -> T:
 
 
 def cancel_with_caller(coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-    """Have a coroutine canceled together with the one that has called this thread's code."""
+    """Wrap a coroutine so that it is canceled with the coroutine that called this code."""
     tasks = getattr(asgiref_sync().SyncToAsync.threadlocal, "task_context", None)
     return coro if tasks is None else name_after(coro, _listed(coro, tasks))
 

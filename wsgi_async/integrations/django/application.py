@@ -60,7 +60,7 @@ _thread = _Thread()
 
 
 def _make_caches() -> None:
-    """Make the thread's cache clients, which connect at their first use.
+    """Make the thread's cache clients, which connect when they are first used.
 
     Django keeps them in context variables. A client that is made in a request's context ends with
     the request, so every request would make a new one, and connect again.

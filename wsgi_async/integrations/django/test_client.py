@@ -1,7 +1,8 @@
 """Loops for requests of Django's test client, which do not go through our middleware.
 
-Their async code runs on the loop of the thread that runs the test. Django's signals tell when each
-request begins and ends, so nothing of the client is replaced. The loop is made at its first use.
+Their async code runs on the loop of the thread that runs the test, which is made when it is first
+needed. Django's signals tell when each request begins and ends, so nothing of the client is
+replaced.
 """
 # Django has no types, and strict mode would complain of each use of it.
 # pyright: standard
