@@ -64,7 +64,7 @@ __all__ = [
     "scope_from",
 ]
 
-# Loaded when somebody has imported asgiref, or its Local alone.
+# The core loads the plug-in once `asgiref.local` is imported, alone or by the rest of asgiref.
 _plugins["asgiref.local"] = "wsgi_async.bridges.asgiref.plugin"
 
 _switches.install()

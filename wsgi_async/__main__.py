@@ -12,7 +12,7 @@ _COMMANDS = {
     "doctor": ("wsgi_async.doctor.command", "check an app, its settings and its server's settings"),
     "inspect": ("wsgi_async.inspector.command", "show what the event loops of a process are doing"),
 }
-"""Each command's module, which has a `main()` too, and what it does.
+"""For each command, its module, which has a `main()` function, and what the command does.
 
 A module is imported only when its command is called.
 """

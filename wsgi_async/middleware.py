@@ -179,12 +179,12 @@ class AsyncLoopMiddleware:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request, with the thread's manager and a new scope in the environ."""
         if KEY in environ:
-            return self.app(environ, start_response)  # an outer middleware acts
+            return self.app(environ, start_response)  # an outer middleware has run already
         manager = self._local.manager
-        # It may have been stopped by hand, or be the one of the process we were forked from.
+        # The manager may have been stopped by hand, or belong to the process that forked this one.
         if manager is None or not manager.running:
             manager = self._local.manager = self._provider.first_request(environ)
-        bridge.look()  # async views that need an integration may call another library only
+        bridge.look()  # async views without our integration may only call asgiref, never us
         context = copy_context()
         context.run(request_manager.set, weakref.ref(manager))
         context.run(origin.set, RequestLine(environ))

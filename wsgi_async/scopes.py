@@ -7,7 +7,7 @@
         page = environ["async.loop"].run(render())
         ...
 
-Knows nothing of WSGI: the middleware makes a scope for each request and ends it.
+This module knows nothing about WSGI: the middleware creates a scope for each request and ends it.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ class RequestScope:
         self.manager = manager
         # No lock: written once, to None at the end of the request.
         self._context: Context | None = context
-        # The loop's mutex guards it, as it guards what is in it.
+        # The loop's mutex guards this field and the contents of the group.
         self._group: JobGroup | None = None
-        # Used in the request's context only, which one thread at a time can be in.
+        # Only code in the request's context uses these, and one thread at a time can be in it.
         self._deadline: _RequestDeadline | None = None
-        self._limits: list[_Limit] = []  # the first is that of a request around this one
+        self._limits: list[_Limit] = []  # the first is the outer request's, if any
         if timeout is not None:
             context.run(self._begin, timeout)
 
@@ -91,7 +91,7 @@ class RequestScope:
             TypeError: `coro` is not a coroutine.
         """
         runner = lifecycle_of(self.manager).runner
-        # Without a runner the manager refuses.
+        # A manager without a runner refuses the coroutine below.
         group = None if runner is None else self._join(runner)
         return submit_to_group(self.manager, coro, task_type, group)
 
@@ -104,7 +104,7 @@ class RequestScope:
     # -- time ----------------------------------------------------------------------------------
 
     def _begin(self, timeout: float | None = None) -> _RequestDeadline:
-        """Have a deadline from now on; in the request's context."""
+        """Give the request a deadline. Called in the request's context."""
         outer = request_deadline.get()
         deadline = self._deadline = _RequestDeadline(timeout)
         request_deadline.set(deadline)
@@ -167,8 +167,8 @@ class RequestScope:
         context = self._context
         if context is None:
             return False
-        # A new object, for the moment; and without a limit, for a destructor that comes by and
-        # waits for something.
+        # A new object without a limit, and only for this check: a destructor may run meanwhile and
+        # wait for something.
         mark = Deadline()
         token = request_deadline.set(mark)
         try:
@@ -181,7 +181,7 @@ class RequestScope:
         deadline.until = None if nearest == math.inf else nearest
 
     def remove(self, limit: _Limit) -> None:
-        """End a `with` block's deadline. For that; nothing if the response is being closed."""
+        """End a `with` block's deadline. Does nothing if the response is being closed."""
         if limit in self._limits and self._deadline is not None:
             self._limits.remove(limit)
             self._apply(self._deadline)
@@ -189,17 +189,17 @@ class RequestScope:
     # -- the end -------------------------------------------------------------------------------
 
     def lift(self) -> None:
-        """Take all deadlines away: the response is being closed. For the middleware.
+        """Remove all deadlines, because the response is being closed. Called by the middleware.
 
-        Also for a thread that was begun in the request, and lives on with a copy of its context.
+        This also applies to threads that the request started, which keep a copy of its context.
         """
         self._limits.clear()
         if self._deadline is not None:
             self._deadline.until = self._deadline.general = None
 
     def end(self) -> None:
-        """Refuse new tasks, cancel the others, and wait for them. For the middleware."""
-        # Its variables may hold the environ, and so us. A group that is made later refuses.
+        """Refuse new tasks, cancel the others, and wait for them. Called by the middleware."""
+        # Its variables may hold the environ, and so this scope. A later group refuses tasks.
         self._context = None
         self.lift()
         runner = lifecycle_of(self.manager).runner
@@ -210,22 +210,22 @@ class RequestScope:
 
 
 class _RequestDeadline(Deadline):
-    """What a request's waits are bounded by. Lives as long as the request's context.
+    """The deadline of a request's waits. Lives as long as the request's context.
 
     Args:
-        general: Seconds from now that every request has; None without such a limit.
+        general: Seconds from now, as the middleware sets them; None for no limit.
     """
 
     __slots__ = ("general",)
 
     def __init__(self, general: float | None) -> None:
-        # No lock: written by the request's own thread, and by that which closes the response.
-        self.until = None  # the nearest that was set in the request
-        # No lock: any thread may take it away, and none brings it back.
+        # No lock: written by the request's own thread, and by the thread that closes the response.
+        self.until = None  # the nearest deadline that the request has set
+        # No lock: any thread may remove this limit, and no thread brings it back.
         self.general = None if general is None else Primitives.clock() + general
 
     def left(self) -> float | None:
-        """Seconds until the nearer of the two, 0 when it has passed; None without a limit."""
+        """Seconds until the nearer of the two deadlines, 0 if it has passed; None without one."""
         until, general = self.until, self.general
         if until is None or (general is not None and general < until):
             until = general
@@ -236,8 +236,8 @@ class _Limit:
     """One deadline of a scope. Lives as long as its `with` block, if there is one.
 
     Args:
-        scope: Whose it is.
-        seconds: From now; None for no limit.
+        scope: The scope that the deadline belongs to.
+        seconds: Seconds from now; None for no limit.
     """
 
     __slots__ = ("_ended", "_scope", "until")

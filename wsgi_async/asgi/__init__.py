@@ -1,4 +1,4 @@
-"""The same under ASGI, and ASGI apps under WSGI.
+"""The same middleware under ASGI, and ASGI apps under WSGI.
 
 Under an ASGI server, sync endpoints find `async.loop`, which is the server's running loop. Under a
 WSGI server, an ASGI app runs on the worker thread's loop.

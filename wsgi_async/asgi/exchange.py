@@ -1,7 +1,7 @@
-"""One request to an ASGI app: between the app, on the loop, and the thread that serves it.
+"""One request to an ASGI app, between the app on the loop and the thread that serves the request.
 
-The thread comes for one part of the response after the other. In between it writes the part to the
-client, or reads the next piece of the request's body, and brings that along when it comes again.
+The thread asks for one part of the response after the other. In between, it writes the part to the
+client, or reads the next piece of the request's body and brings the piece with its next call.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ __all__ = ["Exchange"]
 INSTEAD = "await the ASGI app itself"
 
 _READ: Any = object()
-"""What the thread gets in a part's place when the app asks for the request's body."""
+"""What the thread gets instead of a part when the app asks for the request's body."""
 
 _DISCONNECT = {"type": "http.disconnect"}
 
 
 class _Piece(ActorCall):
-    """Brings what the thread has read, and comes for the next part."""
+    """Brings the piece that the thread has read, and waits for the next part."""
 
     def __init__(self, exchange: Exchange, message: Message | Exception) -> None:
         super().__init__(exchange)
@@ -52,21 +52,21 @@ class _Piece(ActorCall):
 
 
 class _LastCall(ActorCall):
-    """Tells that the client has gone, and waits until the app has ended."""
+    """Tells the app that the client has gone, and waits until the app has ended."""
 
 
 class Exchange(Actor):
-    """One request, whose task is the app's. Lives until the app has ended.
+    """One request, whose task runs the app. Lives until the app has ended.
 
-    After the last part of the response it goes on by itself, for the app's background tasks.
+    After the last part of the response the task continues, for the app's background tasks.
 
     Args:
         runner: Runs its loop.
         app: The app.
-        name: What to call the app.
-        scope: The request's.
-        body: The request's.
-        lifespan: What the app's lifespan is kept by on each loop.
+        name: The app's name in the log.
+        scope: The request's ASGI scope.
+        body: The request's body.
+        lifespan: The key of the app's lifespan on each loop.
     """
 
     ahead = True
@@ -87,34 +87,34 @@ class Exchange(Actor):
         self._body = body
         self._lifespan = lifespan
         # On the loop:
-        self._scope: Scope | None = scope  # until the task has it
-        self._pieces: deque[Message | Exception] = deque()  # of the request's body, not taken yet
+        self._scope: Scope | None = scope  # until the task takes it
+        self._pieces: deque[Message | Exception] = deque()  # of the request's body, not yet taken
         if not body.more:
             self._pieces.append({"type": "http.request", "body": b"", "more_body": False})
-        self._wanted = False  # the app waits for a piece, and the thread does not know
-        self._reading = False  # it knows
+        self._wanted = False  # the app waits for a piece, and the thread has not been told
+        self._reading = False  # the thread has been told, and reads
         self._news = asyncio.Event()  # for the app's receive()
-        self._listeners = 0  # how many of these wait
-        self._started = False  # the app has begun its response
+        self._listeners = 0  # how many receive() calls wait for it
+        self._started = False  # the app has started its response
         self._head: Head | None = None  # until a part takes it along
         self._bodiless = scope["method"] == "HEAD"
         self._turns = asyncio.Lock()  # one send() at a time
         self._putting = False  # a send() waits for the thread
-        self._complete = False  # the last part is out
-        self._dropped_until = 0.0  # how long parts after that may come, if there is no body
-        self._gone = False  # the client is
-        self._end: BaseException | None = None  # what ended it when nobody had asked
+        self._complete = False  # the last part has been handed over
+        self._dropped_until = 0.0  # until when later parts are ignored, if there is no body
+        self._gone = False  # the client has gone
+        self._end: BaseException | None = None  # the error that ended the app between two calls
 
     # -- in the thread -------------------------------------------------------------------------
 
     def next(self) -> Part | None:
-        """Wait for the next part; None if there is none, because the process is about to leave.
+        """Wait for the next part; None if there is none, because the process is about to exit.
 
         Raises:
-            BaseException: What the app raised, or what the server's `read()` did.
+            BaseException: The app raised it, or the server's `read()` did.
             WaitTimeoutError: The request's deadline has passed.
             TaskCancelledError: The app was canceled.
-            RuntimeError: The manager was stopped, or the app has ended before its response.
+            RuntimeError: The manager was stopped, or the app has ended before it responded.
         """
         if self.begun and time_to_end():
             self.close()
@@ -140,7 +140,7 @@ class Exchange(Actor):
         return {"type": "http.request", "body": body, "more_body": self._body.more}
 
     def close(self) -> None:
-        """Tell the app that the client has gone, if it has not ended, and wait for it, bounded."""
+        """Unless the app has ended, tell it that the client has gone, and wait, up to the grace."""
         if not self.begun or self.ended or self.live.closing:
             self._report_end()
             return
@@ -159,7 +159,7 @@ class Exchange(Actor):
             )
 
     def _report_end(self) -> None:
-        """Log what ended it, as nobody comes for that any more. In the thread, or on the loop."""
+        """Log the error that ended the app: no call raises it. In the thread, or on the loop."""
         error, self._end = self._end, None
         if error is not None:
             self._report_failure(error)
@@ -170,7 +170,7 @@ class Exchange(Actor):
     # -- on the loop ---------------------------------------------------------------------------
 
     def serve(self, call: ActorCall) -> None:
-        """As the base class; the last call may come in the middle of another."""
+        """As the base class; the last call may interrupt another one."""
         if isinstance(call, _LastCall):
             self._leave(call)
             return
@@ -183,13 +183,13 @@ class Exchange(Actor):
             self._offer_soon()
 
     def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:
-        """As the base class; after the last part no thread comes again."""
+        """As the base class; after the last part, no thread makes another call."""
         if self.present is None and (self._complete or self._gone):
             return False
         return super().ask(loop, function)
 
     def refuse(self, call: ActorCall) -> None:
-        """As the base class; what has ended the app meanwhile is raised now."""
+        """As the base class; an error that has ended the app meanwhile is raised now."""
         error, self._end = self._end, None
         if error is not None:
             self.live.finish(call, exception=error)
@@ -199,7 +199,7 @@ class Exchange(Actor):
             super().refuse(call)
 
     def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
-        """As the base class; an app that ends because its client has left has not failed."""
+        """As the base class; an app that ends because its client has gone has not failed."""
         if self._gone and (self.leaving or told_of_it(error)):
             if not (cancelled or told_of_it(error)):
                 self._report_failure(error)
@@ -212,7 +212,7 @@ class Exchange(Actor):
     def _leave(self, call: ActorCall) -> None:
         task, busy_with = self.task, self.present
         if self.ended or task is None:
-            self.ended = True  # nothing begins any more
+            self.ended = True  # the app must not begin any more
             self._report_end()
             self.live.finish(call, None)
             return
@@ -226,7 +226,7 @@ class Exchange(Actor):
             task.cancel()
 
     def cut(self) -> None:
-        """End the response: the process is about to leave. Its consumer sees the end."""
+        """End the response, because the process is about to exit. Its consumer sees the end."""
         if self.task is not None and not (self.ended or self.leaving or self._complete):
             self.leaving = True
             self._tell_gone()
@@ -241,7 +241,7 @@ class Exchange(Actor):
         self.live.raw.call_soon(self._offer)
 
     def _offer(self) -> None:
-        """Have the thread go on with what is there besides parts of the body, if it waits."""
+        """If the thread waits, hand it the response's head, or have it read the request's body."""
         if self.present is None or self.leaving or self._putting:
             return
         if self._head is not None:
@@ -261,8 +261,8 @@ class Exchange(Actor):
     # -- in the app's tasks --------------------------------------------------------------------
 
     async def act(self) -> None:
-        """Go through the app."""
-        scope, self._scope = cast("Scope", self._scope), None  # what it holds may lead to us
+        """Run the app."""
+        scope, self._scope = cast("Scope", self._scope), None  # the scope may lead to this object
         state = await state_of(self._lifespan, self._app, self.name, scope[KEY])
         if state is not None:
             scope["state"] = state.copy()
@@ -297,7 +297,7 @@ class Exchange(Actor):
             return
         self._wanted = True
         if self._started:
-            # Reading may take long, and what the app does at the same time may send something.
+            # Reading may take long, and another task of the app may send something meanwhile.
             self._offer_soon()
         else:
             self._offer()
@@ -318,7 +318,7 @@ class Exchange(Actor):
         self._started = True
         status = message["status"]
         self._bodiless = self._bodiless or status in (204, 304) or status < 200
-        # Mostly the body follows at once. If not, the client need not wait for the headers.
+        # Usually the body follows at once. If not, the client gets the headers without it.
         self._offer_soon()
 
     async def _put(self, body: bytes, *, more: bool) -> None:
@@ -331,21 +331,21 @@ class Exchange(Actor):
             await self._until_asked()
             self._hand_over(b"" if self._bodiless else bytes(body), last=self._bodiless or not more)
             if more and not self._bodiless:
-                # Not before the server has taken it.
+                # Do not return before the server has taken the part.
                 await self._turn_of_thread()
 
     async def _drop_part(self, *, more: bool) -> None:
-        """A part comes after the last one. A response without a body was complete with its first.
+        """Ignore a part after the last one. A response without a body is complete at its first.
 
-        The app may send its body to the end, as an ASGI server has it, so that what it does after
-        that is done. An endless one ends.
+        The app may send its whole body, as it may under an ASGI server, so that its code after that
+        runs. The app of an endless body gets an error.
         """
         if not self._bodiless:
             raise RuntimeError("The response is complete already.")
         if more and Primitives.clock() > self._dropped_until:
             self._gone = True
             raise ClientDisconnected
-        await asyncio.sleep(0)  # it may have nothing else to wait for
+        await asyncio.sleep(0)  # the app may await nothing else
 
     async def _until_asked(self) -> None:
         self._putting = True

@@ -1,4 +1,4 @@
-"""What a WSGI environ says, as ASGI says it."""
+"""Translate a WSGI environ into an ASGI scope."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["VERSIONS", "http_scope", "wants_websocket"]
 
 VERSIONS = {"version": "3.0", "spec_version": "2.4"}
-"""From 2.4 on `send()` raises an `OSError` when the client has gone."""
+"""Since 2.4, `send()` raises an `OSError` when the client has gone."""
 
 
 def http_scope(environ: Mapping[str, Any]) -> Scope:
-    """The scope of a request; with the manager and its own scope, where sync endpoints find them.
+    """The ASGI scope of a request, with the manager and the request's scope for sync endpoints.
 
     Args:
-        environ: With both in it.
+        environ: The request's, with both in it.
     """
     root_path = _text(environ.get("SCRIPT_NAME", ""))
     scope: Scope = {
@@ -54,7 +54,7 @@ def wants_websocket(environ: Mapping[str, Any]) -> bool:
 
 
 def _text(value: str) -> str:
-    """What is UTF-8 most often, and in latin-1 in an environ."""
+    """Decode a value that is usually UTF-8, and that the environ holds as latin-1."""
     return value if value.isascii() else value.encode("latin-1").decode("utf-8", "replace")
 
 
@@ -67,7 +67,7 @@ def _headers(environ: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
     return [
         (name, value.encode("latin-1"))
         for key, value in environ.items()
-        # A server may set the two that have no HTTP_ empty, for a request that has none.
+        # Servers may set CONTENT_TYPE and CONTENT_LENGTH to "" for a request without them.
         if (name := _header_name(key)) is not None
         and (value or (value == "" and key.startswith("HTTP_")))
     ]
@@ -75,10 +75,10 @@ def _headers(environ: Mapping[str, Any]) -> list[tuple[bytes, bytes]]:
 
 @lru_cache(maxsize=512)  # clients choose the names
 def _header_name(key: str) -> bytes | None:
-    """The header that a key of an environ is for; None if it is for something else."""
+    """The header that a key of an environ stands for; None if it stands for something else."""
     if key in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         name = key
-    # CGI has names of their own for these two, which servers may set beside them.
+    # CGI has its own names for these two headers. Servers may set the HTTP_ names as well.
     elif key.startswith("HTTP_") and key[5:] not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         name = key[5:]
     else:
@@ -92,13 +92,13 @@ def _client(environ: Mapping[str, Any]) -> tuple[str, int] | None:
 
 
 def _port(value: object) -> int | None:
-    """None for a Unix socket's."""
+    """The port as a number; None for a Unix socket."""
     text = str(value or "")
     return int(text) if text.isdecimal() else None
 
 
 def _raw_path(target: str) -> bytes:
-    """The path as the client wrote it, out of a request target, which may be a whole URL."""
+    """The path of a request target, as the client wrote it. The target may be a whole URL."""
     path = target.partition("?")[0]
     if not path.startswith("/"):
         path = path.partition("://")[2].partition("/")[2]

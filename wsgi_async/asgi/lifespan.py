@@ -29,21 +29,22 @@ _MISSING: Any = object()
 async def state_of(
     key: Hashable, app: ASGIApplication, name: str, manager: AsyncioLoopManager
 ) -> State | None:
-    """What the app's lifespan on the running loop has for its requests; begun on first use.
+    """The state that the app's lifespan on the running loop has for requests.
 
-    It is a resource of the loop, so it ends when the manager is stopped.
+    The first call begins the lifespan. It is a resource of the loop, so it ends when the manager is
+    stopped.
 
     Args:
-        key: What it is kept by.
+        key: Identifies the lifespan among the loop's resources.
         app: The app.
-        name: What to call the app.
-        manager: Whose loop this is.
+        name: The app's name in the log.
+        manager: The manager of this loop.
 
     Returns:
-        None if the app has no lifespan.
+        The state; None if the app has no lifespan.
 
     Raises:
-        BaseException: What the app raised in its startup. The next use tries again.
+        BaseException: The app raised it in its startup. The next call tries again.
     """
     resources = resources_of(asyncio.get_running_loop())
     state: State | None = resources.instances.get(key, _MISSING)
@@ -57,23 +58,23 @@ def _of(app: ASGIApplication, manager: AsyncioLoopManager) -> Lifespan:
 
 
 class Lifespan(AbstractAsyncContextManager["State | None"]):
-    """One lifespan: its startup, and its shutdown. Lives on its loop, until it is left.
+    """One lifespan, with its startup and shutdown. Lives on its loop until it is exited.
 
     Args:
         app: The app.
-        scope: The lifespan's.
+        scope: The lifespan's ASGI scope.
     """
 
     def __init__(self, app: ASGIApplication, scope: Scope) -> None:
         loop = asyncio.get_running_loop()
         self._app = app
         self._scope = scope
-        self._knows = False  # the app has taken the startup message, and may know what it is
-        self._started: asyncio.Future[bool] = loop.create_future()  # whether it has a lifespan
+        self._knows = False  # the app has received the startup message, and may know what it is
+        self._started: asyncio.Future[bool] = loop.create_future()  # whether the app has a lifespan
         self._supported = False
         self._stopping = asyncio.Event()
-        self._told = False  # the app has taken the shutdown message
-        self._failure = ""  # what it says of its shutdown
+        self._told = False  # the app has received the shutdown message
+        self._failure = ""  # the reason that the app gives for a failed shutdown
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> State | None:
@@ -101,7 +102,7 @@ class Lifespan(AbstractAsyncContextManager["State | None"]):
             if self._supported:
                 raise
             if self._started.done():
-                return  # it has said so itself
+                return  # the outcome of the startup is known already
             if self._knows:
                 self._started.set_exception(error)
                 return
@@ -120,7 +121,7 @@ class Lifespan(AbstractAsyncContextManager["State | None"]):
             if not self._knows:
                 self._knows = True
                 return {"type": "lifespan.startup"}
-            # It takes anything for a part of a request, and would wait for the next one forever.
+            # The app takes any message for a part of a request. It would wait for the next forever.
             self._started.set_result(False)
         await self._stopping.wait()
         if self._told:

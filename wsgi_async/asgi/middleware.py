@@ -90,7 +90,7 @@ class AsyncLoopMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, serve one connection, or go through the lifespan."""
         if KEY in scope:
-            await self.app(scope, receive, send)  # an outer middleware acts
+            await self.app(scope, receive, send)  # an outer middleware has run already
         elif scope["type"] == "lifespan":
             await self._live(scope, receive, send)
         else:
@@ -98,7 +98,7 @@ class AsyncLoopMiddleware:
 
     async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_and_start_or_stop(message: Message) -> None:
-            # The application's own startup comes first, and its own shutdown.
+            # The application's own startup and its own shutdown come first.
             if message["type"] == "lifespan.startup.complete":
                 await self._running.manager()
             elif message["type"].startswith("lifespan.shutdown."):
@@ -128,15 +128,15 @@ class AsyncLoopMiddleware:
 
 
 async def _end(request: AsgiScope) -> None:
-    """End the request's scope, whose tasks may need time for their cleanup."""
+    """End the request's scope. Its tasks may need time to clean up."""
     if request.has_tasks:
-        # It waits for this very loop.
+        # end() blocks until tasks of this very loop have ended, so it needs another thread.
         await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, request.end))
     else:
         request.end()
 
 
 def _line(scope: Scope) -> RequestLine:
-    """What the log calls a request: its method, or its type where it has none, and its path."""
+    """How the log names a request: by its method, or its type if it has none, and its path."""
     path = scope.get("path", "").encode("utf-8", "surrogateescape").decode("latin-1")
     return RequestLine({"REQUEST_METHOD": scope.get("method", scope["type"]), "PATH_INFO": path})

@@ -76,14 +76,14 @@ class AsgiMount:
         exchange = self._exchange(environ)
         try:
             part = exchange.next()
-            if part is None:  # in the middle of its request
+            if part is None:  # the client has gone in the middle of its request
                 raise ClientDisconnected
             head: Head = part.head  # type: ignore[assignment] # the first one has it
             start_response(head.status, head.headers)
         except BaseException as error:
             exchange.close()
             if isinstance(error, OSError) and not isinstance(error, ClientDisconnected):
-                # Servers take an OSError for a broken connection, and send no answer.
+                # Servers take an OSError for a broken connection, and send no response.
                 raise RuntimeError(f"{self._name} failed before its response: {error}") from error
             raise
         if not part.last:
@@ -109,8 +109,8 @@ class _Response:
     """The body of a response that comes in parts. Lives until the server closes it.
 
     Args:
-        exchange: Brings the parts.
-        first: The first one, which is not the last.
+        exchange: The source of the parts.
+        first: The first part, which is not the last.
     """
 
     def __init__(self, exchange: Exchange, first: Part) -> None:
@@ -123,7 +123,7 @@ class _Response:
     def __next__(self) -> bytes:
         first, self._first = self._first, None
         if first is not None:
-            # Also an empty one: many servers send the headers with it, while the app goes on.
+            # Return an empty part too: many servers send the headers with it, while the app works.
             return first
         exchange = self._exchange
         if exchange is None:
@@ -136,14 +136,14 @@ class _Response:
         return part.body
 
     def close(self) -> None:
-        """The server needs no more of it, perhaps because its client has gone."""
+        """End the response: the server needs no more of it, perhaps because the client has gone."""
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.close()
 
     def __del__(self) -> None:
         exchange = self._exchange
-        if exchange is not None:  # a server has let go of it without closing it
+        if exchange is not None:  # the server has dropped the body without closing it
             exchange.abandon()
 
 

@@ -1,4 +1,4 @@
-"""The request's body, read piece by piece from what a WSGI server gives."""
+"""The request's body, read piece by piece from the WSGI server's input."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ if TYPE_CHECKING:
 __all__ = ["RequestBody"]
 
 MOST = 256 * 1024
-"""Bytes of a piece."""
+"""The most bytes of a piece."""
 BLOCK = 64 * 1024
-"""Bytes of a piece where a read waits until it has all of them."""
+"""The most bytes of a piece if a read waits until it has all of them."""
 
 
 class RequestBody:
-    """A request's body. Lives as long as the request; `read()` is for its thread.
+    """A request's body. Lives as long as the request; only its thread calls `read()`.
 
     Args:
-        environ: The request's.
+        environ: The request's environ.
     """
 
     def __init__(self, environ: Mapping[str, Any]) -> None:
         self._input = environ.get("wsgi.input")
         length = environ.get("CONTENT_LENGTH") or None
-        # How much is left, if the client has told; the server knows where a chunked one ends.
+        # How many bytes are left, if the client sent a length. The server ends a chunked body.
         self._left: int | None = None
         if length is not None or not environ.get("wsgi.input_terminated"):
             self._left = int(length or 0)
-        # No lock: the thread writes it before it hands a piece over, the loop reads it afterwards.
+        # No lock: the thread writes it before it hands a piece over; the loop reads it afterwards.
         self.more = self._input is not None and self._left != 0
 
     def read(self) -> bytes | None:
         """Wait for the next piece; None if the client has gone before the end.
 
         Raises:
-            Exception: What the server raises, but for a broken connection.
+            Exception: The server raised it, except for a broken connection.
         """
         try:
             piece = self._piece()
@@ -62,25 +62,25 @@ class RequestBody:
 
 
 def _is_gunicorns(source: Any) -> bool:
-    """Whether it is gunicorn's, whose own `read()` waits for a kilobyte at least."""
+    """Whether it is gunicorn's body, whose own `read()` waits for at least a kilobyte."""
     return (
         type(source).__module__ == "gunicorn.http.body"
         and hasattr(source, "reader")
         and (hasattr(source.reader, "buf") or hasattr(source.reader, "unreader"))
-        and source.buf.tell() == 0  # else somebody has begun to read it
+        and source.buf.tell() == 0  # else other code has begun to read it
     )
 
 
 def _from_gunicorn(body: Any, most: int) -> bytes:
-    """What has come by now; waits for one byte only."""
+    """The bytes that have arrived so far. Blocks only until there is one byte."""
     reader = body.reader
     try:
         first: bytes = reader.read(1)
-        # What was received with it is in the buffer of the reader, or of what that reads from.
+        # Bytes received with it are in the buffer of the reader, or of the reader's source.
         buffer = getattr(reader, "buf", None) or reader.unreader.buf
         waiting: int = min(buffer.tell(), most - 1)
         rest: bytes = reader.read(waiting) if first and waiting else b""
     except Exception:
-        body.failed = True  # as its own read() does: where the next request begins is not known
+        body.failed = True  # as its own read() does: the start of the next request is unknown
         raise
     return first + rest

@@ -16,7 +16,7 @@ _REASONS = {status.value: f"{status.value} {status.phrase}" for status in HTTPSt
 
 
 class ClientDisconnected(ConnectionResetError):
-    """What the app's `send()` raises when the client has gone; to a server, a broken connection."""
+    """Raised by the app's `send()` when the client has gone; servers see a broken connection."""
 
     def __init__(self) -> None:
         super().__init__(errno.ECONNRESET, "The client has gone")
@@ -33,13 +33,13 @@ class Part(NamedTuple):
     """A part of a response, on its way to the server."""
 
     head: Head | None
-    """With the first one."""
+    """Only the first part has one."""
     body: bytes
     last: bool
 
 
 def head_of(message: Message) -> Head:
-    """What of a message that starts a response WSGI takes."""
+    """The status line and headers of a message that starts a response, as WSGI takes them."""
     status = message["status"]
     headers = [
         (bytes(name).decode("latin-1"), bytes(value).decode("latin-1"))
@@ -47,13 +47,13 @@ def head_of(message: Message) -> Head:
     ]
     return Head(
         _REASONS.get(status) or f"{status:d} Unknown",
-        # They are the server's own.
+        # Hop-by-hop headers belong to the server.
         [header for header in headers if not is_hop_by_hop(header[0])],
     )
 
 
 def told_of_it(error: BaseException) -> bool:
-    """Whether an error, or what it came of, is that the client has gone."""
+    """Whether an error, or what caused it, says that the client has gone."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, ClientDisconnected):

@@ -20,12 +20,12 @@ __all__ = ["RunningLoop"]
 class RunningLoop:
     """One manager for each loop that asks for it. Lives as long as the middleware.
 
-    On a loop only; a process may have several, each on a thread of its own.
+    Only used on a loop. A process may have several loops, each on its own thread.
 
     Args:
         id: The managers' id.
-        task_type: What they are started with.
-        **options: What `AsyncioLoopManager` takes.
+        task_type: The managers' task type.
+        **options: The keyword arguments of `AsyncioLoopManager`.
     """
 
     def __init__(self, id: Hashable, task_type: Hashable, **options: Any) -> None:
@@ -33,17 +33,18 @@ class RunningLoop:
         self._id = id
         self._task_type = task_type
         self._options = options
-        # No lock: each loop sets and reads its own entry. A task leads to its loop, and a manager
-        # does until the loop is closed: what has been started must not be kept as a task.
+        # No lock: each loop sets and reads its own entry. A weak key must not be kept alive by its
+        # value. A task always refers to its loop, a manager only until the loop is closed, so the
+        # entry of a started manager is not a task.
         self._managers: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncioLoopManager]
         self._managers = weakref.WeakKeyDictionary()
         self._starting: dict[asyncio.AbstractEventLoop, asyncio.Task[None]] = {}
 
     async def manager(self) -> AsyncioLoopManager:
-        """The running loop's, started at the first call.
+        """The running loop's manager. The first call starts it.
 
         Raises:
-            BaseException: What `on_start` raised. The next call tries again.
+            BaseException: `on_start` raised it. The next call tries again.
         """
         loop = asyncio.get_running_loop()
         while True:
@@ -53,8 +54,8 @@ class RunningLoop:
             await asyncio.shield(self._starting.get(loop) or self._begin(loop))
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> asyncio.Task[None]:
-        # In an empty context: on_start belongs to no request. Not by a task factory: an eager one
-        # would have it end before we hold it.
+        # In an empty context: on_start belongs to no request. Not made by a task factory: an eager
+        # one would end the task before it is stored here.
         starting = self._starting[loop] = asyncio.Task(
             self._start(loop), loop=loop, context=contextvars.Context(), name="start"
         )

@@ -16,23 +16,23 @@ __all__ = ["AsgiScope"]
 
 
 class AsgiScope(RequestScope):
-    """As under WSGI, for a request whose sync code runs on other threads, in copies of its context.
+    """A scope for a request whose sync code runs on other threads, in copies of its context.
 
-    Its deadline is there from the beginning, so that all of them see the same one.
+    Its deadline exists from the beginning, so that all copies see the same one.
     """
 
     __slots__ = ()
 
     def enter(self) -> Token[Deadline | None]:
-        """Have the present context see the deadline."""
+        """Let the current context see the deadline."""
         outer = request_deadline.get()
         deadline = self._deadline or self._begin()
-        request_deadline.set(outer)  # the token leads back to it
+        request_deadline.set(outer)  # resetting the token restores it
         return request_deadline.set(deadline)
 
     @property
     def has_tasks(self) -> bool:
-        """Whether a task was submitted, and the end may have to wait for it."""
+        """Whether a task was submitted, so that the end may have to wait."""
         return self._group is not None
 
     def _is_current(self) -> bool:

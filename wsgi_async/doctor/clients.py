@@ -1,4 +1,4 @@
-"""Variables of the app's modules that hold objects of one event loop."""
+"""Check for variables of the app's modules that hold objects of one event loop."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ _ASYNCIO = (
     "_asyncio.Task",
 )
 _MOST = 100
-"""How many items of one variable are looked at."""
+"""The most items of one variable to look at."""
 
 
 class _Found(NamedTuple):
-    """A variable with such an object."""
+    """A variable whose value may be such an object."""
 
     module: ModuleType
     variable: str
@@ -69,7 +69,7 @@ class _Found(NamedTuple):
 
 
 def check_clients(subject: Subject) -> Iterator[Finding]:
-    """Clients and asyncio's objects that all threads share, though each has a loop of its own."""
+    """Find clients and asyncio objects that all threads share, though each has its own loop."""
     options = subject.options
     if options is not None and options.per == "process":
         return
@@ -81,7 +81,7 @@ def check_clients(subject: Subject) -> Iterator[Finding]:
             if _belongs_to_loop(each.value):
                 known = found.setdefault(id(each.value), each)
                 if _line(known) is None and _line(each) is not None:
-                    found[id(each.value)] = each  # the other module has imported it
+                    found[id(each.value)] = each  # the first module has only imported it
     for each in found.values():
         yield _finding(each, one_thread=one_thread)
 
@@ -116,7 +116,7 @@ def _belongs_to_loop(value: object) -> bool:
 
 
 def _modules_of_app(module: ModuleType) -> dict[str, ModuleType]:
-    """The modules that have been imported from the app's package, or from the folder around it."""
+    """The imported modules of the app's package, or of the folder around it."""
     top = module.__name__.partition(".")[0]
     root = _root(module)
     return {
@@ -129,17 +129,17 @@ def _modules_of_app(module: ModuleType) -> dict[str, ModuleType]:
 
 
 _OTHERS = ("wsgi_async", "__config__", "__main__")
-"""Ours, and gunicorn's settings."""
+"""Our own package, gunicorn's settings, and the program itself."""
 
 
 def _file(module: ModuleType) -> str | None:
-    """A module's file. It is not asked for: a lazy module would be imported."""
+    """A module's file. Does not use getattr(), which would import a lazy module."""
     file = getattr(module, "__dict__", {}).get("__file__")
     return file if isinstance(file, str) else None
 
 
 def _root(module: ModuleType) -> Path | None:
-    """The folder that has the app's module or outermost package; None if it is installed."""
+    """The folder with the app's module or outermost package; None if the app is installed."""
     file = _file(module)
     if file is None or _is_installed(file):
         return None
@@ -166,7 +166,7 @@ def _is_installed(file: str) -> bool:
 
 
 def _variables(module: ModuleType, modules: Container[str]) -> Iterator[_Found]:
-    """A module's variables, and what their values hold, one level deep."""
+    """A module's variables, and the values inside them, one level deep."""
     for name, value in list(vars(module).items()):
         if name.startswith("__"):
             continue
@@ -176,7 +176,7 @@ def _variables(module: ModuleType, modules: Container[str]) -> Iterator[_Found]:
 
 
 def _held(value: Any, modules: Container[str]) -> list[tuple[str, Any]]:
-    """What a container holds, or one of the app's classes, or an instance of one."""
+    """The values inside a container, one of the app's classes, or an instance of one."""
     if type(value) in (dict, list, tuple):
         items = value.items() if hasattr(value, "items") else enumerate(value)
         return [(f"[{key!r}]", inner) for key, inner in list(items)[:_MOST]]
@@ -202,13 +202,13 @@ def _assigned(file: str) -> dict[str, int]:
     for node in ast.walk(tree):
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                name = getattr(target, "id", getattr(target, "attr", ""))  # of self, mostly
+                name = getattr(target, "id", getattr(target, "attr", ""))  # mostly of self
                 lines[name] = min(node.lineno, lines.get(name, node.lineno))
     return lines
 
 
 def _line(found: _Found) -> int | None:
-    """Where the attribute is assigned that holds it, or otherwise the variable."""
+    """The line that assigns the attribute with the object, or else the variable."""
     variable, _, attribute = found.variable.partition("[")[0].partition(".")
     lines = _assigned(str(found.module.__file__))
     return lines.get(attribute, lines.get(variable))

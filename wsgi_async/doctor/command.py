@@ -1,4 +1,4 @@
-"""The command `doctor`: its arguments, and how it prints what it finds."""
+"""The command `doctor`: its arguments, and how it prints its findings."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ _ORDER = ("error", "warning", "note")
 _COLORS = {"error": "31", "warning": "33", "note": "36"}
 _WIDTH = 79
 _LABEL = 9
-"""Columns of the word before a finding."""
+"""The width of the column with the severity."""
 
 
 def main(arguments: list[str]) -> int:
-    """Examine an app and print what there is to say.
+    """Examine an app and print the findings.
 
     Args:
-        arguments: The command's own.
+        arguments: The command's own arguments.
 
     Returns:
         The exit status: 1 with an error or a warning, 2 if the app cannot be imported.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
-    # What the app prints when it is imported must not get into the report.
+    # Output of the app while it is imported must not get into the report.
     with contextlib.redirect_stdout(sys.stderr):
         python_path_has_here()
         managers = _running()
@@ -115,7 +115,7 @@ def _running() -> set[AsyncioLoopManager]:
 
 
 class Report(NamedTuple):
-    """What was found, and whether there was an app at all."""
+    """The findings, and whether the app could be imported."""
 
     findings: list[Finding]
     imported: bool
@@ -124,12 +124,12 @@ class Report(NamedTuple):
 def examine(
     name: str, server: Server | None = None, started: Iterable[AsyncioLoopManager] = ()
 ) -> Report:
-    """Import an app and make all checks.
+    """Import an app and run all checks.
 
     Args:
         name: The app, as `load()` takes it.
         server: The settings of its server; None if they are not known.
-        started: The managers that run since these were read.
+        started: The managers that were started while the settings were read.
     """
     before = _running()
     try:

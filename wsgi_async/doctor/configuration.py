@@ -15,7 +15,7 @@ from .findings import Finding, Server, derives_from
 __all__ = ["DEFAULT", "UnreadableError", "gunicorn_missing", "is_configured", "not_read", "read"]
 
 DEFAULT = "gunicorn.conf.py"
-"""What gunicorn reads if it is not told another file."""
+"""The file that gunicorn reads by default."""
 
 _ARGUMENTS = "GUNICORN_CMD_ARGS"
 
@@ -48,7 +48,7 @@ _CLASSES = {
     "uvicorn.workers.UvicornWorker": "asgi",
     "uvicorn_worker.UvicornWorker": "asgi",
 }
-"""A worker class that is derived from one of these is what that is."""
+"""A worker class has the kind of the class in this table that it is derived from."""
 
 
 class UnreadableError(Exception):
@@ -56,7 +56,7 @@ class UnreadableError(Exception):
 
 
 def is_configured() -> bool:
-    """Whether there is something that gunicorn would read in the current folder."""
+    """Whether the current folder or the environment has settings that gunicorn would read."""
     return _ARGUMENTS in os.environ or Path(DEFAULT).is_file()
 
 
@@ -69,7 +69,7 @@ def read(location: str | None) -> Server:
     """Read the settings, and enter gunicorn's working directory, as gunicorn does.
 
     Args:
-        location: What gunicorn's `--config` takes; None for what it reads without.
+        location: As for gunicorn's `--config`; None for the settings that it reads without it.
 
     Raises:
         UnreadableError: gunicorn would not start. It has written the reason to stderr.
@@ -115,8 +115,8 @@ def _server(cfg: Any) -> Server:
 
 
 def _worker(cfg: Any) -> tuple[str, str]:
-    """The worker class's name and kind. It is not asked for by `cfg`: gevent's would patch."""
-    name: str = cfg.worker_class_str  # gthread, if it is sync with several threads
+    """The worker class's name and kind. Does not ask `cfg`, which makes gevent patch."""
+    name: str = cfg.worker_class_str  # gthread, if the class is sync with several threads
     value = cfg.settings["worker_class"].get()
     if isinstance(value, type):
         return name, _kind_of_class(value)
@@ -133,7 +133,7 @@ def _imported(name: str) -> type | None:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except Exception:
-        return None  # an entry point, or something that gunicorn will complain of
+        return None  # an entry point, or a name that gunicorn will refuse
     return found if isinstance(found, type) else None
 
 
@@ -144,7 +144,7 @@ def _kind_of_class(kind: type | None) -> str:
 
 
 def not_read() -> Finding:
-    """What to say if the settings are there and gunicorn is not."""
+    """The finding if there are settings, but gunicorn is not installed."""
     return Finding(
         code="gunicorn-missing",
         severity="note",

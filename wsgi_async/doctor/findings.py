@@ -1,4 +1,4 @@
-"""What the checks find, and what they look at."""
+"""The results of the checks, and the app that they examine."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Finding:
     Args:
         code: A short name that stays the same in later versions.
         severity: An error fails, a warning fails at times, a note is only good to know.
-        state: What is so, in a sentence.
+        state: What is the case, in a sentence.
         remedy: What to do about it, in a sentence.
-        page: The page of the documentation, with the place in it.
+        page: The page of the documentation, with the section.
         where: A file, with a line if it is known.
     """
 
@@ -54,12 +54,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """gunicorn's settings, as far as the checks need them. Never changes.
+    """gunicorn's settings that the checks need. Never changes.
 
     Args:
-        kind: What the worker class is: `"sync"`, `"gthread"`, `"resident"` for ours, `"green"`,
+        kind: The kind of the worker class: `"sync"`, `"gthread"`, `"resident"` for ours, `"green"`,
             `"tornado"`, `"asgi"`, or `"unknown"`.
-        worker_class: Its name, as it was set.
+        worker_class: The worker class's name, as it was set.
         default_hook: Whether `post_worker_init` is gunicorn's own, which does nothing.
         app: The app that the settings name; empty if they name none.
     """
@@ -83,17 +83,17 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What is examined: an app that has been imported, and its server. Never changes.
+    """The subject of the checks: an imported app, and its server. Never changes.
 
     Args:
         name: The app's name, as it was given: `module:app`.
-        module: The module that it was found in.
+        module: The module that has the app.
         app: The app itself.
-        parts: The app and what is inside of it, the outermost first.
-        middlewares: Those of them that are ours.
+        parts: The app and everything inside it, the outermost first.
+        middlewares: The parts that are our middleware.
         server: The settings of its server; None if they are not known.
-        started_by_config: The managers that run since the server's settings were read.
-        started_by_app: The managers that run since the app was imported.
+        started_by_config: The managers that were started while the server's settings were read.
+        started_by_app: The managers that were started while the app was imported.
     """
 
     name: str
@@ -111,11 +111,11 @@ class Subject:
         return options_of(self.middlewares[0]) if self.middlewares else None
 
     def find(self, name: str) -> Part | None:
-        """The outermost part of a class that is named as `is_a()` says."""
+        """The outermost part of a class; `name` as for `is_a()`."""
         return next(iter(self.find_all(name)), None)
 
     def find_all(self, name: str) -> list[Part]:
-        """All such parts, the outermost first."""
+        """All parts of a class, the outermost first; `name` as for `is_a()`."""
         return [part for part in self.parts if is_a(part, name)]
 
 
@@ -125,17 +125,17 @@ def options_of(middleware: AsyncLoopMiddleware) -> Options:
 
 
 def is_a(thing: object, name: str) -> bool:
-    """Whether something is of a class or of a subclass of it, without an import of that.
+    """Whether an object's class is or derives from a named class, without importing that.
 
     Args:
-        thing: Anything. It is not asked: a proxy is a proxy here.
-        name: The class with its module, or with a package that the module is in.
+        thing: Any object. Only its type is used, so a proxy counts as a proxy.
+        name: The class with its module, or with a package that contains the module.
     """
     return derives_from(type(thing), name)
 
 
 def derives_from(kind: type, name: str) -> bool:
-    """As `is_a()`, of a class."""
+    """As `is_a()`, for a class."""
     package, _, wanted = name.rpartition(".")
     return any(
         each.__name__ == wanted and f"{each.__module__}.".startswith(f"{package}.")
@@ -144,5 +144,5 @@ def derives_from(kind: type, name: str) -> bool:
 
 
 def exit_status(findings: Iterable[Finding]) -> int:
-    """0 if there is nothing but notes, otherwise 1."""
+    """0 if all findings are notes, otherwise 1."""
     return int(any(finding.severity != "note" for finding in findings))

@@ -1,5 +1,5 @@
 """Flask and Django: async views without the integration, and settings that do not fit."""
-# Neither is imported here unless the app has, and Django has no types.
+# This module imports neither of them, unless the app has. Django has no types.
 # pyright: standard
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _APP = "wsgi_async.integrations.django"
 
 
 def check_flask(subject: Subject) -> Iterator[Finding]:
-    """Async views of an app that is wrapped in the middleware alone."""
+    """Find async views of an app that is only wrapped in the middleware."""
     if not subject.middlewares or _asgiref_replaced():
         return
     for app in subject.find_all("flask.Flask"):
@@ -55,7 +55,7 @@ def _is_async_view(view: Any) -> bool:
 
 
 def _asgiref_replaced() -> bool:
-    """Whether asgiref's function, which both frameworks call, is ours."""
+    """Whether our function has replaced asgiref's, which both frameworks call."""
     module = sys.modules.get("wsgi_async.integrations.asgiref")
     return module is not None and bool(module.installed())
 
@@ -70,7 +70,7 @@ def _named(views: list[str]) -> str:
 
 
 def import_urls(parts: Iterable[Any]) -> None:
-    """Import the URLconf and the views of a Django project, which Django does at a request."""
+    """Import the URLconf and views of a Django project. Django only does that at a request."""
     if any(is_a(part, "django.core.handlers.wsgi.WSGIHandler") for part in parts):
         from django.urls import get_resolver  # noqa: PLC0415 - the app has imported Django
 
@@ -89,7 +89,7 @@ def _views(resolver: Any) -> dict[str, Any]:
 
 
 def check_django(subject: Subject) -> Iterator[Finding]:
-    """Whether the integration is there, and what the settings do to async views and connections."""
+    """Check the integration, and settings that affect async views and connections."""
     if subject.find("django.core.handlers.wsgi.WSGIHandler") is None:
         return
     from asgiref.sync import iscoroutinefunction  # noqa: PLC0415 - the app has imported Django
@@ -106,7 +106,7 @@ def check_django(subject: Subject) -> Iterator[Finding]:
 
 
 def _plain_handler(subject: Subject, asyncs: dict[str, Any]) -> Iterator[Finding]:
-    """The middleware around Django's own application."""
+    """Find the middleware around Django's own application."""
     if subject.find(f"{_APP}.Handler") is not None:
         return
     if asyncs and not _asgiref_replaced():
@@ -124,7 +124,7 @@ def _plain_handler(subject: Subject, asyncs: dict[str, Any]) -> Iterator[Finding
 
 
 def _elsewhere(settings: Any, asyncs: dict[str, Any]) -> Iterator[Finding]:
-    """What does not come through the WSGI application: runserver, commands, tests."""
+    """Find async code that bypasses the WSGI application: in runserver, commands and tests."""
     if not settings.WSGI_APPLICATION:
         yield Finding(
             code="django-runserver",
@@ -149,7 +149,7 @@ def _asgiref_replaced_in_commands(settings: Any) -> bool:
 
 
 def _atomic(settings: Any, asyncs: dict[str, Any]) -> Iterator[Finding]:
-    """Async views in a transaction, which Django refuses."""
+    """Find async views in a transaction, which Django refuses."""
     aliases = [alias for alias, each in settings.DATABASES.items() if each.get("ATOMIC_REQUESTS")]
     views = [
         name
@@ -184,10 +184,10 @@ def _connections(subject: Subject, settings: Any) -> Iterator[Finding]:
 
 
 _FEW = 90
-"""Connections that any database server allows."""
+"""Every database server allows at least this many connections."""
 
 
 def _connects(database: dict[str, Any]) -> bool:
-    """Whether each thread keeps a connection to a server."""
+    """Whether each thread keeps a connection to a database server."""
     age = database.get("CONN_MAX_AGE", 0)
     return age != 0 and "sqlite" not in str(database.get("ENGINE"))

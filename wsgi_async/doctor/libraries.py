@@ -1,4 +1,4 @@
-"""What is installed and imported beside the app, and Python itself."""
+"""Check Python itself, and libraries that are installed or imported beside the app."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _REQUIREMENT = re.compile(
 """A line of the package's metadata: `flask>=3.0; extra == 'flask'`."""
 
 _EXTRAS = ("gunicorn", "flask", "django", "uvloop")
-"""Those that name libraries that the package itself works with."""
+"""The extras for the libraries that the package itself works with."""
 
 
 def check_libraries() -> Iterator[Finding]:
-    """Libraries that are too old, or that have changed threads or asyncio; the GIL."""
+    """Find libraries that are too old or have patched threads or asyncio, and check the GIL."""
     yield from _too_old()
     yield from _greenlets()
     yield from _nest_asyncio()
@@ -52,7 +52,7 @@ def _installed(name: str) -> str | None:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return None  # a copy of it
+        return None  # a copy of the library, without metadata
 
 
 def _page(name: str) -> str:
@@ -63,14 +63,14 @@ def _oldest() -> dict[str, str]:
     """The oldest version of each library, from the package's own metadata."""
     try:
         requirements = metadata.requires("wsgi_async") or []
-    except metadata.PackageNotFoundError:  # a copy that was not installed
+    except metadata.PackageNotFoundError:  # the package is a copy that was not installed
         return {}
     found = filter(None, map(_REQUIREMENT.match, requirements))
     return {each["name"]: each["least"] for each in found if each["extra"] in _EXTRAS}
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """A version's numbers, without zeros at the end: 3.0 is 3."""
+    """A version's numbers, without trailing zeros: "3.0" is 3."""
     release = re.match(r"\d+(\.\d+)*", version)
     numbers = [int(part) for part in release[0].split(".")] if release else []
     while numbers and not numbers[-1]:
@@ -105,12 +105,12 @@ def _nest_asyncio() -> Iterator[Finding]:
 
 
 def _asked_for_gil() -> int | None:
-    """What PYTHON_GIL or `-X gil` says; None if neither is given."""
+    """The value of PYTHON_GIL or `-X gil`; None if neither is given."""
     return getattr(sys.flags, "gil", None)
 
 
 def _gil() -> Iterator[Finding]:
-    """A free-threaded Python whose GIL an extension module has switched on."""
+    """Find a free-threaded Python on which an extension module has turned on the GIL."""
     enabled = getattr(sys, "_is_gil_enabled", lambda: True)
     free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
     if free_threaded and enabled() and _asked_for_gil() is None:

@@ -18,7 +18,7 @@ __all__ = ["NotLoadedError", "load", "not_loaded", "python_path_has_here", "show
 
 
 class NotLoadedError(Exception):
-    """There is no app of this name. The message says what is wrong with it."""
+    """There is no app with this name. The message gives the reason."""
 
 
 def load(name: str) -> tuple[ModuleType, Any]:
@@ -32,7 +32,7 @@ def load(name: str) -> tuple[ModuleType, Any]:
 
     Raises:
         NotLoadedError: The module has no such app.
-        BaseException: What the module raises.
+        BaseException: The module raised it.
     """
     module_name, _, text = name.partition(":")
     expression = _parse(text or "application")
@@ -53,7 +53,7 @@ def _parse(text: str) -> ast.expr:
 
 
 def _evaluate(expression: ast.expr, module: ModuleType, text: str) -> Any:
-    """The value of a name, of an attribute, or of a call of one with literals."""
+    """The value of a name, an attribute, or a call of one with literals."""
     if isinstance(expression, ast.Name):
         if not hasattr(module, expression.id):
             raise NotLoadedError(f"the module {module.__name__} has no {expression.id!r}")
@@ -76,7 +76,7 @@ def _arguments(call: ast.Call, text: str) -> tuple[list[Any], dict[str, Any]]:
 
 
 def not_loaded(name: str, error: BaseException) -> Finding:
-    """What to say of an app that could not be imported."""
+    """The finding for an app that could not be imported."""
     remedy = "Start the doctor as your server is started: in its folder, with its environment."
     if isinstance(error, NotLoadedError):
         reason, remedy = str(error), "Name the app as `module:app` or `module:factory()`."
@@ -111,14 +111,14 @@ def _innermost(trace: TracebackType | None) -> str | None:
 
 
 def shown(filename: str) -> str:
-    """A file as a person would name it here: relative to the current folder, if it is below."""
+    """A file's path for the report: relative to the current folder, if the file is below it."""
     path = Path(filename)
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def python_path_has_here() -> None:
-    """Put the current folder on the path, where servers have it."""
+    """Put the current folder on the import path, as servers do."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

@@ -1,4 +1,4 @@
-"""gunicorn's settings, and what they do to loops, streams and time limits."""
+"""Check gunicorn's settings: their effects on loops, streams and time limits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OURS = "wsgi_async.integrations.gunicorn.LoopThreadWorker"
 
 
 def check_server(subject: Subject) -> Iterator[Finding]:
-    """The worker class, its threads, and the times of the server."""
+    """Check the worker class, its threads, and the server's timeouts."""
     server, options = subject.server, subject.options
     if server is None:
         return
@@ -147,7 +147,7 @@ def _graceful_timeout(server: Server, options: Options) -> Iterator[Finding]:
 
 
 def _worker_timeout(server: Server, options: Options) -> Iterator[Finding]:
-    """Only of the sync worker: one with threads is alive while a request is slow."""
+    """Only for the sync worker: a worker with threads stays responsive during a slow request."""
     limit = options.timeout
     if server.kind == "sync" and limit is not None and 0 < server.timeout <= limit:
         yield Finding(
@@ -162,7 +162,7 @@ def _worker_timeout(server: Server, options: Options) -> Iterator[Finding]:
 
 
 def check_managers(subject: Subject) -> Iterator[Finding]:
-    """Managers that run before the server forks its workers."""
+    """Find managers that run before the server forks its workers."""
     server = subject.server
     for manager in _users_own(subject.started_by_config):
         yield _before_fork(manager, "warning", "gunicorn's settings are read")
@@ -174,7 +174,7 @@ def check_managers(subject: Subject) -> Iterator[Finding]:
 
 
 def _users_own(managers: Sequence[AsyncioLoopManager]) -> list[AsyncioLoopManager]:
-    """Those that the app has started itself. `run()` gets another one after a fork."""
+    """The managers that the app has started itself. After a fork, `run()` gets a new manager."""
     return [manager for manager in managers if not lifecycle_of(manager).lasting]
 
 

@@ -1,4 +1,4 @@
-"""What an app consists of, and whether the middleware is in it, once and with a time limit."""
+"""Find the parts of an app. Check that the middleware is one of them, once, with a timeout."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ _ATTRIBUTES = (
     "__wrapped__",
     "__self__",
 )
-"""Where a middleware or a framework has the application that it calls."""
+"""The attributes in which middleware and frameworks keep the application that they call."""
 
 _MOST = 200
-"""How many parts are looked at."""
+"""The most parts to look at."""
 
 
 def parts_of(app: Part) -> list[Part]:
-    """An app and what is inside of it, one level after the other."""
+    """An app and everything inside it, one level after the other."""
     parts, seen = [app], {id(app)}
-    for part in parts:  # which grows
+    for part in parts:  # the list grows meanwhile
         for inner in _inside(part):
             if id(inner) not in seen and len(parts) < _MOST:
                 seen.add(id(inner))
@@ -51,12 +51,12 @@ def parts_of(app: Part) -> list[Part]:
 
 
 def middlewares_of(parts: list[Part]) -> list[AsyncLoopMiddleware]:
-    """Those of the parts that give a loop to the others."""
+    """The parts that are our middleware."""
     return [part for part in parts if isinstance(part, AsyncLoopMiddleware)]
 
 
 def _inside(part: Part) -> Iterator[Part]:
-    """What a part may call."""
+    """The parts that a part may call."""
     if isinstance(part, FunctionType):
         found = _of_function(part)
     elif isinstance(part, functools.partial):
@@ -71,7 +71,7 @@ def _inside(part: Part) -> Iterator[Part]:
 
 
 def _of_function(function: FunctionType) -> list[Any]:
-    """What a function has taken from around it, and our middleware if it calls it by name."""
+    """The values in a function's closure, and our middleware if the function calls it by name."""
     cells = [_get(cell, "cell_contents") for cell in function.__closure__ or ()]
     names = (function.__globals__.get(name) for name in function.__code__.co_names)
     wrapped = _get(function, "__wrapped__")
@@ -96,11 +96,11 @@ def _get(part: Part, name: str) -> Any:
     try:
         return getattr(part, name, None)
     except Exception:
-        return None  # an empty cell, or a proxy outside of a request
+        return None  # raised by an empty cell, or by a proxy outside of a request
 
 
 def check_wrapping(subject: Subject) -> Iterator[Finding]:
-    """Whether the middleware is there, only once, and limits the time of requests."""
+    """Check that the middleware is there, is there once, and limits the time of requests."""
     if _is_asgi(subject.app):
         yield _asgi(subject)
     elif not subject.middlewares:
@@ -155,7 +155,7 @@ def _how_to_wrap(subject: Subject) -> tuple[str, str]:
 
 
 def _wrapped_twice(subject: Subject) -> Iterator[Finding]:
-    """Not of two apps side by side, each with a middleware of its own, as every AsgiMount has."""
+    """Find nested middlewares. Apps side by side may each have one, as each AsgiMount does."""
     of_mounts = [mount._served for mount in subject.find_all("wsgi_async.asgi.AsgiMount")]  # noqa: SLF001 - our own
     nested = [
         (outer, inner)

@@ -1,1 +1,1 @@
-"""Looking at the loops from outside: what they do, and what stands in their way."""
+"""Look at the loops from outside: what they do, and what blocks them."""

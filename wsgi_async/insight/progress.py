@@ -1,4 +1,4 @@
-"""Whether one loop makes progress, as seen from another thread, without waking the loop."""
+"""Whether a loop makes progress, as seen from another thread, without waking the loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Watched"]
 class Watched:
     """One live loop, from look to look. Lives as long as the sampler sees the loop.
 
-    Only the sampler's thread touches it, but for `answer()`.
+    Only the sampler's thread touches it, except for `_answer()`.
 
     Args:
         runner: Runs the loop.
@@ -28,18 +28,18 @@ class Watched:
         self.live = runner.live
         # One thread, the sampler's:
         self.since: float | None = None
-        """When it was first seen where it still is; None while it turns, sleeps or has no work."""
+        """When it was first seen at its present place; None if it turns, sleeps or has no work."""
         self.away = False
-        """Whether its thread, a resident one, is not in the loop."""
+        """Whether its thread, a resident one, is outside of the loop."""
         self.episode = 0
-        """Another number after each progress."""
+        """A number that changes with each progress."""
         self._seen: Hashable = None
         self._asked = 0
         # No lock: written on the loop.
         self._answered = 0
 
     def look(self, now: float) -> None:
-        """See where it is."""
+        """See where the loop is."""
         seen = self._where()
         if seen is None or seen != self._seen:
             self.since = None if seen is None else now
@@ -47,25 +47,26 @@ class Watched:
         self._seen = seen
 
     def forgive(self, seconds: float) -> None:
-        """Nobody ran for so long, the loop as little as the sampler."""
+        """Do not count a time in which neither the loop nor the sampler ran."""
         if self.since is not None:
             self.since += seconds
 
     @property
     def still(self) -> bool:
-        """Whether it is where the last look has seen it."""
+        """Whether the loop is where the last look has seen it."""
         return self._where() == self._seen
 
     def standing(self) -> list[Job]:
         """The calls that make no progress while a resident thread is away from its loop.
 
-        A call that this very thread waits for has asked it to run a function.
+        A call that this very thread waits for is not among them: it has asked the thread to run a
+        function.
         """
         owner = self.runner.owner
         return [job for job in self.live.unfinished() if job.waiter != owner or job.released]
 
     def _where(self) -> Hashable:
-        """Something that is equal as long as there is no progress; None where none is due."""
+        """A value that stays equal while there is no progress; None if no progress is due."""
         runner, live = self.runner, self.live
         self.away = not runner.inside
         if self.away:
@@ -77,7 +78,7 @@ class Watched:
         return None if live.selector.asleep else (False, runner.entries, live.selector.turns)
 
     def _beat(self) -> Hashable:
-        """For a loop whose turns nobody counts: have it answer."""
+        """For a loop whose turns are not counted: make the loop answer."""
         answered = self._answered
         if answered == self._asked:
             self._asked += 1
@@ -85,5 +86,5 @@ class Watched:
         return (False, self.runner.entries, answered)
 
     def _answer(self, number: int) -> None:
-        """On the loop."""
+        """On the loop: record the answer."""
         self._answered = number

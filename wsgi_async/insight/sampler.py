@@ -1,7 +1,7 @@
-"""One thread that looks at all loops again and again, for whoever watches them.
+"""One thread that looks at all loops again and again, for its watchers.
 
-It runs only while somebody watches and there is a loop to look at. A forked child that starts a
-manager gets its own.
+It runs only while there is a watcher, and a loop to look at. A forked child that starts a manager
+gets its own thread.
 """
 
 from __future__ import annotations
@@ -25,38 +25,41 @@ if TYPE_CHECKING:
 __all__ = ["PERIOD", "Watcher", "add", "live_runners", "remove"]
 
 PERIOD = 0.075
-"""Seconds between two looks. What stands still is seen that late, and then looked at in time."""
+"""Seconds between two looks.
+
+A loop that stands still is noticed with this delay. After that, watchers can ask for earlier looks.
+"""
 
 _HELD_UP = 0.25
-"""Seconds. A look that comes so much too late: the whole process stood still, not one loop."""
+"""Seconds. If a look is later than this, the whole process stood still, not one loop."""
 
 _EMPTY = 14
-"""Looks that find no loop before the thread ends: about a second."""
+"""After this many looks without a loop, about a second, the thread ends."""
 
 
 class Watcher(Protocol):
-    """Is shown all loops at each look, on the sampler's thread. It must not block."""
+    """Sees all loops at each look, on the sampler's thread. It must not block."""
 
     def look(self, now: float, loops: list[Watched]) -> float | None:
-        """See the loops as they are.
+        """Look at the loops.
 
         Returns:
-            When the next look has to come, if that is sooner than usual.
+            When the next look has to be, if that is sooner than usual.
         """
         ...
 
     def forget(self) -> None:
-        """In a forked child: what it knows is the parent's. Takes no lock."""
+        """In a forked child: forget the parent's state. Takes no lock."""
 
 
 def live_runners() -> list[Runner]:
-    """What runs the loops of this process. From any thread."""
+    """The runners of all loops of this process. From any thread."""
     runners = [lifecycle_of(manager).runner for manager in AsyncioLoopManager.all_instances()]
     return [runner for runner in runners if runner is not None]
 
 
 class _Sampler:
-    """The thread and those it looks for. One for the process, as long as that lives."""
+    """The thread and its watchers. There is one for the process. Lives as long as the process."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()
@@ -65,7 +68,7 @@ class _Sampler:
         self.watchers: tuple[Watcher, ...] = ()
         self._thread: threading.Thread | None = None
         self._empty = 0
-        # No lock: set by any thread, unset by the sampler's before it looks who is there.
+        # No lock: any thread sets it. The sampler's thread clears it before it looks for loops.
         self._changed = True
         # One thread, the sampler's:
         self._watched: dict[Runner, Watched] = {}
@@ -74,23 +77,23 @@ class _Sampler:
     # -- from any thread -----------------------------------------------------------------------
 
     def add(self, watcher: Watcher) -> None:
-        """Look for a watcher from now on."""
+        """From now on, show the loops to a watcher."""
         with self._lock:
             self.watchers = (*self.watchers, watcher)
         if live_runners():
             self.ensure()
 
     def remove(self, watcher: Watcher) -> None:
-        """Look for a watcher no more; it may be looking right now."""
+        """Do not show the loops to a watcher any more. A look may still be running."""
         with self._lock:
             self.watchers = tuple(one for one in self.watchers if one is not watcher)
 
     def ensure(self) -> None:
-        """A manager has been started: have the thread run, if there is somebody to look for."""
+        """A manager has been started: start the thread, if there is a watcher."""
         if not self.watchers:
             return
         if self._pid != os.getpid():
-            self.forget()  # forked without Python's hooks
+            self.forget()  # the process was forked without Python's hooks
         self._changed = True
         with self._lock:
             self._empty = 0
@@ -101,7 +104,7 @@ class _Sampler:
                     report(logging.WARNING, "no thread to watch the loops", error=error)
 
     def forget(self) -> None:
-        """In a forked child: the thread is gone, and the loops are the parent's."""
+        """In a forked child: forget the thread and the loops, which only exist in the parent."""
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._thread = None
@@ -123,13 +126,13 @@ class _Sampler:
     def _look_safely(self, now: float, late: float) -> bool:
         try:
             return self._look(now, late)
-        except Exception as error:  # of a loop of another make, for example
+        except Exception as error:  # for example, of an unusual loop class
             report(logging.ERROR, "a look at the event loops failed", error=error)
             self._drop_loops()
             return not self._is_over([])
 
     def _look(self, now: float, late: float) -> bool:
-        """Look at all loops once; False if there is nothing to look at or for any more."""
+        """Look at all loops once. Returns False if the thread has nothing more to do."""
         if self._changed:
             self._changed = False
             self._find_loops()
@@ -157,7 +160,7 @@ class _Sampler:
 
     def _is_over(self, loops: list[Watched]) -> bool:
         with self._lock:
-            # Not at once: the next manager may come soon.
+            # Do not end at once: the next manager may start soon.
             self._empty = 0 if loops else self._empty + 1
             if self.watchers and self._empty <= _EMPTY:
                 return False

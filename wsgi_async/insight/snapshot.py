@@ -1,6 +1,6 @@
-"""What all managers of this process are doing, as plain data that JSON can carry.
+"""A snapshot of what all managers of this process are doing, as plain data for JSON.
 
-No arguments and no values: names, ages, and where each coroutine waits.
+It contains no arguments and no values, only names, ages, and where each coroutine waits.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Manager", "Resource", "Snapshot", "Task", "take_snapshot"]
 
 _ANSWER = 0.2
-"""Seconds that all loops together have to answer; a loop that stands still does not."""
+"""Seconds that all loops together have to answer; a loop that stands still does not answer."""
 
 
 class Task(TypedDict):
@@ -39,9 +39,9 @@ class Task(TypedDict):
 
     name: str
     request: str | None
-    """What it runs for, if that is known: method, path and id of a request."""
+    """The method and path of the request that it runs for, if that is known."""
     age: float | None
-    """Seconds since it came in; None for a task that the loop's own code has made."""
+    """Seconds since it was submitted; None for a task that code on the loop has made."""
     waiter: str | None
     """The thread that blocks until it is done."""
     awaits: list[Frame]
@@ -67,11 +67,11 @@ class Manager(TypedDict):
     thread: str | None
     """The name of the thread that its loop runs on."""
     lineage: list[str]
-    """The thread that it belongs to, the one that started that, and so on."""
+    """The thread that it belongs to, the thread that started that one, and so on."""
     loop: str | None
     """The class of its loop."""
     lag: float | None
-    """Seconds that its loop took to answer; None if it did not."""
+    """Seconds that its loop took to answer; None if the loop did not answer."""
     queued: int
     """Calls that have not begun."""
     tasks: list[Task]
@@ -85,16 +85,16 @@ class Snapshot(TypedDict):
 
     pid: int
     parent: int
-    """The process that has started it: of a worker, its server's."""
+    """The process that has started it, for example the server of a worker."""
     python: str
     managers: list[Manager]
 
 
 def take_snapshot() -> Snapshot:
-    """Look at all managers. From any thread but one that runs a loop; takes 0.2 seconds at most.
+    """Look at all managers. From any thread except one that runs a loop. Takes at most 0.2 s.
 
-    Each loop looks at its own tasks between two turns. Those of a loop that does not come to it
-    are looked at from here, as they stand still.
+    Each loop lists its own tasks between two turns. If a loop does not answer in time, this thread
+    lists the loop's tasks, which stand still.
     """
     looks = [_Look(manager) for manager in AsyncioLoopManager.all_instances()]
     until = Primitives.clock() + _ANSWER
@@ -109,7 +109,7 @@ def take_snapshot() -> Snapshot:
 
 
 def _place(manager: Manager) -> tuple[list[str], str]:
-    """The same from one look to the next."""
+    """A sort key that keeps the order the same from one snapshot to the next."""
     return manager["lineage"], str(manager["id"])
 
 
@@ -133,18 +133,18 @@ class _Look:
             self._runner.live.post(self._answer, self._runner.live)
 
     def _answer(self, live: LiveLoop) -> None:
-        """On the loop."""
+        """On the loop: record the lag and the tasks."""
         lag = Primitives.clock() - self._asked
         self._tasks, self._lag = _tasks(live), lag
         self._done.set()
 
     def wait(self, seconds: float) -> None:
-        """Give the loop so much time."""
+        """Wait so long for the loop's answer."""
         if self._runner is not None:
             self._done.wait(seconds)
 
     def manager(self) -> Manager:
-        """What was found."""
+        """The result."""
         manager, runner = self._manager, self._runner
         found = _without_loop(manager, self._life)
         if runner is None:
@@ -213,7 +213,7 @@ def _of_job(job: Job) -> Task:
 def _of_task(task: asyncio.Task[Any]) -> Task:
     name = task.get_name()
     return {
-        # asyncio numbers those that nobody has named.
+        # asyncio numbers tasks without a name.
         "name": name_of(task.get_coro()) if name.startswith("Task-") else name,
         "request": _request(context_of(task)),
         "age": None,

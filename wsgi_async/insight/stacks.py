@@ -1,6 +1,6 @@
 """Where a thread is, and where a coroutine waits, as lists of frames.
 
-Nothing here runs in the thread or on the loop that is looked at.
+Nothing here runs on the thread or the loop that it looks at.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 _DEEPEST = 100
-"""Frames. What lies deeper is left out."""
+"""The most frames of one list. The rest is left out."""
 
 
 class Frame(TypedDict):
@@ -37,9 +37,9 @@ class Frame(TypedDict):
 
 
 def thread_stack(ident: int | None) -> list[Frame]:
-    """Where a thread is: its frames, the outermost first; nothing for one that has ended.
+    """Where a thread is: its frames, the outermost first; empty if the thread has ended.
 
-    From any thread. At most the innermost 100.
+    From any thread. Contains at most the innermost 100 frames.
     """
     frame = None if ident is None else frames_of_threads().get(ident)
     found: list[Frame] = []
@@ -50,9 +50,10 @@ def thread_stack(ident: int | None) -> list[Frame]:
 
 
 def frames_of_threads() -> dict[int, FrameType]:
-    """Where all threads are, by ident. It stops them meanwhile, on free-threaded builds."""
-    # It allocates while it holds a lock of the interpreter's. A collection in that moment may want
-    # the same lock, for a thread-local that is garbage: a deadlock of the whole process.
+    """The frames of all threads, by ident. On free-threaded builds, this stops all threads."""
+    # `_current_frames()` allocates while it holds a lock of the interpreter. If that starts a
+    # garbage collection, and it frees a thread-local, it needs the same lock: the process would
+    # deadlock.
     collects = gc.isenabled()
     gc.disable()
     try:
@@ -65,8 +66,7 @@ def frames_of_threads() -> dict[int, FrameType]:
 def await_chain(awaited: object) -> list[Frame]:
     """Where a coroutine waits: itself, what it awaits, and so on to the last one with a frame.
 
-    For a coroutine that nobody steps meanwhile: on its loop's thread, or of a loop that stands
-    still.
+    For a coroutine that does not run meanwhile: on its loop's thread, or if its loop stands still.
     """
     found: list[Frame] = []
     current: Any = awaited
@@ -78,19 +78,19 @@ def await_chain(awaited: object) -> list[Frame]:
 
 
 def _step(awaited: Any) -> tuple[FrameType | None, object]:
-    """The frame of something that is awaited, and what it awaits itself."""
+    """The frame of an awaited object, and the object that it awaits itself."""
     if isinstance(awaited, CoroutineType):
         return awaited.cr_frame, awaited.cr_await
     if isinstance(awaited, GeneratorType):
         generator: Any = awaited  # pyright: ignore[reportUnknownVariableType]
         return generator.gi_frame, generator.gi_yieldfrom
-    # Coroutines of other makes, such as Cython's, tell as much.
+    # Coroutines of other types, such as Cython's, have the same attributes.
     return getattr(awaited, "cr_frame", None), getattr(awaited, "cr_await", None)
 
 
 def _of(frame: FrameType) -> Frame:
     code = frame.f_code
-    # A frame that is just being left has no line.
+    # A frame that is just being left has no line number.
     return {
         "function": code.co_qualname,
         "file": code.co_filename,

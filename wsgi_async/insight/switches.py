@@ -1,6 +1,6 @@
-"""What environment variables switch on, when a manager starts.
+"""Features that environment variables turn on, when a manager starts.
 
-Without its variable a part is not even imported.
+If a feature's variable is not set, its module is not even imported.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from wsgi_async.core.managers.manager import on_start
 __all__ = ["install"]
 
 _SWITCHES = {"WSGI_ASYNC_INSPECT": "wsgi_async.inspector.sockets"}
-"""Each variable, and a module whose `switch_on()` takes its value."""
+"""For each variable, a module whose `switch_on()` takes the value."""
 
 _failed: set[tuple[str, str]] = set()
-"""What has been logged. No lock: twice does no harm."""
+"""Failures that have been logged. No lock: to log one twice does no harm."""
 
 
 def install() -> None:
-    """Look at the variables at each start of a manager. Called once, at import."""
+    """Check the variables at each start of a manager. Called once, at import."""
     on_start(_look)
 
 
@@ -34,7 +34,7 @@ def _look() -> None:
 
 
 def _switch_on(variable: str, value: str, name: str) -> None:
-    # The manager is needed, and this is not: whatever fails here is only logged.
+    # The manager is needed, and the feature is not: an error here is only logged.
     try:
         importlib.import_module(name).switch_on(value)
     except Exception as error:

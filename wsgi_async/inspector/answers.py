@@ -1,4 +1,4 @@
-"""How a process answers: one snapshot as JSON, and the end of the connection."""
+"""Answer a reader: send one snapshot as JSON, and end the connection."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SENDING = 10.0
 
 
 def answer(connection: socket.socket) -> None:
-    """Send a snapshot of this process. From any thread but one that runs a loop.
+    """Send a snapshot of this process. From any thread except one that runs a loop.
 
-    What fails is sent as the answer. A reader that has left does no harm.
+    If the snapshot fails, the error is the answer. A reader that has left does no harm.
     """
     try:
         connection.settimeout(_SENDING)
         connection.sendall(_snapshot())
-        # Not left to the closing: a process that is forked meanwhile holds the connection too.
+        # Closing is not enough: a process that is forked meanwhile holds the connection, too.
         connection.shutdown(socket.SHUT_WR)
     except OSError:
         pass

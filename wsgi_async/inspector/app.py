@@ -78,7 +78,7 @@ class InspectorApp:
         self._access = Access(token or os.environ.get("WSGI_ASYNC_INSPECT_TOKEN") or None)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """As WSGI has it."""
+        """Answer one request."""
         response = self._respond(environ)
         body = response.body.encode()
         start_response(
@@ -112,7 +112,7 @@ class InspectorApp:
         return self._show(path, environ)
 
     def _enter(self, environ: WSGIEnvironment) -> _Response:
-        """A browser has sent the form."""
+        """Handle the form that a browser has sent."""
         if not self._access.is_right(sent_token(environ)):
             return _ask(wrong=True)
         return _to_page(environ, ("Set-Cookie", self._access.cookie(environ)))
@@ -145,7 +145,7 @@ def _ask(*, wrong: bool) -> _Response:
 
 
 def _to_page(environ: WSGIEnvironment, *headers: tuple[str, str]) -> _Response:
-    """Its links are relative, so it has one address, which ends with a slash."""
+    """Redirect to the page's one address, which ends with a slash: its links are relative."""
     return _Response(
         "",
         status=HTTPStatus.SEE_OTHER,

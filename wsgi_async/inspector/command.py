@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _WATCH = 2.0
-"""Seconds between two looks."""
+"""Seconds between two snapshots."""
 
 _REMOTE = 5.0
-"""Seconds that the main thread of a process without a socket has."""
+"""Seconds that the main thread of a process without a socket has to answer."""
 
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     """Show what the event loops of processes are doing.
 
     Args:
-        arguments: What stands behind `inspect`.
+        arguments: The arguments after `inspect`.
 
     Returns:
         The exit status: 0 if each process has answered, otherwise 1.
@@ -124,7 +124,7 @@ def _replies(options: argparse.Namespace) -> list[Reply]:
 
 
 def _of(pid: int, files: dict[int, Path], seconds: float) -> list[Reply]:
-    """What a process answers, or those that it has started: a server's workers."""
+    """The answer of a process, or of the processes that it has started: a server's workers."""
     if pid in files:
         found = read_all({pid: files[pid]})
     else:

@@ -1,4 +1,4 @@
-"""The folder with the processes' sockets, which nobody but its user can open."""
+"""The folder with the processes' sockets, which only its user can open."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 __all__ = ["default_folders", "folder_of", "make_private", "private"]
 
 _OTHERS = 0o077
-"""What the group and all others may do."""
+"""The permissions of the group and of all others."""
 
 
 def default_folders() -> list[Path]:
-    """Where sockets may be when nobody says where: the first is where this process puts its own.
+    """The default folders for sockets. This process puts its own socket into the first one.
 
-    A server may have been started without `XDG_RUNTIME_DIR`, and a shell have it.
+    A server may have been started without `XDG_RUNTIME_DIR`, while the shell has that variable.
     """
     fallback = Path("/tmp", f"wsgi_async-{os.geteuid()}")  # noqa: S108 - it is checked
     runtime = os.environ.get("XDG_RUNTIME_DIR")
@@ -39,7 +39,7 @@ def make_private(folder: Path) -> Path:
     """Make the folder if it does not exist.
 
     Raises:
-        PermissionError: Others can open it, or it is another user's.
+        PermissionError: Others can open it, or it belongs to another user.
         OSError: It cannot be made.
     """
     try:
@@ -53,10 +53,10 @@ def private(folder: Path) -> Path:
     """The folder, if it is private.
 
     Raises:
-        PermissionError: Others can open it, or it is another user's.
+        PermissionError: Others can open it, or it belongs to another user.
         OSError: There is no such folder.
     """
-    found = folder.lstat()  # whoever made a link may change where it leads
+    found = folder.lstat()  # the owner of a symbolic link could change its target
     if not stat.S_ISDIR(found.st_mode):
         raise NotADirectoryError(f"{folder} is not a folder, or it is a symbolic link.")
     if found.st_uid != os.geteuid():

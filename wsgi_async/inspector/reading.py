@@ -1,4 +1,4 @@
-"""Reading the sockets of a folder: what each process answers, or why it does not."""
+"""Read the sockets of a folder: the answer of each process, or why it has none."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _ANSWERING = 5.0
 
 @dataclass(frozen=True)
 class Reply:
-    """What was learned of one process.
+    """The result of asking one process.
 
     Args:
-        pid: The process.
-        snapshot: Its answer; None if there is none.
-        error: Why there is none: a sentence.
+        pid: The process id.
+        snapshot: The answer; None if there is none.
+        error: Why there is no answer, as a sentence.
     """
 
     pid: int
@@ -42,22 +42,22 @@ class Reply:
     error: str = ""
 
     def plain(self) -> Any:
-        """As JSON has it."""
+        """The data for JSON."""
         return {"pid": self.pid, "error": self.error} if self.snapshot is None else self.snapshot
 
 
 def folders(folder: Path | None) -> list[Path]:
-    """The folders to look into: the one that is named, else the setting's, else the defaults.
+    """The folders to search: the given one, or else the setting's, or else the defaults.
 
     Raises:
-        ValueError: The setting names none.
+        ValueError: The setting names no folder.
     """
     found = folder or folder_of(os.environ.get("WSGI_ASYNC_INSPECT") or "1")
     return default_folders() if found is None else [found]
 
 
 def socket_files(paths: Iterable[Path]) -> dict[int, Path]:
-    """The sockets in these folders by process, in order. Those of ended processes are among them.
+    """The sockets in these folders, sorted by process id. Ended processes are included.
 
     Raises:
         PermissionError: A folder is not private.
@@ -74,7 +74,7 @@ def _has_pid(path: Path) -> bool:
 
 
 def read_all(files: dict[int, Path]) -> list[Reply]:
-    """Ask all of them at once. Sockets that nobody listens on any more are removed."""
+    """Ask all processes at once. Removes sockets on which no process listens any more."""
     until = time.monotonic() + _ANSWERING
     asked = {pid: _connect(pid, path) for pid, path in files.items()}
     return [
@@ -85,9 +85,9 @@ def read_all(files: dict[int, Path]) -> list[Reply]:
 
 
 def read_all_elsewhere(files: dict[int, Path]) -> list[Reply]:
-    """As `read_all()`, on a thread of its own.
+    """As `read_all()`, but on a separate thread.
 
-    A loop that lives on the calling thread turns meanwhile, and so can answer itself.
+    If a loop lives on the calling thread, it runs meanwhile, and so can answer itself.
     """
     future: SyncFuture[list[Reply]] = SyncFuture()
 
@@ -102,10 +102,10 @@ def read_all_elsewhere(files: dict[int, Path]) -> list[Reply]:
 
 
 def _connect(pid: int, path: Path) -> socket.socket | Reply | None:
-    """A connection; None if the process has ended."""
+    """Connect to a process; None if the process has ended."""
     connection = socket.socket(socket.AF_UNIX)
-    # Not to block where too many readers wait for a process that stands still. It has no answer
-    # for this one either.
+    # Do not block if too many readers wait for a process that stands still. That process will
+    # not answer this reader either.
     connection.setblocking(False)
     try:
         connection.connect(str(path))
@@ -123,8 +123,8 @@ def reply_from(pid: int, connection: socket.socket, until: float) -> Reply:
     """Read a process's answer to its end, until a time of the monotonic clock.
 
     Args:
-        pid: The process.
-        connection: The connection to it, which is closed.
+        pid: The process id.
+        connection: The connection to the process. This function closes it.
         until: The time.
     """
     try:

@@ -1,7 +1,7 @@
-"""Asking a process that has no socket, by `sys.remote_exec()` of Python 3.14 and later.
+"""Ask a process that has no socket, through `sys.remote_exec()` of Python 3.14 and later.
 
-Its main thread runs a script of ours between two instructions. The script only starts a thread,
-which sends the snapshot to a socket of this process.
+The process's main thread runs a script of ours between two instructions. The script only starts a
+thread, which sends the snapshot to a socket of this process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = ["CannotAskError", "ask_remotely"]
 
 _SETTING = "Or start it with WSGI_ASYNC_INSPECT=1."
 
-# As little as possible happens on the main thread, which may be anywhere, with any lock.
+# The script does very little on the main thread, which may be anywhere and may hold any lock.
 _SCRIPT = """
 def start(path, script):
     import _thread
@@ -65,10 +65,10 @@ def start(path, script):
 
 
 class CannotAskError(Exception):
-    """A process cannot be asked. Its text says why, and what to do.
+    """A process cannot be asked. The message says why, and what to do.
 
     Args:
-        message: The text.
+        message: The message.
         nothing_runs: Whether the process will certainly not run our script.
     """
 
@@ -78,27 +78,27 @@ class CannotAskError(Exception):
 
 
 def ask_remotely(pid: int, seconds: float) -> Reply:
-    """Have a process run our script, and wait for its answer.
+    """Make a process run our script, and wait for its answer.
 
     Args:
-        pid: The process.
+        pid: The process id.
         seconds: How long to wait.
 
     Raises:
-        CannotAskError: It cannot be asked, or did not answer.
+        CannotAskError: The process cannot be asked, or did not answer.
     """
     owner = _owner(pid)
     with _meeting_point(owner) as (folder, listener):
         script = folder / "ask.py"
         script.write_text(f"{_SCRIPT}\nstart({str(folder / 'socket')!r}, {str(script)!r})\n")
-        script.chmod(0o644)  # in a folder that nobody can list
+        script.chmod(0o644)  # other users cannot list the folder
         with _explained(pid, owner):
             _execute(pid, script)
         until = time.monotonic() + seconds
         try:
             reply = reply_from(pid, _accept(pid, listener, until), until)
         except TimeoutError:
-            # The script stays. The process would complain of its absence, and removes it itself.
+            # Leave the script. The process would complain if it were missing, and removes it.
             raise CannotAskError(
                 f"The main thread of process {pid} did not run anything for {seconds:g} s: it "
                 f"waits in the operating system. Wait longer with --timeout. {_SETTING}"
@@ -108,7 +108,7 @@ def ask_remotely(pid: int, seconds: float) -> Reply:
 
 
 def _owner(pid: int) -> int:
-    """The user whose process it is."""
+    """The id of the user who owns a process."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -117,19 +117,19 @@ def _owner(pid: int) -> int:
         pass
     try:
         return Path(f"/proc/{pid}").stat().st_uid
-    except OSError:  # pragma: no cover - it ends in this very moment
+    except OSError:  # pragma: no cover - the process ends at this very moment
         return os.geteuid()
 
 
 @contextlib.contextmanager
 def _meeting_point(owner: int) -> Generator[tuple[Path, socket.socket], None, None]:
-    """A folder, and a socket in it that only the process's owner can connect to."""
+    """A folder with a socket in it to which only the process's owner can connect."""
     folder = Path(tempfile.mkdtemp(prefix="wsgi_async-"))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "socket"))
         listener.listen()
         if owner != os.geteuid() == 0:
-            # Each of them belongs to the owner alone, who needs nothing else of root's.
+            # The socket belongs to the owner alone, who can enter the folder but not list it.
             os.chown(folder / "socket", owner, -1)
             folder.chmod(0o711)
         try:
@@ -142,7 +142,7 @@ def _meeting_point(owner: int) -> Generator[tuple[Path, socket.socket], None, No
 
 @contextlib.contextmanager
 def _explained(pid: int, owner: int) -> Generator[None, None, None]:
-    """What Python says of a process that it cannot reach, as a sentence with a way out."""
+    """Turn Python's error about an unreachable process into a sentence with advice."""
     try:
         yield
     except PermissionError:
@@ -184,10 +184,10 @@ def _execute(pid: int, script: Path) -> None:
 
 
 def _accept(pid: int, listener: socket.socket, until: float) -> socket.socket:
-    """The process's connection; another process's is not taken for it.
+    """The connection of a process. Connections of other processes are closed.
 
     Raises:
-        TimeoutError: It has not come.
+        TimeoutError: The process has not connected in time.
     """
     while True:
         listener.settimeout(max(0.001, until - time.monotonic()))
@@ -198,7 +198,7 @@ def _accept(pid: int, listener: socket.socket, until: float) -> socket.socket:
 
 
 def _peer(connection: socket.socket) -> int:
-    """The process at the other end."""
+    """The id of the process at the other end."""
     size = struct.calcsize("3i")
     found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     return int(struct.unpack("3i", found)[0])

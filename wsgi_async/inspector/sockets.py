@@ -1,7 +1,7 @@
 """The socket of this process, and the thread that answers on it.
 
-Each process has a socket of its own, which is named after its id. A forked child closes the one
-that it inherits, and opens its own when it starts a manager.
+Each process has its own socket, which is named after the process id. A forked child closes the
+socket that it inherits, and opens its own when it starts a manager.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .folder import default_folders, folder_of, make_private
 __all__ = ["close_inspector", "open_inspector", "switch_on"]
 
 _LATER = 1.0
-"""Seconds until the thread tries again to accept a connection; that a closing waits for it."""
+"""Seconds before the thread tries again to accept, and that `close()` waits for the thread."""
 
 
 class _Socket:
@@ -44,29 +44,29 @@ class _Socket:
         while not self._closed.is_set():
             try:
                 connection, _ = self._listener.accept()
-            except OSError:  # it was closed, or no descriptors are left
+            except OSError:  # the socket was closed, or no descriptors are left
                 self._closed.wait(_LATER)
                 continue
             with connection:
                 answer(connection)
 
     def close(self) -> None:
-        """Take the socket away. From any thread but its own."""
+        """Remove the socket. From any thread except the socket's own."""
         self._closed.set()
         self.path.unlink(missing_ok=True)
         self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
-        self._thread.join(_LATER)  # it may be sending to a reader that does not read
+        self._thread.join(_LATER)  # the thread may be sending to a reader that does not read
         self._listener.close()
 
     def drop(self) -> None:
-        """In a forked child: the parent keeps it, and this process has no thread for it."""
+        """In a forked child: close the socket here. The parent keeps it, with its thread."""
         self._listener.close()
 
 
 def _listen(path: Path) -> socket.socket:
-    """A listening socket under its path, where no reader ever finds one that does not answer."""
+    """Make a socket that listens before its path exists, so that each reader gets an answer."""
     early = path.with_suffix(".new")
-    early.unlink(missing_ok=True)  # of an earlier process with our id
+    early.unlink(missing_ok=True)  # left by an earlier process with our id
     listener = socket.socket(socket.AF_UNIX)
     try:
         listener.bind(str(early))
@@ -81,10 +81,10 @@ def _listen(path: Path) -> socket.socket:
 
 
 class _State:
-    """What this process has open, and what its children shall have. Lives as long as it."""
+    """The open socket, and the folder for the children's. Lives as long as the process."""
 
     def __init__(self) -> None:
-        # Guards all below. New in a forked child: another thread may have held it.
+        # Guards all below. New in a forked child, because another thread may have held it.
         self.lock = threading.RLock()
         self.folder: Path | None = None
         self.socket: _Socket | None = None
@@ -133,18 +133,18 @@ def close_inspector() -> None:
 
 
 def switch_on(setting: str) -> None:
-    """Open the socket as `WSGI_ASYNC_INSPECT` has it, unless it is open."""
+    """Open the socket in the folder that `WSGI_ASYNC_INSPECT` names, unless it is open."""
     _reopen()
     if _state.folder is None:
         open_inspector(folder_of(setting))
 
 
 def _reopen() -> None:
-    """A manager starts: the socket of a forked child may be missing."""
+    """Called when a manager starts: open the socket that a forked child may lack."""
     _notice_fork()
     folder = _state.folder
     if folder is not None and _state.socket is None:
-        _state.folder = None  # where it fails, the next manager does not try again
+        _state.folder = None  # if opening fails, the next manager does not try again
         open_inspector(folder)
 
 
@@ -154,7 +154,7 @@ def _close(opened: _Socket | None) -> None:
 
 
 def _notice_fork() -> None:
-    """A server that forks in C may not have called the hook."""
+    """Detect a fork by a server that forks in C, which may not have called the hook."""
     opened = _state.socket
     if opened is not None and opened.pid != os.getpid():  # pragma: no cover - needs a fork in C
         _in_child()

@@ -1,4 +1,4 @@
-"""What processes answer, as a tree for a terminal."""
+"""Print the answers of processes as a tree in a terminal."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class _Node:
 
 
 def tree(replies: list[Reply], *, encoding: str = "utf-8") -> str:
-    """All of it, as lines.
+    """All answers as the lines of a tree.
 
     Args:
         replies: The answers.
-        encoding: What the terminal takes; lines are drawn with ASCII if it has no others.
+        encoding: The terminal's encoding. If it lacks line characters, the tree uses ASCII.
     """
     text = "\n".join(line for reply in replies for line in _lines(_process(reply)))
     try:
@@ -51,7 +51,7 @@ def _lines(node: _Node, first: str = "", rest: str = "") -> Iterator[str]:
 
 
 def _printable(text: str) -> str:
-    """Names are anybody's, and a terminal obeys control characters."""
+    """Escape control characters, which a terminal obeys. Names can contain anything."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 

@@ -1,4 +1,4 @@
-"""How the tree and the page say what a snapshot holds."""
+"""The words for the contents of a snapshot, in the tree and on the page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["SHOWN", "lag", "place", "seconds", "task_facts", "title", "totals"]
 
 SHOWN = 100
-"""Tasks of one manager that are shown; JSON has them all."""
+"""The most tasks of one manager to show; JSON has all of them."""
 
 
 def seconds(value: float) -> str:
@@ -28,7 +28,7 @@ def seconds(value: float) -> str:
 
 
 def title(manager: Manager) -> str:
-    """A manager by its id, or by the thread that it belongs to."""
+    """A manager's title: its id, or the thread that it belongs to."""
     name = f"id {manager['id']}" if manager["id"] is not None else _owner(manager)
     return f"Manager of {name}" if manager["id"] is None else f"Manager with {name}"
 
@@ -47,7 +47,7 @@ def lag(manager: Manager) -> str | None:
 
 
 def task_facts(task: Task) -> list[str]:
-    """What is known of a task, besides its name and where it waits."""
+    """The facts about a task, besides its name and where it waits."""
     facts = [] if task["age"] is None else [seconds(task["age"])]
     if task["request"] is not None:
         facts.append(f"for {task['request']}")
@@ -57,12 +57,12 @@ def task_facts(task: Task) -> list[str]:
 
 
 def place(frame: Frame) -> str:
-    """Where a frame is, with no more of the path than tells files apart."""
+    """A frame's file and line, with only as much of the path as tells files apart."""
     return f"{'/'.join(Path(frame['file']).parts[-2:])}:{frame['line']}"
 
 
 def totals(snapshots: list[Snapshot]) -> str:
-    """How much there is in all."""
+    """The total numbers, in words."""
     managers = [manager for snapshot in snapshots for manager in snapshot["managers"]]
     tasks = sum(len(manager["tasks"]) for manager in managers)
     counted = ((len(snapshots), "process"), (len(managers), "manager"), (tasks, "task"))

@@ -1,3 +1,3 @@
-"""At home in frameworks: each module knows one of them, and imports it."""
+"""Integrations: each module is for one framework or server, and imports it."""
 
 __all__: list[str] = []

@@ -24,16 +24,16 @@ __all__ = ["install", "installed", "uninstall"]
 
 _kind: Any = sync.AsyncToSync
 _own = _kind.__call__
-_lock = new_mutex()  # guards the method's replacement, and the writing of the list
-_present: list[_Replacement] = []  # the one that is installed, if one is
+_lock = new_mutex()  # guards replacing the method and writing to the list
+_present: list[_Replacement] = []  # the replacement that is installed, if any
 
 
 class _Replacement:
-    """Ours in the place of a method, from `install()` to `uninstall()`.
+    """Our replacement of a method, from `install()` to `uninstall()`.
 
-    Somebody else may replace the method as well, for example an agent that traces calls. What was
-    there before us comes back in the end. What has come since stays, with ours below, which only
-    hands on while none of ours is installed.
+    Another library may replace the method as well, for example an agent that traces calls.
+    `uninstall()` restores the method that we have replaced. If the method has been replaced again
+    since, it stays, and ours below only calls the original while no replacement is installed.
     """
 
     def __init__(self, original: Any) -> None:
@@ -54,7 +54,7 @@ def install() -> None:
     It replaces one method of asgiref's class, so objects that exist already are affected too. A
     second call does nothing. Any thread may call it.
     """
-    bridge.look()  # what it puts around asgiref's method is to be below ours
+    bridge.look()  # its own wrapper of asgiref's method must be below ours
     with _lock:
         if not (_present and _kind.__call__ is _present[0].method):
             replacement = _Replacement(_kind.__call__)

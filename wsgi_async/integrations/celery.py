@@ -1,7 +1,7 @@
 """Celery: `async def` tasks, on an event loop that stays open from task to task.
 
-`AsyncLoop(celery_app)` is all that it takes. `CeleryRoute(celery_app)` is where the functions of a
-task type go.
+Call `AsyncLoop(celery_app)` once. To send the functions of a task type to Celery, set
+`CeleryRoute(celery_app)` as the route of the type.
 """
 # pyright: reportMissingTypeStubs=false, reportPrivateUsage=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false
@@ -104,8 +104,8 @@ class AsyncLoop:
         _watch_worker()
 
     def _adopt(self, task: Any) -> None:
-        """Have a task's coroutine function run on the manager."""
-        # Where Celery retries by itself, its own function is around the task's.
+        """Run a task's coroutine function on the manager."""
+        # If Celery retries by itself (`autoretry_for`), its own function wraps the task's.
         name = "_orig_run" if hasattr(task, "_orig_run") else "run"
         function = getattr(task, name)
         if hasattr(function, _MARK):
@@ -116,7 +116,7 @@ class AsyncLoop:
         def run(*args: Any, **kwargs: Any) -> Any:
             if is_async:
                 return _as_celery_returns(function, self._run(task, function(*args, **kwargs)))
-            if request_manager.get() is not None:  # of the web request that calls it
+            if request_manager.get() is not None:  # that of the web request that calls the task
                 return function(*args, **kwargs)
             token = request_manager.set(_OfTask(self._manager))
             try:
@@ -143,7 +143,7 @@ class AsyncLoop:
 
     def _manager(self) -> AsyncioLoopManager:
         manager = self._local.manager
-        # It may be the one of the process that we were forked from.
+        # The manager may belong to the process that forked this one.
         if manager is None or not manager.running:
             manager = get_or_create_loop_manager(self._id, True, **self._options)
             self._local.manager = start_once(manager)
@@ -183,7 +183,7 @@ class CeleryRoute(Route):
                 "before CeleryRoute(app)."
             )
         self._app: Any = app
-        # No lock: made twice, the second is the app's first.
+        # No lock: if a task is made twice, Celery returns the app's first one.
         self._made: dict[str, Any] = {}
         self._task_options = dict(task_options or {})
         self._options = options if queue is None else {**options, "queue": queue}
@@ -225,15 +225,16 @@ class _Local(threading.local):
 
 
 class _OfTask:
-    """Finds a sync task's manager, which its thread makes when it first asks. Lives as long as it.
+    """Finds a sync task's manager. The task's thread makes it when it first asks.
 
-    Other threads may have copied the task's context; they find what is there.
+    Lives as long as the task. Other threads may have copied the task's context; they find the
+    manager only if it has been made.
     """
 
     def __init__(self, make: Callable[[], AsyncioLoopManager]) -> None:
         self._make = make
         self._thread = threading.get_ident()
-        # No lock: written by that thread alone.
+        # No lock: only the task's thread writes it.
         self._made: weakref.ref[AsyncioLoopManager] | None = None
 
     def __call__(self) -> AsyncioLoopManager | None:
@@ -243,7 +244,7 @@ class _OfTask:
 
 
 class _AdoptedTasks(_TaskRegistry):  # type: ignore[misc]
-    """An app's tasks. Each is adopted as it is made, which may be long after `AsyncLoop(app)`."""
+    """An app's tasks. Each is adopted when it is made, which may be long after `AsyncLoop(app)`."""
 
     adopt: Callable[[Any], None]
 
@@ -253,9 +254,10 @@ class _AdoptedTasks(_TaskRegistry):  # type: ignore[misc]
 
 
 def _as_celery_returns(function: Callable[..., Any], result: Any) -> Any:
-    """What a task's function has returned, as plain data where it is a pydantic model.
+    """A task's result, converted to plain data if it is a pydantic model.
 
-    With `pydantic=True` Celery's own function around it does so, but has seen a coroutine only.
+    With `pydantic=True`, Celery wraps the task's function to do so, but its wrapper only sees the
+    coroutine.
     """
     dump = getattr(result, "model_dump", None)
     options = inspect.getclosurevars(function).nonlocals.get("dump_kwargs") if dump else None
@@ -263,9 +265,9 @@ def _as_celery_returns(function: Callable[..., Any], result: Any) -> Any:
 
 
 class _InRequest(Coroutine[Any, Any, Any]):
-    """A task's coroutine. In each of its steps the loop's thread has Celery's present request.
+    """A task's coroutine. During each step, Celery's current request is set on the loop's thread.
 
-    Celery keeps that for each thread, and the loop's is another than the task's.
+    Celery keeps the request for each thread, and the loop's thread may not be the task's.
     """
 
     def __init__(self, coro: Coroutine[Any, Any, Any], task: Any, request: object) -> None:
@@ -282,7 +284,7 @@ class _InRequest(Coroutine[Any, Any, Any]):
         return self._step(self._coro.throw, *error)
 
     def _step(self, step: Callable[..., Any], *args: Any) -> Any:
-        if self._request is None:  # called as a function
+        if self._request is None:  # the task was called as a function
             return step(*args)
         _tasks.push(self._task)
         self._task.request_stack.push(self._request)
@@ -315,7 +317,7 @@ _watched: list[bool] = []
 
 
 def _watch_worker() -> None:
-    """Stop the managers with the worker's processes, which skip `atexit`. Once."""
+    """Stop the managers when the worker's processes end, which skip `atexit`. Only once."""
     if not _watched:
         _watched.append(True)
         _signals.worker_process_init.connect(_in_child, weak=False)
@@ -328,11 +330,11 @@ def _stop_all(**_: object) -> None:
 
 
 def _in_child(**_: object) -> None:
-    """In a process of the prefork pool: have a SIGTERM end the task instead of the process."""
+    """In a process of the prefork pool: let SIGTERM end the task instead of the process."""
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _terminate)
 
 
 def _terminate(number: int, _: FrameType | None) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the second one kills
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second SIGTERM kills the process
     raise SystemExit(128 + number)

@@ -61,7 +61,7 @@ _LAST_STEPS = (
     "do_teardown_request",
     "do_teardown_appcontext",
 )
-"""Flask's methods that answer for a request or clean up after it, and call the app's functions."""
+"""Flask's methods that handle errors or clean up after a request, and call the app's functions."""
 
 
 class AsyncLoop:
@@ -85,7 +85,7 @@ class AsyncLoop:
 
     def __init__(self, app: Flask | None = None, **options: Any) -> None:
         self._options = options
-        AsyncLoopMiddleware(_no_app, **options)  # a mistake is told where it was made
+        AsyncLoopMiddleware(_no_app, **options)  # raises for wrong options at once
         if app is not None:
             self.init_app(app)
 
@@ -114,7 +114,7 @@ class AsyncLoop:
 
 
 def _no_app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    raise NotImplementedError  # pragma: no cover - it is never called
+    raise NotImplementedError  # pragma: no cover - never called
 
 
 def _call_with_grace(step: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -153,13 +153,13 @@ teardown functions. Outside a request it raises `RuntimeError`.
 
 
 class _Decorator(Protocol):
-    """What `stream(mimetype=...)` returns."""
+    """The decorator that `stream(mimetype=...)` returns."""
 
     def __call__(self, source: Callable[P, AsyncIterable[Any]], /) -> Callable[P, Response]: ...
 
 
 class _PlainDecorator(Protocol):
-    """What `stream(prefetch=...)` returns."""
+    """The decorator that `stream(prefetch=...)` returns."""
 
     def __call__(
         self, source: Callable[P, AsyncIterable[T]], /
@@ -253,11 +253,11 @@ def _stream(iterable: Any, prefetch: int, mimetype: str | None) -> Any:
 
 
 def _make_response(original: Callable[[Any], Response], value: Any) -> Response:
-    """As Flask's, but a view without `@stream` gets an error that names it."""
+    """As Flask's `make_response()`, but an error about a view without `@stream` names the view."""
     try:
         return original(value)
     except TypeError:
-        # With a status or headers it is a tuple.
+        # A view that also returns a status or headers returns a tuple.
         body = value[0] if issubclass(type(value), tuple) and len(value) else value
         if hasattr(body, "__await__"):
             raise TypeError(

@@ -1,11 +1,12 @@
 """Flask's contexts, kept until a streamed response is over.
 
-Flask pops the contexts of a request, and so calls its teardown functions, before any of a streamed
-body has been made. Just before that it offers the contexts to a function in the environ, if one is
-there: Werkzeug's debugger has such a function. Ours pushes each of the contexts once more, so that
-Flask's pop is not the last; the last is ours. All of this happens in the WSGI call, and in the body
-that it returns, which the middleware runs in one and the same `contextvars.Context`: a context can
-be popped only where it was pushed, and a coroutine's Context is a copy.
+Flask pops the contexts of a request, and so calls its teardown functions, before it iterates a
+streamed body. Just before that, Flask offers the contexts to a function in the environ, if there is
+one: Werkzeug's debugger has such a function. Our function pushes each context once more, so that
+Flask's pop is not the last one. We do the last pop after the response. All of this happens in the
+WSGI call and in the body that it returns. The middleware runs both in the same
+`contextvars.Context`: a context can only be popped where it was pushed, and a coroutine's Context
+is a copy.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ _OFFER = "werkzeug.debug.preserve_context"
 
 
 class _KeptContexts:
-    """One request's contexts, of the application and the request, if they are to be kept.
+    """The application and request contexts of one request, if they are to be kept.
 
-    In the thread of the request, but for `keep()`, which may be called in its coroutines. Lives as
-    long as the request.
+    Only the request's thread uses it, except for `keep()`, which coroutines of the request may
+    call. Lives as long as the request.
     """
 
     __slots__ = ("_kept", "_others", "contexts", "error")
@@ -53,21 +54,21 @@ class _KeptContexts:
             context.push()
             self.contexts.append(context)
         if self._others is not None:
-            # Flask's test client pushes what it gets in a Context of its own, while a body may
-            # still push and pop in the request's: not what has been pushed last, then.
+            # Flask's test client pushes the context again, in a Context of its own, while the body
+            # may still push and pop in the request's. So it must not get the one pushed last.
             self._others(_copy(context))
 
     def end(self, error: BaseException | None = None) -> None:
-        """Pop what was kept, the first time. The teardown functions are told of the error."""
+        """Pop the kept contexts; only the first call acts. Teardown functions get the error."""
         error, self.error = error or self.error, None
-        with ExitStack() as stack:  # each is popped, also when another's teardown raises
+        with ExitStack() as stack:  # pop each, even if the teardown of another one raises
             for context in self.contexts:
                 stack.callback(context.pop, error)
             self.contexts = []
 
 
 class _Body:
-    """A response body that ends contexts. Lives until the server lets go of it."""
+    """A response body that ends the contexts. Lives until the server drops it."""
 
     def __init__(self, body: Iterable[bytes], kept: _KeptContexts) -> None:
         self._body = body
@@ -83,7 +84,7 @@ class _Body:
                 self._iterator = iter(self._body)
             return next(self._iterator)
         except StopIteration:
-            # Now, not at the close(): a test client's user mostly leaves that out.
+            # Here, not only in close(): users of a test client mostly do not call that.
             self._kept.end()
             raise
         except BaseException as error:
@@ -102,17 +103,17 @@ class _Body:
 
 
 def _copy(context: Any) -> Any:
-    """Another context of the same request, with the same `g` and session."""
+    """A new context of the same request, with the same `g` and session."""
     if hasattr(context, "copy"):
         return context.copy()
-    # Flask 3.0 and 3.1: an application context, which has no copy() of its own.
+    # Flask 3.0 and 3.1: an application context, which has no copy() method.
     new = context.app.app_context()
     new.g = context.g
     return new
 
 
 _kept: ContextVar[_KeptContexts | None] = ContextVar("wsgi_async_flask_contexts", default=None)
-"""What may become of the contexts of the request that Flask is answering."""
+"""The contexts of the request that Flask is answering, which may be kept."""
 
 
 def serve_keeping_contexts(
@@ -132,14 +133,14 @@ def serve_keeping_contexts(
 
 
 def keep_contexts(environ: WSGIEnvironment) -> None:
-    """Keep the contexts of the present request until its response is over."""
+    """Keep the contexts of the current request until its response is over."""
     kept = _kept.get()
-    if kept is not None:  # None in a body that is being iterated: kept or gone already
+    if kept is not None:  # None in a body that is being iterated: decided already
         kept.keep(environ)
 
 
 def remember_error(_: Flask, *, exception: BaseException, **__: Any) -> None:
-    """Flask tells its teardown functions of an error, so we do."""
+    """Remember an error of the request: Flask passes it to teardown functions, so we do too."""
     kept = _kept.get()
     if kept is not None:
         kept.error = exception

@@ -55,7 +55,7 @@ class LoopThreadWorker(ThreadWorker):
 
     @property
     def alive(self) -> bool:
-        """Whether the worker continues; gunicorn sets it in all ways to end one in order."""
+        """Whether the worker continues. gunicorn sets it to False at every orderly stop."""
         return self._alive
 
     @alive.setter
@@ -66,7 +66,7 @@ class LoopThreadWorker(ThreadWorker):
             end_streams(_time_of_streams(self))
 
     def init_process(self) -> None:
-        """Begin to serve, in the worker process."""
+        """Start to serve, in the worker process."""
         worker_exit = self.cfg.worker_exit
 
         def stop_afterwards(server: Any, worker: Any) -> None:
@@ -79,16 +79,16 @@ class LoopThreadWorker(ThreadWorker):
         super().init_process()
 
     def get_thread_pool(self) -> Executor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The pool; the middleware's options are those of its loops."""
+        """The pool. The middleware's options apply to its loops."""
         pool = LoopThreadPoolExecutor(self.cfg.threads, "gunicorn", own_managers=False)
         self._connections.use(pool, lambda: self.nr_conns > self.cfg.threads)
         return pool
 
     def handle(self, conn: Any) -> Any:
-        """Serve a connection, in a thread of the pool, which waits for its requests in its loop.
+        """Serve a connection on a thread of the pool, which waits for its requests in its loop.
 
         Returns:
-            What gunicorn's does: whether the connection is to be kept for a next request.
+            The same as gunicorn's method: whether to keep the connection for another request.
         """
         requests = Requests(self._connections, conn)
         try:
@@ -96,7 +96,7 @@ class LoopThreadWorker(ThreadWorker):
             while keep is True:  # old versions return something else
                 comes = requests.next_comes()
                 if comes is not True:
-                    return comes is None  # the main thread waits, or closes the connection
+                    return comes is None  # with None, the main thread waits for the next request
                 keep = super().handle(conn)
         finally:
             requests.end()
@@ -110,20 +110,20 @@ class LoopThreadWorker(ThreadWorker):
         try:
             return super().handle(conn)
         finally:
-            del conn.wait_for_data  # it leads back to the connection: no cycle
+            del conn.wait_for_data  # it leads back to the connection: avoid a cycle
 
     def run(self) -> None:
-        """Serve; afterwards wait for the requests that still run, and for the loops to close."""
+        """Serve, then wait for the requests that still run, and for the loops to close."""
         try:
             super().run()
         finally:
-            end_streams()  # after SIGINT, SIGQUIT and an error there is no time for them
-            # Not bounded: gunicorn ends a worker that takes too long.
+            end_streams()  # after SIGINT, SIGQUIT or an error, streams get no time
+            # No timeout: gunicorn kills a worker that takes too long.
             self.tpool.shutdown()
 
 
 def _time_of_streams(worker: Any) -> float:
-    # With `reload` somebody waits at the keyboard.
+    # With `reload`, a developer waits for the restart.
     return 0.0 if worker.cfg.reload else worker.cfg.graceful_timeout / 2
 
 
@@ -160,11 +160,11 @@ def _chain_sigterm(worker: Any) -> None:
             before(sig, frame)
 
     signal.signal(signal.SIGTERM, handle)
-    signal.siginterrupt(signal.SIGTERM, False)  # as gunicorn has it
+    signal.siginterrupt(signal.SIGTERM, False)  # as gunicorn sets it
 
 
 class _Told:
-    """The application, where requests tell whether the worker continues. Lives as long as that."""
+    """The application. Each request checks whether the worker ends. Lives as long as the worker."""
 
     def __init__(self, worker: Any) -> None:
         self._worker = worker
@@ -172,7 +172,7 @@ class _Told:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if not self._worker.alive:
-            end_streams(_time_of_streams(self._worker))  # perhaps the last of --max-requests
+            end_streams(_time_of_streams(self._worker))  # this may be the last of --max-requests
         return self._app(environ, start_response)  # type: ignore[no-any-return]
 
     def __getattr__(self, name: str) -> Any:

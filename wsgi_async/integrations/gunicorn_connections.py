@@ -1,8 +1,8 @@
 """gunicorn's connections: a worker thread waits for the next request inside its loop.
 
 gunicorn's own worker gives each connection back to its main thread, which waits for the next
-request and hands that to a thread again. A thread on which a loop lives can wait for it itself, as
-long as nobody else needs the thread.
+request and hands it to a thread again. A thread with a loop on it can wait for the request itself,
+until another connection needs the thread.
 """
 # gunicorn has no types, and strict mode would complain of each use of it.
 # pyright: standard
@@ -27,7 +27,7 @@ __all__ = ["Connections", "Requests"]
 
 
 class Connections:
-    """The connections of one worker process whose next request a thread waits for.
+    """The connections of one worker process on which threads wait for the next request.
 
     Lives as long as the process. The worker's threads wait; the main thread stops them.
     """
@@ -37,13 +37,13 @@ class Connections:
     crowded: Callable[[], bool]
 
     def __init__(self) -> None:
-        # No lock: a thread adds and removes its own, and the main thread copies.
+        # No lock: each thread adds and removes its own wake-up, and the main thread copies the set.
         self.waits: set[Wakeup] = set()
-        # No lock: True once, for good. A thread looks at it when its wake-up is in the set.
+        # No lock: set to True once. A thread reads it when its wake-up is in the set already.
         self.stopped = False
 
     def use(self, pool: LoopThreadPoolExecutor, crowded: Callable[[], bool]) -> None:
-        """Serve the connections with these threads. Called once, before anything else.
+        """Serve the connections with a pool. Called once, before anything else.
 
         Args:
             pool: The threads.
@@ -53,19 +53,19 @@ class Connections:
         self.crowded = crowded
 
     def stop(self) -> None:
-        """Have no thread wait any more. For the main thread, also in a signal handler."""
+        """End all waits, and allow no new ones. For the main thread, also in a signal handler."""
         self.stopped = True
         for wakeup in list(self.waits):
             wakeup.set()
 
 
 class Requests:
-    """The requests that one thread serves of one connection, one after the other.
+    """The requests of one connection that a thread serves, one after the other.
 
-    Lives until the thread turns to something else. For that thread only.
+    Lives until the thread leaves the connection. Only that thread uses it.
 
     Args:
-        connections: Those of the process.
+        connections: The connections of the process.
         conn: gunicorn's connection.
     """
 
@@ -75,41 +75,41 @@ class Requests:
         self._fileno: int = conn.sock.fileno()
         self._wakeup: Wakeup | None = None  # while the thread waits
         self._come = False
-        # Where the connection is watched. It stays so from one request to the next, as each
-        # change takes a system call.
+        # The loop that watches the connection. It keeps watching from one request to the next,
+        # because each change takes a system call.
         self._watching: asyncio.AbstractEventLoop | None = None
 
     def first_comes(self, wait_for_data: Callable[[float], bool], timeout: float) -> bool:
-        """Wait for the first request; browsers open connections that they do not use.
+        """Wait for the first request, because browsers open connections that they do not use.
 
         Args:
-            wait_for_data: What gunicorn waits with. The loop stands still meanwhile.
+            wait_for_data: gunicorn's function, which waits. The loop stands still meanwhile.
             timeout: Seconds.
         """
         if _runner_here() is None or wait_for_data(0.0):
             return wait_for_data(timeout)
         self._wait(timeout)
-        # gunicorn drops a new connection that is given back to it while it stops.
+        # While gunicorn stops, it drops a new connection that is given back to it.
         return wait_for_data(timeout if self._connections.stopped else 0.0)
 
     def next_comes(self) -> bool | None:
-        """Wait for the next one.
+        """Wait for the next request.
 
         Returns:
-            Whether it comes before the connection has to be closed; None if this thread cannot
-            wait for that, or is needed elsewhere.
+            Whether it arrives before the connection has to be closed; None if this thread cannot
+            wait for it, or is needed elsewhere.
         """
-        # Another connection is likely to need the thread: to wait here would be for nothing.
+        # Another connection is likely to need the thread soon, so it does not pay to wait here.
         if self._connections.crowded():
             return None
-        # TLS and gunicorn's parser may have read some of it already, and nothing more will come.
+        # TLS or gunicorn's parser may have read the request already. Then the socket stays silent.
         unreader = getattr(self._conn.parser, "unreader", None)
         if self._conn.cfg.is_ssl or unreader is None or unreader.buf.getvalue():
             return None
         return self._wait(self._conn.cfg.keepalive)
 
     def end(self) -> None:
-        """The thread turns to something else: watch the connection no more."""
+        """Stop watching the connection, because the thread leaves it."""
         loop, self._watching = self._watching, None
         if loop is not None and not loop.is_closed():
             loop.remove_reader(self._fileno)
@@ -141,16 +141,16 @@ class Requests:
         self._come = False
         if self._watching is not loop:
             self.end()
-            # By its number: asyncio's error about a socket that it does not know, which it catches
-            # itself, shows the socket's addresses. That takes a tenth of a small request.
+            # By its number: asyncio looks up a socket that it does not know, and catches an error
+            # whose text has the socket's addresses. That takes a tenth of a small request's time.
             loop.add_reader(self._fileno, self._readable)
             self._watching = loop
         return wakeup.wait(timeout)
 
     def _readable(self) -> None:
-        """On the loop: the connection can be read."""
+        """On the loop: the connection has data."""
         if self._wakeup is None:
-            self.end()  # it is more of the request that is being served
+            self.end()  # the data belongs to the request that is being served
         else:
             self._come = True
             self._wakeup.set()

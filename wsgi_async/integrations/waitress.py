@@ -1,4 +1,4 @@
-"""waitress: worker threads on which a loop lives.
+"""waitress: worker threads with an event loop on each.
 
 Serve with `serve()` in place of waitress' function of this name::
 
@@ -62,14 +62,14 @@ def create_server(app: WSGIApplication, **options: Any) -> Any:
     for one in each:
         if hasattr(one, "task_dispatcher"):
             one.task_dispatcher = ours
-    theirs.set_thread_count(0)  # it has started its threads already
+    theirs.set_thread_count(0)  # waitress has started its threads already
     return server
 
 
 class LoopThreadDispatcher:
-    """Has requests served by the threads of a pool, whose loops live on them.
+    """Serves requests on the threads of a pool, whose loops run on these threads.
 
-    Lives as long as the server. Callable from any thread.
+    Lives as long as the server. Any thread may call it.
 
     Args:
         threads: How many threads there are.
@@ -78,11 +78,11 @@ class LoopThreadDispatcher:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._pool = LoopThreadPoolExecutor(threads, "waitress", own_managers=False)
-        self._lock = threading.Lock()  # guards the number
-        self._tasks = 0  # those that are not done
+        self._lock = threading.Lock()  # guards the count
+        self._tasks = 0  # requests that are not done
 
     def add_task(self, task: Any) -> None:
-        """Have a thread serve a request, as waitress' dispatcher does."""
+        """Serve a request on a thread, as waitress' dispatcher does."""
         future = self._pool.submit(task.service)
         with self._lock:
             self._tasks += 1

@@ -1,4 +1,4 @@
-"""How it is right now: counted anew at each look, for those numbers that go up and down."""
+"""Current values, which go up and down: counted anew at each look."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["BlockedTime", "Lag", "gauges_of"]
 
 _BLOCKED = 0.1
-"""Seconds. A loop that turns within this is not blocked."""
+"""Seconds. A loop that turns within this time is not blocked."""
 
 
 def gauges_of(runners: Iterable[Runner], lag: float) -> Gauges:
-    """Count what is there. From any thread."""
+    """Count managers, tasks and resources. From any thread."""
     managers = {"keeper": 0, "resident": 0, "guest": 0}
     tasks = resources = 0
     for runner in runners:
@@ -41,14 +41,14 @@ def gauges_of(runners: Iterable[Runner], lag: float) -> Gauges:
 
 
 class Lag:
-    """The longest time that one of the loops takes to answer. On the sampler's thread."""
+    """The longest time that any of the loops takes to answer. On the sampler's thread."""
 
     def __init__(self) -> None:
         self._asked: dict[Watched, _Question] = {}
         self.seconds = 0.0
 
     def look(self, loops: list[Watched]) -> None:
-        """Take what the loops have answered since the last look, and ask those with work again."""
+        """Collect the answers since the last look, and ask the loops with work again."""
         self.seconds = max((each.seconds for each in self._asked.values()), default=0.0)
         before, self._asked = self._asked, {}
         for each in loops:
@@ -60,7 +60,7 @@ class Lag:
 
 
 class _Question:
-    """What one loop is asked. Lives until it has answered."""
+    """One question to one loop. Lives until the loop has answered."""
 
     def __init__(self, live: LiveLoop) -> None:
         # Never changes:
@@ -74,12 +74,12 @@ class _Question:
 
     @property
     def answered(self) -> bool:
-        """Whether the loop has come to it."""
+        """Whether the loop has answered."""
         return self._answered is not None
 
     @property
     def seconds(self) -> float:
-        """How long that took, or has taken until now."""
+        """How long the answer took, or has taken so far."""
         return (self._answered or Primitives.clock()) - self._at
 
 
@@ -90,7 +90,7 @@ class BlockedTime:
         self._counted: dict[Watched, tuple[int, float]] = {}
 
     def look(self, now: float, loops: list[Watched]) -> Iterator[tuple[str, float]]:
-        """What has passed since the last look, of loops that are blocked, and what holds them."""
+        """For each blocked loop: what blocks it, and for how many seconds since the last look."""
         before, self._counted = self._counted, {}
         for each in loops:
             if each.since is None or now - each.since < _BLOCKED:

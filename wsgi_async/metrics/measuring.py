@@ -1,7 +1,7 @@
-"""Counts what happens on the loops.
+"""Count what happens on the loops.
 
-Calls end on the loops' threads, and in destructors and signal handlers: there an event is only put
-down. Other threads count it later, within a second, and when a manager has been stopped.
+Calls end on the loops' threads, and in destructors and signal handlers. There an event is only
+recorded. Other threads count it later: within a second, and when a manager has been stopped.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["Metrics", "read", "start_metrics"]
 
 _EVERY = 1.0
-"""Seconds between two times that everything is brought up to date."""
+"""Seconds between two updates of all numbers."""
 
 _MOST = 200_000
-"""Events that are kept until somebody counts them. More than come in a second."""
+"""The most events to keep until a thread counts them. Fewer than this come in a second."""
 
 
 def start_metrics(registry: CollectorRegistry | None = None, prefix: str = "wsgi_async") -> Metrics:
@@ -83,7 +83,7 @@ class _Running:
 
     def __init__(self) -> None:
         self.lock = new_mutex()
-        # Under the lock, and read without it:
+        # Written under the lock, and read without it:
         self.metrics: Metrics | None = None
 
 
@@ -105,19 +105,19 @@ class Metrics:
         self.forget()
 
     def forget(self) -> None:
-        """In a forked child: what was counted is the parent's."""
+        """In a forked child: forget what the parent has counted."""
         # No lock: single operations on a deque are thread-safe.
         self._events: deque[Event] = deque(maxlen=_MOST)
         self._lock = new_mutex()
         # Under the lock:
         self._totals = Totals()
-        # No lock: a thread looks only whether it is its own ident.
+        # No lock: a thread only checks whether the value is its own ident.
         self._counting = 0
         # One thread, the sampler's:
         self._lag = Lag()
         self._blocked = BlockedTime()
-        # No lock: of two at once either one counts.
-        self._failed = False  # said once
+        # No lock: if two threads write at once, either value will do.
+        self._failed = False  # a failure has been logged, which is done once
         self._due = 0.0
 
     def read(self) -> Numbers:
@@ -140,23 +140,23 @@ class Metrics:
     # -- from any thread, with any lock held -----------------------------------------------------
 
     def call_done(self, job: Job) -> None:
-        """Put down that a call has ended."""
+        """Record that a call has ended."""
         self._events.append(("call", _kind_of(job), job.age))
         if job.expired and job.deadline is not None and job.deadline.left() == 0:
             self._events.append(("timeout", "", 0.0))
 
     def cut_off(self, name: str) -> None:
-        """Put down that a task was cut off."""
+        """Record that a task was cut off."""
         self._events.append(("cut_off", name, 0.0))
 
     def wakeup_lost(self) -> None:
-        """Put down that a wake-up was lost."""
+        """Record that a wake-up was lost."""
         self._events.append(("lost_wakeup", "", 0.0))
 
     # -- by those who count ----------------------------------------------------------------------
 
     def stopped(self) -> None:
-        """A manager is stopped, perhaps the last one of the process: count what there is."""
+        """A manager is stopped, perhaps the last one of the process: count all recorded events."""
         self._count()
 
     def look(self, now: float, loops: list[Watched]) -> float | None:
@@ -173,7 +173,7 @@ class Metrics:
 
     def _count(self) -> None:
         if self._counting == threading.get_ident():
-            return  # in a destructor that came in between: the count goes on after it
+            return  # in a destructor that has interrupted the count, which continues after it
         with self._lock:
             self._counting = threading.get_ident()
             try:
@@ -187,7 +187,7 @@ class Metrics:
         self._pass_on(lambda prometheus: prometheus.add(counted))
 
     def _pass_on(self, what: Callable[[Prometheus], None]) -> None:
-        """Tell prometheus_client, if it is there. With several processes it writes to files."""
+        """Update prometheus_client's metrics, if any. With several processes it writes files."""
         if self._prometheus is None:
             return
         try:

@@ -1,4 +1,4 @@
-"""What has been counted in this process."""
+"""The numbers that are counted in this process."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Calls(TypedDict):
 
 
 class Gauges(TypedDict):
-    """How it is now."""
+    """Current values."""
 
     managers: dict[str, int]
     """By `"keeper"` (a loop on a thread of its own), `"resident"` (on the worker thread) and
@@ -72,11 +72,11 @@ class Numbers(Gauges):
 
 
 Event = tuple[Literal["call", "blocked", "cut_off", "lost_wakeup", "timeout"], str, float]
-"""What has happened, to which kind or name, and how long it took."""
+"""What has happened, its kind or name, and how many seconds it took."""
 
 
 class Totals:
-    """Counts as plain numbers. Lives as long as the metrics; one thread at a time."""
+    """Counts as plain numbers. Lives as long as the metrics; one thread at a time uses it."""
 
     def __init__(self) -> None:
         self._counts = {kind: [0] * (len(BUCKETS) + 1) for kind in KINDS}
@@ -86,7 +86,7 @@ class Totals:
         self._cut_off: Counter[str] = Counter()
 
     def add(self, event: Event) -> Event:
-        """Count an event; returns it as others are to count it."""
+        """Count an event. Returns it with the name that others have to count it under."""
         what, name, seconds = event
         if what == "call":
             self._counts[name][bisect_left(BUCKETS, seconds)] += 1
@@ -102,7 +102,7 @@ class Totals:
         return what, name, seconds
 
     def numbers(self, gauges: Gauges) -> Numbers:
-        """All of it."""
+        """All numbers."""
         return {
             **gauges,
             "loop_blocked_seconds": dict(self._blocked),

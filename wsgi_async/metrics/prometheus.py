@@ -1,6 +1,6 @@
 """The numbers as metrics of prometheus_client, if that is installed.
 
-Plain metrics, no collector: with several processes these are the ones that add up.
+Plain metrics, not a collector: with several processes, only plain metrics add up.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ def is_installed() -> bool:
 
 
 class Prometheus:
-    """Sets metrics in a registry. Lives until it is taken out of that.
+    """Sets metrics in a registry. Lives until the metrics are unregistered.
 
     Args:
-        registry: The registry; prometheus_client's own with None.
-        prefix: What the metrics' names begin with.
+        registry: The registry; with None, prometheus_client's own.
+        prefix: The prefix of the metrics' names.
     """
 
     def __init__(self, registry: CollectorRegistry | None, prefix: str) -> None:
-        # Chooses at its import whether to use files that several processes share.
+        # At its import, the library chooses whether to use files that several processes share.
         from prometheus_client import REGISTRY, Counter, Gauge, Histogram  # noqa: PLC0415
 
         self._registry = registry = REGISTRY if registry is None else registry
@@ -78,7 +78,7 @@ class Prometheus:
             self._blocked.labels(by)
 
     def unregister(self) -> None:
-        """Take them out of the registry."""
+        """Remove the metrics from the registry."""
         for metric in (
             self._managers,
             self._tasks,

@@ -1,4 +1,4 @@
-"""The process's manager, and tasks that see nothing of their caller."""
+"""The process's manager, and tasks that do not see their caller's context."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def submit_alone(
     """As `manager.submit_task()`, but in a new context, in which the manager is the current one.
 
     The coroutine does not see the caller's context variables. A queue's worker would not have them
-    either. The log still names the request that it comes from.
+    either. The log still names the request that has submitted it.
     """
     context = contextvars.Context()
     context.run(origin.set, origin.get())
@@ -45,12 +45,12 @@ def submit_alone(
 class _ProcessManagers:
     """The managers that all threads of the process share. Lives as long as the process.
 
-    A forked child finds those of its parent not running, and makes its own.
+    A forked child finds that its parent's managers are not running, and makes its own.
     """
 
     def __init__(self) -> None:
         self._managers: dict[Hashable, AsyncioLoopManager] = {}  # guarded by the lock
-        self._lock = new_mutex()  # not held while one is started
+        self._lock = new_mutex()  # not held while a manager is started
         if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
             os.register_at_fork(after_in_child=self._renew_lock)
 
@@ -82,6 +82,6 @@ def process_manager() -> AsyncioLoopManager:
     Each process creates it on first use, also after a fork. It is stopped when the process exits.
 
     Raises:
-        RuntimeError, OSError: It cannot be started.
+        RuntimeError, OSError: The manager cannot be started.
     """
     return process_managers.find(_ID, _ID)

@@ -26,7 +26,7 @@ M = TypeVar("M", bound=AnyRoute)
 
 
 class _Local(Route):
-    """A manager of this process."""
+    """A route to a manager of this process."""
 
     def __init__(self, find: Callable[[], AsyncioLoopManager]) -> None:
         self._find = find

@@ -1,4 +1,4 @@
-"""Async functions with a task type, and what a route of one is."""
+"""Async functions with a task type, and the base class of routes."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class _Table:
     """All routes and all functions with a task type. Lives as long as the process."""
 
     def __init__(self) -> None:
-        # No lock: replaced as a whole. Who sets it looks at the tasks afterwards, and who adds a
-        # task looks at it after that. One of the two sees the other.
+        # No lock: replaced as a whole. A thread that sets it reads the tasks afterwards. A thread
+        # that adds a task reads the routes after that. So one of the two sees the other's change.
         self.routes: dict[Hashable, Route] = {}
         # No lock: each task is added in one step, and read from a copy.
         self._tasks: dict[str, AsyncTask[..., Any]] = {}
@@ -75,7 +75,7 @@ class _Table:
         return task_type in self.routes
 
     def use(self, routes: dict[Hashable, Route]) -> None:
-        """Have these be the routes; if one refuses a task, the old ones stay."""
+        """Replace the routes. If a new route refuses a task, the old routes stay."""
         before, self.routes = self.routes, routes
         try:
             for task in list(self._tasks.values()):

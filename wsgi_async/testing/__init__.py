@@ -15,10 +15,10 @@ These fixtures are for a test suite to override:
 -   `loop_manager_options`: a dict of what `loop_manager` is made with.
 -   `wsgi_app`: the application that `wsgi_client()` takes when it is given none.
 
-The leak check is switched on by the fixture, by the marker `no_async_leaks`, or for all tests by
-`wsgi_async_leaks = true` in pytest's configuration; the marker `allow_async_leaks` then lets one
-test out. `wsgi_async_leaks_ignore` lists patterns of thread names that are somebody else's, one a
-line. A test that leaves something behind gets an error at its teardown, after the fixtures that
+The leak check is turned on by the fixture, by the marker `no_async_leaks`, or for all tests by
+`wsgi_async_leaks = true` in pytest's configuration; the marker `allow_async_leaks` then exempts a
+test. `wsgi_async_leaks_ignore` lists patterns for the names of threads to ignore, one per line. A
+test that leaves something behind gets an error at its teardown, after the fixtures that
 were set up later than the check have cleaned up.
 """
 

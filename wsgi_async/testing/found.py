@@ -1,4 +1,4 @@
-"""Finding what is alive in the process, and what to call it."""
+"""Find the loops, pools and threads that are alive in the process, and name them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _THREADING = threading.enumerate.__code__.co_filename
 def living() -> tuple[list[asyncio.AbstractEventLoop], list[Pool]]:
     """The event loops that are not closed, and the thread pools.
 
-    There is no list of them. But an object refers to its class, so the collector is asked who
-    refers to one of these. What that finds is told by its type: `isinstance` would run the
+    Python has no list of them. But each object refers to its class, so this asks the collector for
+    the referrers of these classes. It checks the type of what it finds: `isinstance` would run the
     `__class__` of lazy objects and proxies, which is user code.
     """
     kinds = (ThreadPoolExecutor, LoopThreadPoolExecutor)
@@ -47,7 +47,7 @@ def _is_open(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 def threads_of(pool: Pool) -> list[threading.Thread]:
-    """The threads of a pool; none once it is shut down, since then they have to end."""
+    """The threads of a pool; none if the pool is shut down, because its threads then end."""
     if isinstance(pool, LoopThreadPoolExecutor):
         return threads_of_pool(pool)
     # There is no public way from a pool to its threads, nor back.
@@ -68,7 +68,7 @@ def name_of_thread(thread: threading.Thread) -> str:
     """Name a thread that is left running."""
     frame, doing = frames_of_threads().get(thread.ident or 0), ""
     while frame is not None:
-        # The outermost one that is not threading's own comes last. It is what it was started for.
+        # The loop ends with the outermost frame outside of threading: the thread's own function.
         if frame.f_code.co_filename != _THREADING:
             doing = f" in {frame.f_code.co_qualname} ({_line(frame)})"
         frame = frame.f_back
@@ -78,7 +78,7 @@ def name_of_thread(thread: threading.Thread) -> str:
 
 
 def describe(coro: object) -> str:
-    """A coroutine's qualified name and where it is, as far as can be told."""
+    """A coroutine's qualified name and its current line, if they are known."""
     frame = getattr(coro, "cr_frame", None)
     name: str = getattr(coro, "__qualname__", None) or repr(coro)
     return name if frame is None else f"{name} ({_line(frame)})"

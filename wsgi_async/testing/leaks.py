@@ -1,8 +1,8 @@
-"""What a test leaves behind: managers, tasks, event loops and threads that were not there before.
+"""Find what a test leaves behind: managers, tasks, event loops and threads that are new.
 
-What is about to end gets a moment to do so. Each kind of thing is reported once, as what has to be
-ended: a manager that runs on, but not its loop and its keeper; a thread, but not the loop that it
-runs.
+Things that are about to end get a moment to do so. Each leak is reported once, as the thing that
+has to be ended: a manager that still runs, but not its loop and its keeper; a thread, but not the
+loop that it runs.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["LeakCheck"]
 
 _LEAST = 0.05
-"""Seconds that each thread gets to end, though another one has used up the time."""
+"""Seconds that each thread gets to end, even if another thread has used up the time."""
 
 
 class LeakCheck:
@@ -47,7 +47,7 @@ class LeakCheck:
     def __init__(self, *, grace: float = 1.0, ignored_threads: Iterable[str] = ()) -> None:
         self._grace = grace
         self._ignored = tuple(ignored_threads)
-        self._noted: list[str] = []  # left on a manager that has been stopped since
+        self._noted: list[str] = []  # left on managers that have been stopped since
         loops, pools = living()
         self._loops = weakref.WeakSet(loops)
         self._pools = weakref.WeakSet(pools)
@@ -64,14 +64,14 @@ class LeakCheck:
         self._noted += outlast(manager, self._work, self._deadline())
 
     def leaks(self) -> list[str]:
-        """Describe each leak and how to fix it; waits for what is about to end."""
+        """Describe each leak and how to fix it. Waits for things that are about to end."""
         loops, pools = living()
-        deadline = self._deadline()  # not before the look, which takes time in a large process
+        deadline = self._deadline()  # after living(), which takes time in a large process
         older = [loop for loop in loops if loop in self._loops]
         loops = [loop for loop in loops if loop not in self._loops]
-        # A loop that nobody holds any more is held here, so that it is still found unclosed when
-        # the collector has been; a pool is not, so that its threads can end. A manager's pool is
-        # shut down with it.
+        # This list holds loops that nothing else holds, so that they are still found unclosed after
+        # the collector has run. Pools are not held, so that their threads can end. A manager's pool
+        # is shut down with the manager.
         known = weakref.WeakSet(
             pool for pool in pools if pool in self._pools or type(pool) is LoopExecutor
         )
@@ -83,8 +83,8 @@ class LeakCheck:
             *self._left_managers(managers),
             *(leak for one in managers for leak in outlast(one, self._work, deadline)),
             *(leak for one in _nobodys(older) for leak in left_on(one, self._work)),
-            # A loop that runs belongs to a thread. A new one is named itself, and one that was
-            # there before may be in the midst of an asyncio.run().
+            # A running loop belongs to a thread. If the thread is new, it is named itself. If it is
+            # older, it may be in the middle of an asyncio.run().
             *(name_of_loop(one) for one in _nobodys(loops) if not one.is_running()),
             *map(name_of_thread, self._new_threads(known)),
         ]
@@ -95,17 +95,17 @@ class LeakCheck:
     def _let_end(self, pools: Iterable[Pool], deadline: float) -> None:
         threads = self._new_threads(pools)
         if threads:
-            gc.collect()  # ends the threads of pools that nobody holds
+            gc.collect()  # ends the threads of pools that nothing holds
         _join(threads, deadline)
-        # Only now: a manager is told to stop when its thread ends.
+        # After the join, because a manager is told to stop when its thread ends.
         for manager in _running():
             if manager not in self._managers and manager.state == "stopping":
-                with suppress(RuntimeError):  # this thread runs an event loop
+                with suppress(RuntimeError):  # raised if this thread runs an event loop
                     manager.stop(max(0.0, deadline - time.monotonic()))
         _join(self._new_threads(pools), deadline)
 
     def _new_threads(self, pools: Iterable[Pool]) -> list[threading.Thread]:
-        """Threads that were not there before, but for those that belong to something older."""
+        """Threads that did not exist before, except those that belong to something older."""
         known = {thread for pool in pools for thread in threads_of(pool)}
         return [
             thread
@@ -114,9 +114,9 @@ class LeakCheck:
         ]
 
     def _ignores(self, thread: threading.Thread) -> bool:
-        # A dummy stands for a thread that `threading` has not started, and cannot be joined; there
-        # is no public way to tell. Our own threads live as long as a manager or a thread, which is
-        # named instead.
+        # A dummy stands for a thread that `threading` has not started, and cannot be joined. There
+        # is no public way to recognize one. Our own threads live as long as a manager or a thread,
+        # which is named instead.
         return (
             isinstance(
                 thread,
@@ -147,6 +147,6 @@ def _join(threads: list[threading.Thread], deadline: float) -> None:
 
 
 def _nobodys(loops: list[asyncio.AbstractEventLoop]) -> list[asyncio.AbstractEventLoop]:
-    """Those that do not belong to a manager, and are not closed."""
+    """The loops that belong to no manager, and are not closed."""
     managed = {id(runner.live.raw) for one in _running() if (runner := lifecycle_of(one).runner)}
     return [loop for loop in loops if not (loop.is_closed() or id(loop) in managed)]

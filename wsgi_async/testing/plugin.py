@@ -71,7 +71,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the markers known to pytest, and switch the check on for all tests if it is asked to."""
+    """Make the markers known to pytest, and turn the check on for all tests if configured."""
     for line in (
         "no_async_leaks: fail the test if it leaves asyncio tasks, event loops or threads behind",
         f"allow_async_leaks: leave the test out of {_SWITCH} = true",
@@ -107,7 +107,7 @@ def loop_manager(
         yield manager
         check = request.node.stash.get(_CHECK, None)
         if check is not None:
-            check.look_at(manager)  # a stopped manager has no tasks to be named
+            check.look_at(manager)  # a stopped manager has no tasks left to name
 
 
 @contextmanager
@@ -115,7 +115,7 @@ def _manager_of_a_test(
     *, id: Any = None, task_type: Any = None, **options: Any
 ) -> Generator[AsyncioLoopManager]:
     node = threads.current_node()
-    displaced = node.found.get(id)  # for example a manager of the whole session
+    displaced = node.found.get(id)  # for example, a manager of the whole session
     manager = get_or_create_loop_manager(id, force_create=True, **options)
     try:
         manager.start(task_type)
@@ -159,7 +159,7 @@ def wsgi_client(loop_manager: AsyncioLoopManager, wsgi_app: WSGIApplication | No
 
 def _webtest() -> Any:
     with warnings.catch_warnings():
-        # WebOb, below WebTest, imports it up to 3.12, and warnings may well be errors here.
+        # WebOb, which WebTest uses, imports `cgi` up to Python 3.12. Warnings may be errors here.
         warnings.filterwarnings("ignore", "'cgi' is deprecated", DeprecationWarning)
         try:
             import webtest  # noqa: PLC0415 - optional, and slow to import
@@ -188,28 +188,28 @@ def no_async_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     del request.node.stash[_CHECK]
     leaks = check.leaks()
     if leaks:
-        # The first one on the first line, which is all that pytest's summary shows.
+        # The first leak is on the first line, because pytest's summary only shows that line.
         pytest.fail("The test left behind " + "\nand ".join(leaks), pytrace=False)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have `no_async_leaks` checked where a marker asks for it; nothing happens to other tests."""
+    """Turn on `no_async_leaks` for tests with the marker; other tests do not change."""
     for item in items:
         if item.get_closest_marker("no_async_leaks"):
             _switch_on(item)
 
 
 def _switch_on(item: Any) -> None:
-    """Add the fixture before those of the test's own, so that the check comes after their cleanup.
+    """Add the fixture before the test's own fixtures, so that the check runs after their cleanup.
 
-    Not before those of a wider scope: what they open is there to stay.
+    Fixtures of a wider scope come first: what they open is meant to stay open.
     """
     names: list[str] = getattr(item, "fixturenames", ["no_async_leaks"])
     if "no_async_leaks" in names:
         return
-    # There is no public way to learn a fixture's scope.
+    # There is no public way to find a fixture's scope.
     found = item._fixtureinfo.name2fixturedefs  # noqa: SLF001
     wider = [name for name in names if name in found and found[name][-1].scope != "function"]
-    # The items of a parametrized function have one list in common.
+    # The items of a parametrized function share one list.
     item.fixturenames = [*wider, "no_async_leaks", *(name for name in names if name not in wider)]

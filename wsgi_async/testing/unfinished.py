@@ -1,4 +1,4 @@
-"""Work that is unfinished on a manager: what it is, and waiting for what is about to end."""
+"""Find work that is unfinished on a manager, and wait for work that is about to end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["left_on", "outlast", "unfinished", "wait_for_tasks"]
 
 _MARGIN = 1.0
-"""Seconds for a loop to come round to the question; one that is blocked does not."""
+"""Seconds for a loop to answer the question; a blocked loop does not answer."""
 
 
 def wait_for_tasks(manager: AsyncioLoopManager | None = None, timeout: float = 5.0) -> None:
@@ -54,7 +54,7 @@ def wait_for_tasks(manager: AsyncioLoopManager | None = None, timeout: float = 5
 
 
 def unfinished(manager: AsyncioLoopManager) -> list[Job | asyncio.Task[Any]]:
-    """A manager's jobs, started or not, and the loop's tasks without a job. From any thread."""
+    """A manager's jobs, started or not, and tasks of its loop without a job. From any thread."""
     live = _live(manager)
     return [] if live is None else _on(live)
 
@@ -68,23 +68,23 @@ def _on(live: LiveLoop) -> list[Job | asyncio.Task[Any]]:
     with live.mutex:
         jobs = [*live.queue, *live.jobs]
     tasks = asyncio.all_tasks(live.raw) - {task for job in jobs if (task := job.task) is not None}
-    # What a loop resource keeps open stays open until the manager is stopped, as it is meant to.
+    # What a loop resource keeps open is meant to stay open until the manager is stopped.
     return [*jobs, *(task for task in tasks if not belongs_to_resource(task))]
 
 
 def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: float) -> list[str]:
-    """Name what is unfinished on a manager, not known, and does not end before the deadline."""
+    """Name the unfinished, unknown work on a manager that does not end before the deadline."""
     live = _live(manager)
     if live is None or (live.closing and all(work in known for work in _on(live))):
         return []
-    # Asked though there is nothing to be seen: what another thread has handed to the loop a moment
-    # ago, for example by asyncio.run_coroutine_threadsafe(), is not a task before its next turn.
+    # Ask the loop even if no work is visible. Another thread may just have handed work to the loop,
+    # for example by asyncio.run_coroutine_threadsafe(). That is not a task before the next turn.
     waiting = _until_ended(live, known, deadline)
     try:
-        # Past the manager, which may be stopping.
+        # Not through the manager, which may be stopping.
         future = asyncio.run_coroutine_threadsafe(waiting, live.raw)
-    except RuntimeError:  # pragma: no cover - a race: the loop has been closed just now
-        waiting.close()  # nothing is left
+    except RuntimeError:  # pragma: no cover - a race: the loop has just been closed
+        waiting.close()  # no work is left
         return []
     try:
         left = future.result(max(0.0, deadline - time.monotonic()) + _MARGIN)
@@ -97,7 +97,7 @@ def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: flo
             and not (isinstance(work, asyncio.Task) and work.get_coro() is waiting)
         ]
     except concurrent.futures.CancelledError:
-        return []  # stopped meanwhile
+        return []  # the loop was stopped meanwhile
     return [_name(work, live) for work in left]
 
 
@@ -117,7 +117,7 @@ async def _until_ended(
 def left_on(loop: asyncio.AbstractEventLoop, known: Container[object]) -> list[str]:
     """Name the new tasks on a loop that does not belong to a manager.
 
-    None where somebody runs the loop: a server's tasks come and go, whatever the test does.
+    Empty if the loop is running: a server's tasks come and go, whatever the test does.
     """
     if loop.is_running():
         return []

@@ -1,4 +1,4 @@
-"""Calls that a thread has been waiting for longer than it should."""
+"""Find calls that a thread has been waiting for too long."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["LongCalls"]
 
 _ANSWER = 0.1
-"""Seconds that a loop has to say where a coroutine waits. It is looked at from outside then."""
+"""Seconds that a loop has to say where a coroutine waits. After that, this thread looks itself."""
 
 
 class LongCalls:
-    """Finds them, each once. On the sampler's thread only.
+    """Finds long calls, each once. On the sampler's thread only.
 
     Args:
         seconds: How long a call may take.
@@ -36,7 +36,7 @@ class LongCalls:
         self._asked: list[_Question] = []
 
     def look(self, now: float, loops: list[Watched]) -> list[Report]:
-        """Ask the loops for new ones; returns reports of those that have been asked before."""
+        """Ask the loops about new long calls; return reports of those asked about before."""
         for each in loops:
             if each.live.jobs or each.live.queue:
                 self._ask(each.runner, now)
@@ -52,13 +52,13 @@ class LongCalls:
             if waits and now - job.since >= self._seconds and job not in self._told:
                 self._told.add(job)
                 question = _Question(job, runner, now)
-                # Else the stacks are of later.
+                # If the call has ended meanwhile, the stacks are from a later moment.
                 if not job.done:  # pragma: no branch - a race
                     self._asked.append(question)
 
 
 class _Question:
-    """One call that takes long. Lives until its loop has said where it waits, or was to."""
+    """One call that takes long. Lives until its loop has answered where it waits, or is late."""
 
     def __init__(self, job: Job, runner: Runner, now: float) -> None:
         # Never changes:
@@ -76,16 +76,16 @@ class _Question:
         self._live.post(self._answer)
 
     def _answer(self) -> None:
-        """On the loop."""
+        """On the loop: record where the coroutine waits."""
         self._chain = _chain(self._job)
         self._answered.set()
 
     def ready(self, now: float) -> bool:
-        """Whether it has been answered, or will not be."""
+        """Whether the loop has answered, or is too late to answer."""
         return self._answered.is_set() or now - self._asked >= _ANSWER
 
     def report(self) -> Report:
-        """What was found."""
+        """The report of this call."""
         job, live = self._job, self._live
         chain = tuple(self._chain if self._answered.is_set() else _chain(job))
         work = Work(job.name, None if isinstance(job, ActorCall) else request_of(job.context))
@@ -118,5 +118,5 @@ class _Question:
 def _chain(job: Job) -> list[Frame]:
     if not isinstance(job, ActorCall):
         return await_chain(job.coro)
-    task = job.task  # once: the loop takes it away
+    task = job.task  # read once: the loop sets it to None
     return [] if task is None else await_chain(task.get_coro())

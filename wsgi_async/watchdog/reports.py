@@ -1,4 +1,4 @@
-"""What the watchdog reports: names, times and lines of code, without any values."""
+"""The watchdog's reports: names, times and lines of code, without any values."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["Kind", "Report", "before_waiting", "from_callback", "is_idle", "text_of"]
 
 Kind = Literal["loop_blocked", "tasks_standing", "turning_again", "long_wait", "lost_wakeup"]
-"""What a report is about."""
+"""The kinds of reports."""
 
 _SHOWN = 30
-"""Frames of one stack in the log, the innermost ones."""
+"""The most frames of one stack in the log; the innermost ones are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Report:
 
 
 def text_of(first: str, parts: Iterable[tuple[str, Sequence[Frame]]]) -> str:
-    """A line for people, and the stacks below."""
+    """The text of a report: a line for people, and the stacks below it."""
     lines = [first]
     for title, frames in parts:
         if frames:
@@ -65,7 +65,7 @@ def text_of(first: str, parts: Iterable[tuple[str, Sequence[Frame]]]) -> str:
 
 
 def from_callback(frames: list[Frame]) -> tuple[Frame, ...]:
-    """The part of a loop's stack that begins with what the loop has called, or in its own code."""
+    """The part of a loop's stack that begins with the called function, or in the loop's code."""
     begins = 0
     for index, frame in enumerate(frames):
         if (frame["function"], PurePath(frame["file"]).name) in _ABOVE:
@@ -74,7 +74,7 @@ def from_callback(frames: list[Frame]) -> tuple[Frame, ...]:
 
 
 def before_waiting(frames: list[Frame]) -> tuple[Frame, ...]:
-    """The part of a waiting thread's stack that ends where it has called the library."""
+    """The part of a waiting thread's stack up to the call of this library."""
     ends = len(frames)
     while ends and frames[ends - 1]["file"].startswith(_CORE):
         ends -= 1
@@ -82,7 +82,7 @@ def before_waiting(frames: list[Frame]) -> tuple[Frame, ...]:
 
 
 def is_idle(frames: Sequence[Frame]) -> bool:
-    """Whether a loop's thread waits for events, as far as its stack tells."""
+    """Whether a loop's thread waits for events, judging by its stack."""
     return any(frame["function"].endswith("Selector.select") for frame in frames)
 
 
@@ -94,4 +94,4 @@ _ABOVE = {
     ("LoopEntry.enter", "entering.py"),
     ("LiveLoop._follow", "live_loop.py"),
 }
-"""Frames that are the same for all that a loop calls: of asyncio and of ours."""
+"""Frames, of asyncio and ours, that are the same for everything that a loop calls."""

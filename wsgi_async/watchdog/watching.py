@@ -1,4 +1,4 @@
-"""The watchdog: looks at all loops from a thread of its own, and reports what stands still."""
+"""The watchdog: watches all loops from a separate thread, and reports those that stand still."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _check(name: str, value: object) -> None:
 
 
 class _Incident(NamedTuple):
-    """A loop that stands still, and has been reported."""
+    """A loop that stands still and has been reported."""
 
     episode: int
     since: float
@@ -108,7 +108,7 @@ class Watchdog:
         observers.remove(self)
 
     def forget(self) -> None:
-        """In a forked child: what was known is the parent's."""
+        """In a forked child: forget the parent's incidents."""
         seconds = self._run_longer_than
         # One thread, the sampler's:
         self._known: dict[Watched, _Incident] = {}
@@ -122,16 +122,16 @@ class Watchdog:
         """Nothing to report."""
 
     def cut_off(self, name: str) -> None:
-        """Nothing to report; the manager's own log line tells."""
+        """Nothing to report: the manager logs it."""
 
     def stopped(self) -> None:
         """Nothing to report."""
 
     def wakeup_lost(self) -> None:
-        """On the loop's thread: have it reported by the watchdog's."""
+        """On the loop's thread: let the watchdog's thread report it."""
         loop = running_loop()
         runner = None if loop is None else runner_of(loop)
-        if runner is None:  # pragma: no cover - a stop that comes in between
+        if runner is None:  # pragma: no cover - a stop has come in between
             return
         names = sorted(job.label for job in runner.live.in_flight())
         self._lost.append(
@@ -148,7 +148,7 @@ class Watchdog:
     # -- on the sampler's thread -----------------------------------------------------------------
 
     def look(self, now: float, loops: list[Watched]) -> float | None:
-        """Report what is new."""
+        """Report new incidents."""
         while self._lost:
             self._tell(self._lost.popleft())
         if self._known:
@@ -166,7 +166,7 @@ class Watchdog:
         if now < due:
             return due
         report = _standing(each, now - since) if each.away else _blocked(each, now - since)
-        # Else the stack may be of what came after it.
+        # Otherwise the stack may show what came after the incident.
         if each.still:  # pragma: no branch - a race
             self._known[each] = _Incident(each.episode, since, report)
             self._tell(report)
@@ -190,15 +190,15 @@ class Watchdog:
 
 
 def _some(names: list[str]) -> str | None:
-    """The first three, in words."""
+    """The first three names, as text."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (", ".join(names[:3]) + more) or None
 
 
 def _blocked(each: Watched, seconds: float) -> Report:
-    """A loop that does not turn: something that it has called does not return."""
+    """Report a loop that does not turn, because something that it has called does not return."""
     live, owner = each.live, each.runner.owner
-    # From here: the loop does not answer.
+    # Read from this thread, because the loop does not answer.
     task = asyncio.current_task(live.raw)
     stack = from_callback(thread_stack(owner))
     work = Work("a callback", None) if task is None else work_of(live, task)
@@ -220,7 +220,7 @@ def _blocked(each: Watched, seconds: float) -> Report:
 
 
 def _standing(each: Watched, seconds: float) -> Report:
-    """A loop whose thread does something else."""
+    """Report a loop whose thread does something else."""
     live, owner = each.live, each.runner.owner
     stack = tuple(thread_stack(owner))
     names = sorted(job.label for job in each.standing())

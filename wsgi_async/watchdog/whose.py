@@ -1,4 +1,4 @@
-"""Whose task it is: the name and the request of what runs on a loop."""
+"""The name and the request of the work that runs on a loop."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ __all__ = ["Work", "request_of", "work_of"]
 
 
 class Work(NamedTuple):
-    """What a task does."""
+    """The work that a task does."""
 
     name: str
     request: str | None
 
     @property
     def label(self) -> str:
-        """As the log has it."""
+        """The name in the log."""
         return self.name if self.request is None else f"{self.name} ({self.request})"
 
 
 def work_of(live: LiveLoop, task: asyncio.Task[Any]) -> Work:
     """The name of a task's coroutine, and its request. From any thread."""
-    # Those of calls have a name of ours; asyncio numbers the others.
+    # Tasks of calls have a name of ours; asyncio numbers the others.
     ours = live.is_of_job(task) or any(actor.task is task for actor in list(live.actors))
     name = task.get_name() if ours else name_of(task.get_coro())
     return Work(name, request_of(context_of(task)))

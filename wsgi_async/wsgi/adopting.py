@@ -1,9 +1,10 @@
 """The current event loop of a request's sync code, for SDKs that look for one.
 
-SDKs bring sync functions, such as `agent.run_sync()`, that do
-`asyncio.get_event_loop().run_until_complete(...)`. Where a thread has no current loop they make one
-that nobody closes. What they find here looks like a loop at rest. The manager's loop mostly runs on
-another thread, where alone asyncio's own futures and tasks may be touched, so theirs are ours too.
+Some SDKs have sync functions, such as `agent.run_sync()`, that call
+`asyncio.get_event_loop().run_until_complete(...)`. In a thread without a current loop they create
+one that nobody closes. Here they find a facade that looks like a loop at rest. The manager's loop
+mostly runs on another thread, and asyncio's futures and tasks may only be touched on that thread.
+So the facade has its own kinds of futures and tasks.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ T = TypeVar("T")
 
 
 class AdoptingContext:
-    """A request's context, whose sync code finds the manager's loop as the current one.
+    """A request's context in which sync code finds the manager's loop as the current one.
 
-    Lives as long as the request; only for its thread.
+    Lives as long as the request. Only the request's thread uses it.
     """
 
     def __init__(self, context: Context, manager: AsyncioLoopManager) -> None:
@@ -62,7 +63,7 @@ class AdoptingContext:
 
 
 class _Here(threading.local):
-    """What the current thread's code finds. asyncio has no way to ask that does not make a loop."""
+    """The facade of the current thread. asyncio cannot tell the current loop without making one."""
 
     facade: Any = None
 
@@ -73,12 +74,12 @@ _here = _Here()
 class _Facade:
     """A manager's loop as sync code sees it: at rest, and ready to run something.
 
-    Lives as long as somebody holds it: an SDK may keep it for its own cleanup. What a loop has
-    beside this is the real loop's. Mostly for the request's thread; what an SDK posts to the loop
-    may use it there too.
+    Lives as long as any code holds it: an SDK may keep it for its own cleanup. Attributes that the
+    facade lacks come from the real loop. Mostly the request's thread uses it; code that an SDK
+    posts to the loop may also use it there.
     """
 
-    if not TYPE_CHECKING:  # pragma: no branch - type checkers alone go past it
+    if not TYPE_CHECKING:  # pragma: no branch - only type checkers skip this
         __class__ = property(lambda _: asyncio.AbstractEventLoop)  # for isinstance(), in asyncio
 
     def __init__(self, manager: AsyncioLoopManager, thread: _RequestThread) -> None:
@@ -87,41 +88,42 @@ class _Facade:
         self._manager = manager
         self._thread = thread
         # One thread, the request's:
-        self.deferred: list[Callable[[], object]] = []  # until it waits for the loop, or leaves
+        self.deferred: list[Callable[[], object]] = []  # until the thread waits, or leaves
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.raw, name)
 
     @property
     def is_seen_here(self) -> bool:
-        """Whether the current code is sync code of the request, which takes this for the loop."""
+        """Whether the running code is sync code of the request, which sees the facade."""
         return _here.facade is self and running_loop() is None and self._manager.running
 
     def post_deferred(self) -> None:
-        """Have the loop call what was to wait for this; nothing if it is closed."""
+        """Post the deferred calls to the loop; does nothing if the loop is closed."""
         while self.deferred:
             with suppress(RuntimeError):
                 self.raw.call_soon_threadsafe(self.deferred.pop(0))
 
     def is_running(self) -> bool:
-        """False in sync code: what its thread runs is not on the loop."""
+        """False in sync code, because sync code does not run on the loop."""
         return running_loop() is self.raw
 
     def run_until_complete(self, future: Any) -> Any:
         """As the manager's `run()`."""
-        here = _here.facade  # another one, where an SDK has kept this for a later request
+        # The facade of the present request: an SDK may have kept this one from an earlier request.
+        here = _here.facade
         if here is not None and here.is_seen_here:
             here.post_deferred()
-        get_coro = getattr(future, "get_coro", None)  # of a task
+        get_coro = getattr(future, "get_coro", None)  # `future` may be a task
         named = future if get_coro is None else get_coro()
         coro = name_after(named, self._thread.wait_for(self._awaitable(future)))
         try:
             return self._manager.run(coro, task_type=self._manager.task_type)
         finally:
-            close_unstarted(future)  # it was refused
+            close_unstarted(future)  # if the manager refused it
 
     def _awaitable(self, future: Any) -> Any:
-        """What the loop can await for it: a future of gather() may take this for its loop."""
+        """Adapt a future for the loop: a future of gather() may have the facade as its loop."""
         if not asyncio.isfuture(future) or isinstance(future, _Adopted):
             return future
         loop: Any = future.get_loop()
@@ -145,7 +147,7 @@ class _Facade:
             raise
 
     def _made_there(self, make: Callable[[], T], instead: str) -> T:
-        """What a function makes on the loop, for sync code."""
+        """Call a function on the loop and return its result. For sync code."""
         refuse_in_event_loop(instead)
 
         async def made() -> T:
@@ -154,7 +156,7 @@ class _Facade:
         # An SDK's cleanup may come after the request's deadline.
         context = copy_context()
         context.run(request_deadline.set, None)
-        # Not run(), which would say in debug mode that a task is left behind.
+        # Not run(), which would log in debug mode that a task is left behind.
         future = self._manager.submit_task(made(), task_type=self._manager.task_type)
         return context.run(future.result)
 
@@ -167,11 +169,11 @@ class _Facade:
         return self.raw.call_soon_threadsafe(callback, *args, context=context)
 
     def call_later(self, delay: float, callback: Any, *args: Any, **context: Any) -> Any:
-        """As the loop's, from any thread."""
+        """As the loop's `call_later()`, from any thread."""
         return self.call_at(self.raw.time() + delay, callback, *args, **context)
 
     def call_at(self, when: float, callback: Any, *args: Any, **context: Any) -> Any:
-        """As the loop's, from any thread."""
+        """As the loop's `call_at()`, from any thread."""
         if running_loop() is self.raw:
             return self.raw.call_at(when, callback, *args, **context)
         context.setdefault("context", copy_context())
@@ -179,17 +181,17 @@ class _Facade:
         return self._made_there(make, "use the running loop's call_later()")
 
     async def shutdown_asyncgens(self) -> None:
-        """Nothing: the generators may be another request's."""
+        """Do nothing: the generators may belong to another request."""
 
     async def shutdown_default_executor(self, timeout: float | None = None) -> None:
-        """Nothing: others use it."""
+        """Do nothing: other code uses the executor."""
 
     def close(self) -> None:
-        """Nothing: the loop stays, for the next request."""
+        """Do nothing: the loop stays open for the next request."""
 
 
 class _Adopted(asyncio.Future[Any]):
-    """What is the same for futures and tasks. Lives as long as somebody holds it, or it runs.
+    """The common part of futures and tasks. Lives as long as code holds it, or until it is done.
 
     Any thread can fill or cancel it; it is done a moment later.
     """
@@ -199,15 +201,15 @@ class _Adopted(asyncio.Future[Any]):
         super().__init__(*args, loop=facade.raw, **options)
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
-        """Its loop: for the request's sync code, the one that the code has asked for."""
+        """The future's loop; the request's sync code sees the facade, which it asked for."""
         seen: Any = self._facade if self._facade.is_seen_here else self._facade.raw
         return seen  # type: ignore[no-any-return]
 
     def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Any = None) -> None:
         """As the base class.
 
-        From sync code it counts from the next wait on, as with asyncio: `gather()` is not ready
-        for a task that is done while it still adds its callbacks.
+        From sync code, the callback is added at the next wait, as with asyncio: `gather()` is not
+        ready for a task that ends while `gather()` still adds its callbacks.
         """
         context = copy_context() if context is None else context
         add = partial(super().add_done_callback, fn, context=context)
@@ -242,29 +244,29 @@ class _AdoptedTask(_Adopted, asyncio.Task[Any]):
 
 
 class _RequestThread:
-    """Whom the coroutines of adopted tasks ask for a thread: that of the request.
+    """Lets the coroutines of adopted tasks run functions on the request's thread.
 
-    A task begins as soon as it is made, mostly a moment before its thread waits for it. What it
-    asks for meanwhile is done in that wait, or when the thread leaves the request's code. Lives as
-    long as the tasks.
+    A task begins as soon as it is made, usually a moment before its thread waits for it. Functions
+    that the task asks for meanwhile run in that wait, or when the thread leaves the request's code.
+    Lives as long as the tasks.
     """
 
     outer: Asked | None = None
 
     def __init__(self) -> None:
         self._waiting: list[Asked] = []  # One thread, the loop's.
-        # Guards the rest. Its thread can take it again: a destructor may come here.
+        # Guards the rest. Reentrant, because a destructor in the thread that holds it may come here.
         self._mutex = new_mutex()
-        self._asked: list[ServedFunction] = []  # before a wait
+        self._asked: list[ServedFunction] = []  # asked for before a wait
         self._open = False  # the thread is in the request's code
 
     def enter(self) -> None:
-        """The thread begins with the request's code."""
+        """The thread enters the request's code."""
         with self._mutex:
             self._open = True
 
     def leave(self) -> None:
-        """The thread ends with it: do what was asked for in vain until now."""
+        """The thread leaves the request's code: run the functions that no wait has run."""
         with self._mutex:
             self._open = False
             asked, self._asked = self._asked, []
@@ -272,7 +274,7 @@ class _RequestThread:
             function.run()
 
     async def wait_for(self, future: Awaitable[T]) -> T:
-        """On the loop: wait for what the thread waits for."""
+        """On the loop: wait for the future that the thread waits for."""
         caller = current_caller.get()
         assert caller is not None, "a thread waits"  # noqa: S101
         self._waiting.append(caller)
@@ -281,14 +283,14 @@ class _RequestThread:
                 asked, self._asked = self._asked, []
             for function in asked:
                 if not self.ask(asyncio.get_running_loop(), function):
-                    function.lose()  # pragma: no cover - the thread gives up its wait just now
+                    function.lose()  # pragma: no cover - the thread gives up its wait right now
             return await future
         finally:
             self._waiting.remove(caller)
-            del caller  # it leads to this context: no cycle
+            del caller  # the caller leads to this context: avoid a cycle
 
     def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:
-        """On the loop: have the thread run a function; see `Asked`."""
+        """On the loop: let the thread run a function; see `Asked`."""
         if any(caller.ask(loop, function) for caller in reversed(self._waiting)):
             return True
         runner = runner_of(loop)

@@ -1,4 +1,4 @@
-"""Response bodies on their way to the server, and the end of the request that comes with theirs."""
+"""Response bodies on their way to the server, and the end of the request when they end."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 KEY = "async.loop"
-"""Where the manager is in the environ while the request runs."""
+"""The key of the manager in the environ while the request runs."""
 SCOPE_KEY = "async.scope"
-"""Where its scope is."""
+"""The key of the request's scope."""
 
 _PLAIN_ITERS = (vars(list)["__iter__"], vars(tuple)["__iter__"])
 
 
 class _Body:
-    """A response body on its way to the server. Lives until the server lets go of it.
+    """A response body on its way to the server. Lives until the server drops it.
 
-    Not werkzeug's ClosingIterator: whatever the body runs has to run in the request's context, the
-    loop has to leave the environ also when the inner `close()` raises, and a second `close()` must
-    not reach the inner one.
+    werkzeug's ClosingIterator is not enough. The body's code has to run in the request's context,
+    the loop has to leave the environ even if the inner `close()` raises, and a second `close()`
+    must not reach the inner body.
     """
 
     __slots__ = ("_body", "_closed", "_context", "_environ", "_next", "_scope")
@@ -62,22 +62,22 @@ class _Body:
         return run_answerably(self._context, self._next or self._iterate())
 
     def _iterate(self) -> Callable[[], bytes]:
-        # Not in the middleware's call: what the body's __iter__ raises reaches the server when
-        # that has a body to close.
+        # Not in the middleware's call: if the body's __iter__ raises, the server must already
+        # have a body to close.
         if self._next is None:
             self._next = run_answerably(self._context, _iterator_of, self._body).__next__
         return self._next
 
     def close(self) -> None:
-        """Close the inner body if it can be closed, and end the request; the first time only."""
+        """Close the inner body if it can be closed, and end the request. Later calls do nothing."""
         if self._closed:
             return
         self._closed = True
         try:
             close = getattr(self._body, "close", None)
             if close is not None:
-                # A generator's `finally` may have coroutines to run, also after the deadline,
-                # and may wait for the scope's tasks.
+                # A generator's `finally` may run coroutines, even after the deadline, and may wait
+                # for the scope's tasks.
                 self._scope.lift()
                 run_answerably(self._context, close)
         finally:
@@ -85,7 +85,7 @@ class _Body:
 
 
 class _SizedBody(_Body):
-    """A body that knows its length; servers set Content-Length if that is 1."""
+    """A body that knows its length; servers set Content-Length if the length is 1."""
 
     __slots__ = ()
 
@@ -96,7 +96,7 @@ class _SizedBody(_Body):
 def run_answerably(
     context: Context | AdoptingContext, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Run a part of the request, for a server that ends its thread on what is not an Exception."""
+    """Run a part of the request. Some servers end their thread if it raises a non-Exception."""
     try:
         return context.run(fn, *args, **kwargs)
     except asyncio.CancelledError as error:
@@ -122,7 +122,7 @@ def _iterator_of(body: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def end_request(environ: WSGIEnvironment, scope: RequestScope) -> None:
-    """End the request's scope, and leave the environ as it came."""
+    """End the request's scope, and remove the middleware's keys from the environ."""
     try:
         scope.end()
     finally:
@@ -136,14 +136,14 @@ def hand_on(
     context: Context | AdoptingContext,
     scope: RequestScope,
 ) -> Iterable[bytes]:
-    """The body as the server gets it."""
+    """Wrap the body for the server, or end the request and return the body as it is."""
     kind = type(body)
-    # A list or a tuple, or of a subclass that runs no code of its own.
+    # A list or a tuple, or an instance of a subclass that runs no code of its own.
     if getattr(kind, "__iter__", None) in _PLAIN_ITERS and not hasattr(body, "close"):
         end_request(environ, scope)
         return body
     if _is_file(body, environ.get("wsgi.file_wrapper")):
-        # Nobody tells us when the server has sent it.
+        # The server does not tell when it has sent the file.
         scope.end()
         environ.pop(SCOPE_KEY, None)
         return body
@@ -153,5 +153,5 @@ def hand_on(
 def _is_file(body: object, wrapper: object) -> bool:
     if isinstance(wrapper, type):
         return isinstance(body, wrapper)
-    # uWSGI's is a function, which gives the file itself back and must get the same object.
+    # uWSGI's wrapper is a function. It returns the file itself, and must get the same object.
     return wrapper is not None and hasattr(body, "read")

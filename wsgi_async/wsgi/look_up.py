@@ -21,9 +21,9 @@ _finders: list[Finder] = []
 
 
 def find_elsewhere(finder: Finder) -> None:
-    """Have this asked for a key that is not in an environ; it returns None if it has nothing.
+    """Add a function that is asked for keys an environ lacks; it returns None if it has nothing.
 
-    For frameworks' test clients, which call no middleware. A second call does nothing.
+    For the test clients of frameworks, which call no middleware. A second call does nothing.
     """
     if finder not in _finders:
         _finders.append(finder)
@@ -52,10 +52,10 @@ def scope_from(request: Mapping[str, Any] | Any) -> RequestScope:
     """The scope of a request.
 
     Args:
-        request: As `loop_from()` takes it.
+        request: The same objects as for `loop_from()`.
 
     Returns:
-        What is in `environ["async.scope"]`.
+        The scope in `environ["async.scope"]`.
 
     Raises:
         LoopNotFound: The application is not wrapped, or the response has been closed already.

@@ -1,4 +1,4 @@
-"""The middleware's options, and the checks of them."""
+"""The middleware's options and their checks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Options"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """One middleware's options; they never change. `AsyncLoopMiddleware` says what each means."""
+    """One middleware's options; they never change. See `AsyncLoopMiddleware` for their meaning."""
 
     id: Hashable
     task_type: Hashable
@@ -38,7 +38,7 @@ class Options:
         _check_hashable("id", self.id)
         _check_hashable("task_type", self.task_type)
         Settings(**self.manager_settings())
-        # As `__init__` would do it: a frozen class has no other way.
+        # The dataclass's own `__init__` does the same: a frozen class has no other way.
         object.__setattr__(self, "timeout", check_timeout(self.timeout))
         if self.per not in ("thread", "process"):
             raise ValueError(f'per is {self.per!r}. Use "thread" or "process".')
@@ -60,13 +60,13 @@ class Options:
 
     @property
     def key(self) -> Hashable:
-        """What middlewares have in common that share a thread's manager."""
+        """Middlewares with equal keys share a thread's manager."""
         settings = tuple(self.manager_settings().values())
         reuse = (self.reuse, self.max_idle, self.max_idle_time)
         return (self.per, self.id, self.task_type, settings, reuse)
 
     def manager_settings(self) -> dict[str, Any]:
-        """What `AsyncioLoopManager` takes by keyword."""
+        """The keyword arguments of `AsyncioLoopManager`."""
         return {
             "loop_factory": self.loop_factory,
             "debug": self.debug,

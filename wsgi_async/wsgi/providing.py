@@ -1,4 +1,4 @@
-"""Which manager a request gets, and how it is made."""
+"""Find or create the manager of a request."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Provider:
         self._pool = ManagerPool(max_idle=options.max_idle, max_idle_time=options.max_idle_time)
 
     def first_request(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
-        """The manager of the current thread's first request, running."""
+        """The manager, running, for a thread's first request."""
         refuse_greenlets()
         warn_of_subinterpreter(environ)
         try:
@@ -53,7 +53,7 @@ class Provider:
             reason = what_ran_out(error)
             if reason is None:
                 raise
-            # Not an OSError: servers take one for a broken connection, and send no answer.
+            # Not an OSError: servers take that for a broken connection, and send no response.
             raise ManagerStateError(
                 f"This worker thread gets no event loop: {reason} The next request tries again."
             ) from error
@@ -74,7 +74,7 @@ class Provider:
         return manager
 
     def _make(self, environ: Mapping[str, Any]) -> AsyncioLoopManager:
-        """A manager of the thread's own, running; one that cannot start is not left registered."""
+        """A manager of the thread's own, running. If it cannot start, it is unregistered."""
         options = self.options
         of_pool = _own_of_pool(options)
         if of_pool is not None:
@@ -97,7 +97,7 @@ class Provider:
 
 
 def _own_of_pool(options: Options) -> AsyncioLoopManager | None:
-    """The manager that a pool of ours has made for the current thread, if it is such a one."""
+    """The manager that our thread pool has made for the current thread, if it runs in one."""
     node = threads.current_node()
     manager: AsyncioLoopManager | None = node.found.get(None)
     if manager is None or not manager.running or manager.task_type != options.task_type:
@@ -109,10 +109,10 @@ def _own_of_pool(options: Options) -> AsyncioLoopManager | None:
 
 
 class _Made(threading.local):
-    """The managers that the middlewares made, thread by thread. Lives as long as the process.
+    """The managers that the middlewares made, one list per thread. Lives as long as the process.
 
-    It lets middlewares with equal options share them: an application factory that a test suite
-    calls a thousand times does not leave a thousand loops behind in the main thread.
+    Middlewares with equal options share their managers: an application factory that a test suite
+    calls a thousand times does not leave a thousand loops in the main thread.
     """
 
     def __init__(self) -> None:

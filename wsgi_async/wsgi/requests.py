@@ -1,4 +1,4 @@
-"""What the log calls a request."""
+"""How log messages name a request."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 __all__ = ["RequestLine"]
 
 _MOST = 200
-"""Characters of a path."""
+"""The most characters of a path in the log."""
 
 
 class RequestLine:
-    """A request's method and path, without its query. Lives as long as a context of the request.
+    """A request's method and path, without its query. Lives as long as any context of the request.
 
-    Keeps nothing else of the environ, since a background task may have the context for long.
+    It keeps nothing else of the environ, because a background task may hold the context for long.
     """
 
     __slots__ = ("_method", "_path", "_script")
@@ -28,7 +28,7 @@ class RequestLine:
         self._path = environ.get("PATH_INFO", "")
 
     def __str__(self) -> str:
-        # Quoted again, as it came: a client must not write lines of its own into the log.
+        # Quote the path again, as it was sent: a client must not write its own lines into the log.
         path = quote(
             f"{self._script}{self._path}",
             safe="/:@!$&'()*+,;=~",

@@ -1,4 +1,4 @@
-"""What is known of servers: what they lack, what they run out of, and what to do about it."""
+"""Known limits of servers: what they lack, what they run out of, and what to do about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from wsgi_async.core.base.log import logger
 
 try:
-    # Here, not where it is used: a process without file descriptors cannot import it any more.
+    # Imported at once: a process that is out of file descriptors cannot import it any more.
     import resource
 except ImportError:  # pragma: no cover - Windows only
     resource = None  # type: ignore[assignment]
@@ -28,13 +28,13 @@ __all__ = [
 ]
 
 _warned: list[str] = []
-"""The subinterpreter that a warning has been given of: the one that has imported this module."""
+"""The subinterpreter that has imported this module, once the warning about it is given."""
 
 
 _THREAD_PER_REQUEST = re.compile(r"(Werkzeug|WSGIServer)([/ ]|$)")
-"""How the development servers of Flask and Werkzeug, and of wsgiref and Django, name themselves.
+"""The names of the development servers of Flask and Werkzeug, and of wsgiref and Django.
 
-From Python 3.15 on wsgiref's tells no version.
+Since Python 3.15, the name of wsgiref's server contains no version.
 """
 
 
@@ -44,7 +44,7 @@ def starts_thread_per_request(environ: Mapping[str, Any]) -> bool:
 
 
 def refuse_greenlets() -> None:
-    """Raise if threads are not threads."""
+    """Raise if gevent or eventlet has turned threads into greenlets."""
     gevent = sys.modules.get("gevent.monkey")
     eventlet = sys.modules.get("eventlet.patcher")
     if gevent is not None and gevent.is_module_patched("threading"):
@@ -61,8 +61,8 @@ def refuse_greenlets() -> None:
 
 
 def refuse_uwsgi_without_threads() -> None:
-    """Raise if the server keeps Python's lock between the requests."""
-    # The module is there in uWSGI alone. Not its `opt`: since 2.0.27 threads are on without one.
+    """Raise if uWSGI keeps Python's lock (GIL) between requests."""
+    # Only uWSGI has this module. Do not look at its `opt`: since 2.0.27 threads are on by default.
     if getattr(sys.modules.get("uwsgi"), "has_threads", True):
         return
     raise RuntimeError(
@@ -72,7 +72,7 @@ def refuse_uwsgi_without_threads() -> None:
 
 
 def warn_of_subinterpreter(environ: Mapping[str, Any]) -> None:
-    """Say once that mod_wsgi will not end this application in order."""
+    """Warn once that mod_wsgi will not shut down this application in an orderly way."""
     group = environ.get("mod_wsgi.application_group", "")
     if not group or _warned:
         return
@@ -86,7 +86,7 @@ def warn_of_subinterpreter(environ: Mapping[str, Any]) -> None:
 
 
 def what_ran_out(error: OSError | RuntimeError) -> str | None:
-    """What the process has no more of, and what to do; None if the error is another."""
+    """The resource that the process has run out of, and advice; None for any other error."""
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.EMFILE:
         return (
@@ -109,7 +109,7 @@ def what_ran_out(error: OSError | RuntimeError) -> str | None:
 
 
 def _limit(name: str) -> str:
-    """The soft limit as a remark in brackets; nothing where the platform has none."""
+    """The soft limit as a remark in brackets; an empty string if the platform has no limits."""
     if resource is None:  # pragma: no cover - Windows only
         return ""
     soft, _ = resource.getrlimit(getattr(resource, name))

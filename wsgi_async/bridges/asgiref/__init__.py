@@ -1,4 +1,4 @@
-"""asgiref: `sync_to_async` runs on the thread that waits, and its `Local` goes along.
+"""asgiref: `sync_to_async` runs on the waiting thread, and its `Local` keeps its values there.
 
-Loaded by the core when somebody has imported `asgiref.local`, which `asgiref.sync` does too.
+The core loads this package once `asgiref.local` is imported; `asgiref.sync` imports it too.
 """

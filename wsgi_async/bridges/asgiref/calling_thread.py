@@ -1,8 +1,8 @@
-"""asgiref's `sync_to_async`, whose code is to run on the thread that waits for it.
+"""Run the functions of asgiref's `sync_to_async` on the thread that waits for the coroutine.
 
-asgiref hands the function to an executor: `AsyncToSync.executors.current` of the present context,
-or else the one in `AsyncToSync.loop_thread_executors` for the running loop. We put one of ours in
-both places.
+asgiref passes the function to an executor: `AsyncToSync.executors.current` of the current context,
+or else the one in `AsyncToSync.loop_thread_executors` for the running loop. This module puts its
+own executor in both places.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ T = TypeVar("T")
 
 
 class _CallingThread(Executor):
-    """Runs functions on the thread that waits for the coroutine that asks."""
+    """Runs functions on the thread that waits for the calling coroutine."""
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Have a function run. On a loop, by way of its `run_in_executor()`.
+        """Run a function. On a loop, called by the loop's `run_in_executor()`.
 
-        Returns a future of the running loop, as a rule: asyncio takes one as it is, and the outcome
-        needs no detour by `call_soon_threadsafe()`.
+        Usually returns a future of the running loop: asyncio takes that as it is, and the outcome
+        needs no detour through `call_soon_threadsafe()`.
         """
         function = partial(fn, *args, **kwargs)
 
-        def run_elsewhere() -> Future[T]:  # where no thread waits any more
+        def run_elsewhere() -> Future[T]:  # if no thread waits any more
             return submit_to(asgiref_sync().SyncToAsync.single_thread_executor, function)
 
         caller = current_caller.get()
@@ -61,12 +61,12 @@ calling_thread = _CallingThread()
 
 
 class AsCallingThread:
-    """Has asgiref ask us for what runs in copies of the present context; a context manager.
+    """A context manager: asgiref uses our executor in copies of the current context.
 
-    It looks there first. What it finds may be an executor of its own, which refuses to serve the
-    thread that it belongs to, and comes even before a `ThreadSensitiveContext`.
+    asgiref looks in the context first. It may find its own executor there, which refuses to serve
+    the thread that it belongs to, and which takes precedence even over a `ThreadSensitiveContext`.
 
-    Lives as long as one call. A class, as a generator would take several times as long.
+    Lives as long as one call. A class, because a generator would take several times as long.
     """
 
     __slots__ = ("_undo",)
@@ -86,19 +86,19 @@ class AsCallingThread:
 
 
 class _Mark(threading.local):
-    """What asgiref's `Local` for its executors makes of ours, in the current thread.
+    """How asgiref's `Local` for its executors stores our executor, in the current thread.
 
-    To set and reset the context variable behind it takes a tenth of the time that the `Local`
-    takes: it copies what it holds, and raises where it holds nothing. asgiref has nothing but the
-    one executor in there.
+    Setting and resetting the context variable behind the `Local` takes a tenth of the time that the
+    `Local` takes: the `Local` copies its contents, and raises if it is empty. asgiref keeps nothing
+    but the one executor in it.
     """
 
     found: tuple[Any, contextvars.ContextVar[Any] | None, Any] = (None, None, None)
-    """The `Local`, its variable and that one's value. None for the variable where it is not all in
-    one, or where asgiref (up to 3.9) changes the value itself instead of putting another there."""
+    """The `Local`, its variable and the variable's value. The variable is None if the `Local` needs
+    more than one, or if asgiref (up to 3.9) changes the value itself instead of replacing it."""
 
     def find(self, executors: Any) -> tuple[contextvars.ContextVar[Any] | None, Any]:
-        """Find variable and value, by setting the executor twice in an empty context."""
+        """Find the variable and its value, by setting the executor twice in an empty context."""
         context = contextvars.Context()
         context.run(setattr, executors, "current", calling_thread)
         variable, value = next(iter(context.items())) if len(context) == 1 else (None, None)
@@ -113,10 +113,10 @@ _mark = _Mark()
 
 
 def ask_us_in(context: contextvars.Context) -> None:
-    """Have asgiref ask us in a context that names another thread for its code.
+    """Make asgiref use our executor in a context that names another thread for sync code.
 
-    Under ASGI a request has such a thread, and so has each call of `async_to_sync`. Where sync code
-    on that thread waits for us, it is blocked.
+    Under ASGI a request has such a thread, and so has each call of `async_to_sync`. If sync code on
+    that thread waits for us, the thread is blocked.
     """
     kind = asgiref_sync().SyncToAsync
     if context.get(kind.thread_sensitive_context) is not None or _has_executor(context):
@@ -134,7 +134,7 @@ def _has_executor(context: contextvars.Context) -> bool:
 
 
 def _put(executors: Any) -> Callable[[], object]:
-    """Put our executor in its place; the returned function gives back what was there."""
+    """Put our executor in place; the returned function restores the previous one."""
     before = getattr(executors, "current", None)
     executors.current = calling_thread
     return partial(setattr, executors, "current", before)

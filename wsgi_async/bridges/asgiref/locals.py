@@ -1,8 +1,8 @@
 """asgiref's `Local` in a coroutine that runs on another thread than its caller.
 
-A `Local` keeps its values in the context, marked with the thread that set them, and shows nothing
-of another thread's. Where we take a context to another thread on purpose, we mark them anew, as
-asgiref does where it does so. A thread-critical `Local` never goes from one call to another.
+A `Local` keeps its values in the context, marked with the thread that set them, and hides the
+values of other threads. If we take a context to another thread on purpose, we mark the values anew,
+as asgiref does in the same case. A thread-critical `Local` is never passed from call to call.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["forget_critical", "move_here", "value_back", "watch_critical"]
 
 
 def move_here(context: contextvars.Context) -> None:
-    """Have all `Local`s of a context show in the current thread what they hold.
+    """Make all `Local`s of a context show their values in the current thread.
 
     Raises:
         RuntimeError: The context is entered.
@@ -32,17 +32,17 @@ def _move_present() -> None:
 
 
 def value_back(variable: contextvars.ContextVar[Any], value: Any, old: Any, *, inner: bool) -> Any:
-    """What the current thread is to see of a variable's value; `old` where it stays as it was."""
+    """The value that the current thread sees; `old` if the variable stays as it was."""
     if not inner and variable in _critical:
         return old
-    # Of another thread: the one that the coroutine runs on.
+    # Marked with another thread: the one that the coroutine runs on.
     if _is_local(value) and value.thread_id != threading.get_ident():
         return old if getattr(old, "data", None) is value.data else _moved_here(value)
     return value
 
 
 def _is_local(value: Any) -> bool:
-    """Whether a context variable's value is what a `Local` keeps there, marked with a thread."""
+    """Whether a context variable's value was stored by a `Local`, marked with a thread."""
     return type(value).__module__ == "asgiref.local" and hasattr(value, "thread_id")
 
 
@@ -51,13 +51,13 @@ def _moved_here(value: Any) -> Any:
     return type(value)(threading.get_ident(), value.data)
 
 
-# The variables that thread-critical Locals have made, and the thread. Single operations on a dict
-# are thread-safe.
+# The variables that thread-critical Locals have made, each with its thread. Single operations on a
+# dict are thread-safe.
 _critical: dict[contextvars.ContextVar[Any], int] = {}
 
 
 def watch_critical() -> None:
-    """Note from now on which variables thread-critical `Local`s keep their values in."""
+    """From now on, record in which variables thread-critical `Local`s keep their values."""
     module = sys.modules.get("asgiref.local")
     kind: Any = getattr(module, "_ThreadCriticalLocal", None)
     variables: Any = getattr(module, "_CVar", None)
@@ -75,7 +75,7 @@ def watch_critical() -> None:
 
 
 def forget_critical() -> None:
-    """On a loop that is being closed: the thread's variables go with it."""
+    """Forget the variables of this thread, because its loop is being closed. Called on the loop."""
     me = threading.get_ident()
     for variable, thread in list(_critical.items()):
         if thread == me:

@@ -1,10 +1,10 @@
 """asgiref's one thread, for the sync functions of background tasks.
 
-No thread waits for those tasks, so there is none that could run what they call; asgiref has one for
-all such cases. A function there may itself submit a task and wait for it, or call a coroutine that
-does, and that task may call sync functions too. They belong to the same thread, which would wait
-for itself: so it runs them while it waits. Those of other tasks it does not run meanwhile, as the
-function may be in a transaction.
+No thread waits for those tasks, so none could run the functions that they call. asgiref has one
+thread for all such cases. A function there may itself submit a task and wait for it, or call a
+coroutine that does, and that task may call sync functions too. They belong to the same thread,
+which would wait for itself. So the thread runs these functions while it waits. It does not run
+those of other tasks meanwhile, because the waiting function may be in a transaction.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 submit_for: contextvars.ContextVar[Inbox | None]
 submit_for = contextvars.ContextVar("wsgi_async submit_for", default=None)
-"""For the present task: the inbox of the function on asgiref's thread that has submitted it."""
+"""The inbox of the function on asgiref's thread that has submitted the current task, if any."""
 
 
 class _Here(threading.local):
@@ -43,7 +43,7 @@ def thread_inbox() -> Inbox | None:
 
 
 def submit_to(executor: Executor, function: Callable[[], T]) -> Future[T]:
-    """Have a function of the present task run on asgiref's thread, which the executor is."""
+    """Run a function of the current task on asgiref's thread, to which the executor belongs."""
     inbox = submit_for.get()
     run = partial(_run, executor, function)
     future: Future[T] = Future()
@@ -53,14 +53,14 @@ def submit_to(executor: Executor, function: Callable[[], T]) -> Future[T]:
 
 
 def _run(executor: Executor, function: Callable[[], T]) -> T:
-    """In that thread: run a function, which may submit tasks and wait for them."""
+    """On asgiref's thread: run a function, which may submit tasks and wait for them."""
     before, inbox = _here.inbox, Inbox()
     _here.inbox = inbox
     try:
         return function()
     finally:
         _here.inbox = before
-        for call in inbox.close():  # what is left runs after the function
+        for call in inbox.close():  # remaining calls run after the function
             _submit_late(executor, call)
 
 
@@ -68,7 +68,7 @@ def _submit_late(executor: Executor, call: Callable[[], None]) -> None:
     try:
         executor.submit(call)
     except RuntimeError:
-        call()  # the process ends, and takes nothing more
+        call()  # the process is ending, and its executor takes nothing more
 
 
 def _fulfil(future: Future[Any], run: Callable[[], Any]) -> None:
@@ -79,4 +79,4 @@ def _fulfil(future: Future[Any], run: Callable[[], Any]) -> None:
     except BaseException as error:
         future.set_exception(error)
     finally:
-        del future  # the traceback of the exception holds this frame: no cycle
+        del future  # the exception's traceback holds this frame: avoid a cycle

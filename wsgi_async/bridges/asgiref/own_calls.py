@@ -1,12 +1,12 @@
-"""Calls of asgiref's own `AsyncToSync`, where its way does harm.
+"""Calls of asgiref's own `AsyncToSync` that would deadlock or lose clients.
 
-Sync code that `sync_to_async` has called goes back to its coroutine's loop: asgiref posts to that
-loop and blocks the thread. A resident loop lives on this very thread, which would wait for itself.
-So such calls are made our way, which runs the loop.
+If `sync_to_async` has called the sync code, asgiref posts the call to that coroutine's loop and
+blocks the thread. A resident loop lives on this very thread, which would wait for itself. So we
+handle these calls, and run the loop meanwhile.
 
-Elsewhere each call makes an event loop, and closes it. Flask and Django call async views so, unless
-their integration is set up. A client that a view opens does not live longer than the call, which
-nobody would notice without a word.
+Elsewhere asgiref makes an event loop for each call, and closes it. Flask and Django call async
+views like this, unless their integration is set up. A client that a view opens does not outlive the
+call. Nobody would notice, so a warning is logged.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _originals: list[Callable[..., Any]] = []  # asgiref's own method; written once
 
 
 def watch_own_calls() -> None:
-    """Put a function of ours around asgiref's `AsyncToSync.__call__`, for good. Called once."""
+    """Wrap asgiref's `AsyncToSync.__call__` permanently. Called once."""
     kind = asgiref_sync().AsyncToSync
     original = kind.__call__
     _originals.append(original)
@@ -51,7 +51,7 @@ def watch_own_calls() -> None:
             loop = calling_loop()
             if loop is not None and _stands_here(loop):
                 return call_async(this.awaitable, args, kwargs)
-            # Not in a sync Celery task, which finds its manager in another way.
+            # No warning in a sync Celery task, which finds its manager in another way.
             if loop is None and not _told and isinstance(request_manager.get(), weakref.ref):
                 _tell(this.awaitable)
         return original(this, *args, **kwargs)
@@ -60,7 +60,7 @@ def watch_own_calls() -> None:
 
 
 def call_as_asgiref(function: Callable[[], Awaitable[T]]) -> T:
-    """Call an async function the way asgiref does it."""
+    """Call an async function the way asgiref does."""
 
     async def awaited() -> T:
         return await function()

@@ -1,4 +1,4 @@
-"""What the core tells asgiref, and asks it."""
+"""The plug-in that connects the core and asgiref."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ __all__ = ["Plugin", "ready"]
 
 
 def ready() -> bool:
-    """Whether `asgiref.sync` has been imported in full: another thread may be at it.
+    """Whether `asgiref.sync` is imported in full: another thread may still be importing it.
 
-    Imported here for users of `asgiref.local`, which is there already.
+    If only `asgiref.local` is imported, this imports `asgiref.sync`.
     """
-    # Of its two classes this one comes last.
+    # `SyncToAsync` is the last class that the module defines.
     return hasattr(importlib.import_module("asgiref.sync"), "SyncToAsync")
 
 
 class Plugin:
-    """The core's `Bridge` to asgiref, which says what each method is for."""
+    """The core's `Bridge` to asgiref; see `Bridge` for the purpose of each method."""
 
     value_back = staticmethod(value_back)
     thread_inbox = staticmethod(thread_inbox)
@@ -42,21 +42,21 @@ class Plugin:
         watch_own_calls()
 
     def loop_opened(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have asgiref ask us for what runs on this loop."""
+        """Make asgiref use our executor on this loop."""
         asgiref_sync().AsyncToSync.loop_thread_executors[loop] = calling_thread
 
     def context_moved(self, context: contextvars.Context) -> None:
-        """Have a context from another thread work here: its `Local`s, and who is asked."""
+        """Let a context from another thread work here: its `Local`s, and our executor."""
         move_here(context)
         ask_us_in(context)
 
     def loop_closed(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Take that back."""
+        """Remove our executor from this loop, and forget the thread's critical variables."""
         asgiref_sync().AsyncToSync.loop_thread_executors.pop(loop, None)
         forget_critical()
 
     def submitted(self, context: contextvars.Context) -> None:
-        """Have work in this context find the function on asgiref's thread that submits it."""
+        """Let this work find the inbox of the function on asgiref's thread that submits it."""
         inbox = thread_inbox() or submit_for.get()
         if inbox is not None:
             context.run(submit_for.set, inbox)

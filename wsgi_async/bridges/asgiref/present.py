@@ -1,4 +1,4 @@
-"""What asgiref notes in the present thread: where its code comes from, whom to cancel with it."""
+"""asgiref's notes on the current thread: the loop that called its code, and tasks to cancel."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def asgiref_sync() -> Any:
 
 
 def calling_loop() -> asyncio.AbstractEventLoop | None:
-    """The loop whose `sync_to_async` has called the code that this thread runs, if any."""
-    # Not getattr(): of a thread-local that lacks the name it takes ten times as long.
+    """The loop whose `sync_to_async` has called the code on this thread, if any."""
+    # Not getattr(): on a thread-local that lacks the name, it takes ten times as long.
     notes = asgiref_sync().SyncToAsync.threadlocal.__dict__
     loop: asyncio.AbstractEventLoop | None = notes.get("main_event_loop")
     if loop is not None and notes.get("main_event_loop_pid") != os.getpid():
-        return None  # set before a fork: the loop is the parent's
+        return None  # set before a fork: the loop belongs to the parent process
     return loop
 
 
 def forgetting_origin(function: Callable[[], T]) -> T:
-    """Run a function for which asgiref notes in the thread where it comes from.
+    """Run a function for which asgiref notes its origin in the thread; restore the notes after it.
 
-    It leaves its notes there. Its own threads run nothing else; ours do.
+    asgiref leaves its notes behind, because its own threads run nothing else. Our threads do.
     """
     local = asgiref_sync().SyncToAsync.threadlocal
     notes = local.__dict__
@@ -47,13 +47,13 @@ def forgetting_origin(function: Callable[[], T]) -> T:
 
 
 def cancel_with_caller(coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-    """The coroutine in another, canceled with the one that has called this thread's code."""
+    """Wrap a coroutine so that it is canceled with the coroutine that called this code."""
     tasks = getattr(asgiref_sync().SyncToAsync.threadlocal, "task_context", None)
     return coro if tasks is None else name_after(coro, _listed(coro, tasks))
 
 
 async def _listed(coro: Coroutine[Any, Any, T], tasks: list[Any]) -> T:
-    """Run a coroutine whose task is on asgiref's list."""
+    """Run a coroutine with its task on asgiref's list."""
     task = asyncio.current_task()
     assert task is not None, "a coroutine runs in a task"  # noqa: S101
     entry = _CancelledOnce(task)
@@ -65,9 +65,9 @@ async def _listed(coro: Coroutine[Any, Any, T], tasks: list[Any]) -> T:
 
 
 class _CancelledOnce:
-    """A task, for who cancels it with its caller's coroutine. Lives as long as the task runs.
+    """A task, for asgiref to cancel with its caller's coroutine. Lives as long as the task runs.
 
-    A deadline cancels both; coming twice it would interrupt the task's cleanup.
+    A deadline cancels both. A second cancellation would interrupt the task's cleanup.
     """
 
     def __init__(self, task: asyncio.Task[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Who may see the page: this machine alone, or whoever has the token."""
+"""Who may see the page: users of this machine, or clients that have the token."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["Access", "Verdict", "base_path", "sent_token"]
 
 _COOKIE = "wsgi_async_inspector"
 _SHORTEST = 16
-"""Characters of a token."""
+"""The fewest characters that a token may have."""
 
 _LONGEST = 4096
-"""Bytes of a form."""
+"""The most bytes that a form may have."""
 
 _PROXIED = (
     "HTTP_FORWARDED",
@@ -28,13 +28,13 @@ _PROXIED = (
     "HTTP_X_FORWARDED_PROTO",
     "HTTP_X_REAL_IP",
 )
-"""What proxies add. Behind one every client is at a loopback address, or looks so.
+"""Headers that proxies add. Behind a proxy, all clients have a loopback address, or seem to.
 
-A proxy need not add any of them, and some servers take them off before an app sees them.
+A proxy need not add any of them, and some servers remove them before an app sees them.
 """
 
 _OLD = "HTTP/1.0"
-"""What proxies speak by default, nginx among them, and no browser does."""
+"""The protocol that proxies use by default, nginx among them, and that no browser uses."""
 
 
 class Verdict(enum.Enum):
@@ -42,16 +42,16 @@ class Verdict(enum.Enum):
 
     ALLOWED = enum.auto()
     ASK = enum.auto()
-    """It has no token, or a wrong one."""
+    """The request has no token, or a wrong one."""
     REFUSED = enum.auto()
 
 
 class Access:
-    """The rule. Lives as long as its app.
+    """Decides who may see the page. Lives as long as its app.
 
     Args:
-        token: What a client must know. With None, only requests that come from this machine, and
-            through no proxy, are allowed.
+        token: The token that a client must send. With None, only requests from this machine that
+            come through no proxy are allowed.
 
     Raises:
         ValueError: The token is too short.
@@ -75,25 +75,25 @@ class Access:
         return Verdict.ASK
 
     def is_right(self, token: str) -> bool:
-        """Whether a client knows the token; it cannot find out by the time that this takes."""
+        """Whether this is the token. The time that the comparison takes does not reveal it."""
         if self._token is None:
             return False
         return hmac.compare_digest(token.encode(errors="replace"), self._token)
 
     def cookie(self, environ: WSGIEnvironment) -> str:
-        """The header that lets a browser in until it is closed, or the token is another one."""
+        """The header that lets a browser in until the browser is closed or the token changes."""
         secure = "; Secure" if environ.get("wsgi.url_scheme") == "https" else ""
         path = base_path(environ)
         return f"{_COOKIE}={self._cookie_value()}; Path={path}; HttpOnly; SameSite=Strict{secure}"
 
     def _cookie_value(self) -> str:
-        """Made of the token, which cannot be found from it."""
+        """A value that is made from the token, and from which the token cannot be computed."""
         return hmac.new(self._token or b"", b"wsgi_async inspector", "sha256").hexdigest()
 
 
 def base_path(environ: WSGIEnvironment) -> str:
-    """Where the app is, as a header may have it; ends with a slash."""
-    # WSGI has a path's bytes as latin-1. More than one slash would begin a host's name.
+    """The app's path, quoted for a header; it ends with a slash."""
+    # WSGI has a path's bytes as latin-1. With two slashes at its start, it would be a host name.
     place = quote(environ.get("SCRIPT_NAME", "").encode("latin-1"))
     return f"/{place.strip('/')}/" if place.strip("/") else "/"
 
@@ -110,9 +110,9 @@ def sent_token(environ: WSGIEnvironment) -> str:
 
 
 def _is_local(environ: WSGIEnvironment) -> bool:
-    """Whether a request comes from this machine, and means it.
+    """Whether a request comes from this machine, and is meant for it.
 
-    A page of another site may have its name lead to 127.0.0.1, so the name counts too.
+    A page of another site may have its name lead to 127.0.0.1, so the name is checked, too.
     """
     if environ.get("SERVER_PROTOCOL") == _OLD or any(name in environ for name in _PROXIED):
         return False

@@ -1,4 +1,4 @@
-"""The page's HTML. Whatever comes from a process is escaped here, and nowhere else."""
+"""The page's HTML. Data from a process is escaped here, and nowhere else."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def page(content: str, *, reloads: bool) -> str:
     """The whole page.
 
     Args:
-        content: What `part()` returns.
-        reloads: Whether it loads itself anew where JavaScript is off.
+        content: The result of `part()`.
+        reloads: Whether the page reloads itself if JavaScript is off.
     """
     refresh = f'<noscript><meta http-equiv="refresh" content="{_RELOAD}"></noscript>'
     link = (
@@ -57,7 +57,7 @@ def form(*, wrong: bool) -> str:
 
 
 def message(text: str) -> str:
-    """A page with a message only."""
+    """A page with only a message."""
     return _document(f'<main class="form"><h1>Event loops</h1><p>{escape(text)}</p></main>')
 
 
@@ -73,7 +73,7 @@ def _document(body: str, head: str = "") -> str:
 
 
 def part(replies: list[Reply]) -> str:
-    """What changes: all processes, or how to see them."""
+    """The part of the page that changes: all processes, or how to make them appear."""
     found = [reply.snapshot for reply in replies if reply.snapshot is not None]
     now = time.strftime("%H:%M:%S %Z")
     head = f'<p class="totals"><strong>{words.totals(found)}</strong> at {escape(now)}</p>'
@@ -101,7 +101,7 @@ def _managers(snapshot: Snapshot, pid: int) -> str:
 
 
 def _keys(names: Iterable[str]) -> Iterable[str]:
-    """The same from one look to the next, so that what is open stays open; without spaces."""
+    """Keys that stay the same after a reload, so that open items stay open; without spaces."""
     seen: Counter[str] = Counter()
     for name in names:  # pragma: no branch - map() asks for no more than it needs
         yield f"{'_'.join(name.split())}-{seen[name]}"

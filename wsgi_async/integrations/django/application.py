@@ -60,12 +60,12 @@ _thread = _Thread()
 
 
 def _make_caches() -> None:
-    """Make the thread's cache clients, which connect when they are used.
+    """Make the thread's cache clients, which connect when they are first used.
 
-    Django keeps them in context variables, and a request's context ends with it: what the request
-    makes itself is made anew, and connects anew, in each.
+    Django keeps them in context variables. A client that is made in a request's context ends with
+    the request, so every request would make a new one, and connect again.
     """
     _thread.has_caches = True
     for alias in caches:
-        with contextlib.suppress(Exception):  # for whoever uses it
+        with contextlib.suppress(Exception):  # the error will reach the code that uses the cache
             caches[alias]

@@ -1,4 +1,4 @@
-"""The app for `INSTALLED_APPS`: the integration where no `wsgi.py` is imported."""
+"""The app for `INSTALLED_APPS`: sets up the integration if no `wsgi.py` is imported."""
 # Django has no types, and strict mode would complain of each use of it.
 # pyright: standard
 
@@ -20,5 +20,5 @@ class AsyncLoopConfig(AppConfig):
     verbose_name = "wsgi_async"
 
     def ready(self) -> None:
-        """Called by Django once, when its settings are there."""
+        """Called once by Django, when its settings are loaded."""
         install()

@@ -1,8 +1,8 @@
-"""django-async-backend: connections go back when the task that used them has done its work.
+"""django-async-backend: close a task's connections when the task has done its work.
 
-A connection of that package belongs to one asyncio task, and closing it, or giving it back to its
-pool, is up to that task. Its README says to do this in a middleware, but under WSGI sync code lies
-between a middleware's task and the view's.
+A connection of that package belongs to one asyncio task, which has to close it or return it to its
+pool. The package's README says to do this in a middleware. But under WSGI, a middleware and the
+view run in different tasks, with sync code between them.
 """
 # Django has no types, and strict mode would complain of each use of it.
 # pyright: standard
@@ -26,9 +26,9 @@ _APP = "django_async_backend"
 
 
 def find_close() -> Close | None:
-    """What closes the running task's connections; None where the package is not in use.
+    """The function that closes the running task's connections; None without the package.
 
-    Releases before 6.1 have no such function, but bring a middleware.
+    Releases before 6.1 have no such function, but they have a middleware for it.
     """
     if not apps.is_installed(_APP):
         return None
@@ -37,7 +37,7 @@ def find_close() -> Close | None:
 
 
 def closing(view: View, close: Close) -> View:
-    """The view, with its connections closed in its own task when it has ended."""
+    """Wrap a view so that its connections are closed in its own task when it ends."""
 
     async def view_and_close(*args: Any, **kwargs: Any) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""`current_loop`: the manager of the request that the present code runs for."""
+"""`current_loop`: the manager of the current request."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _CurrentLoop:
 
     __slots__ = ()
 
-    if not TYPE_CHECKING:  # pragma: no branch - type checkers alone go past it
+    if not TYPE_CHECKING:  # pragma: no branch - only type checkers skip this
         __class__ = property(lambda _: AsyncioLoopManager)  # for isinstance(), anywhere
 
     def __getattr__(self, name: str) -> Any:

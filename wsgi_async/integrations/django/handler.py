@@ -1,4 +1,4 @@
-"""Django's handler of requests, with asynchronous streams that are sent item by item."""
+"""Django's request handler, with async streams that are sent item by item."""
 # Django has no types, and strict mode would complain of each use of it.
 # pyright: standard
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Handler"]
 
 _VIEWS_STREAM = "_wsgi_async_stream"
-"""The request's attribute for the iterator that the view has made its stream of."""
+"""The request's attribute for the iterator that the view's stream is made of."""
 
 
 class Handler(WSGIHandler):
@@ -49,19 +49,19 @@ class Handler(WSGIHandler):
 
     def _get_response(self, request: WSGIRequest) -> HttpResponseBase:
         response: Any = super()._get_response(request)
-        # Before middleware wraps it: an async generator around another does not close that, so
-        # only here can the view's own be noted, to be closed in its own task.
+        # Before middleware wraps the stream: an async generator around another one does not close
+        # it. So note the view's own stream here, to close it in its own task.
         if _is_async_stream(response):
             setattr(request, _VIEWS_STREAM, response._iterator)  # noqa: SLF001 - no public name
         return response
 
     def get_response(self, request: WSGIRequest) -> HttpResponseBase:
-        """Answer a request as Django does, with async streams as sync ones."""
+        """Answer a request as Django does, with async streams turned into sync ones."""
         response: Any = super().get_response(request)
         if _is_async_stream(response):
-            # Not `streaming_content`, which is one more generator around it. Django encodes what
-            # the loop's iterator brings, and closes it with the response: the `finally` blocks
-            # have run when `request_finished` is sent.
+            # Not `streaming_content`, which wraps the iterator in one more generator. Django
+            # encodes the items of the loop's iterator, and closes it with the response. So the
+            # `finally` blocks have run when `request_finished` is sent.
             inner = getattr(request, _VIEWS_STREAM, None)
             stream = _Stream(response._iterator, inner, self._close)  # noqa: SLF001
             response.streaming_content = loop_from(request.environ).iterate(stream)
@@ -73,12 +73,12 @@ def _is_async_stream(response: Any) -> bool:
 
 
 class _Stream:
-    """What middleware made of a view's stream, closed together with that. Lives as long as it.
+    """A view's stream as middleware has wrapped it, closed together. Lives as long as the stream.
 
     Args:
         outer: The iterator that is sent.
-        inner: The view's own; the same one where no middleware has wrapped it.
-        close: Closes the database connections of the stream's task; None without any.
+        inner: The view's own iterator; the same one if no middleware has wrapped it.
+        close: Closes the database connections of the stream's task; None if there are none.
     """
 
     def __init__(

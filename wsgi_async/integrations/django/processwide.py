@@ -1,4 +1,4 @@
-"""What Django calls async code by, replaced for the whole process."""
+"""Replaces, in the whole process, the functions through which Django calls async code."""
 # Django has no types, and strict mode would complain of each use of it.
 # pyright: standard
 
@@ -26,11 +26,11 @@ _resolve = URLResolver.resolve_error_handler
 
 @functools.wraps(_resolve)
 def _resolve_error_handler(self: Any, view_type: int) -> Callable[..., Any]:
-    """`handler404` and the other error handlers, which Django calls even if they are async."""
+    """Find `handler404` and the other error handlers. Django calls them even if they are async."""
     handler: Callable[..., Any] = _resolve(self, view_type)
     sync = async_to_sync(handler) if iscoroutinefunction(handler) else handler
 
-    @functools.wraps(handler, updated=())  # Django checks its signature
+    @functools.wraps(handler, updated=())  # Django checks the handler's signature
     def handle(*args: Any, **kwargs: Any) -> Any:
         with with_grace():  # the request may have failed by its deadline
             return sync(*args, **kwargs)

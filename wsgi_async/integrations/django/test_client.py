@@ -1,7 +1,8 @@
-"""Django's test client, whose requests pass by no middleware of ours.
+"""Loops for requests of Django's test client, which do not go through our middleware.
 
-Their async code runs on the loop of the thread that runs the test. Django tells of each request by
-its signals, so nothing of the client is replaced. The loop is made when something asks for it.
+Their async code runs on the loop of the thread that runs the test, which is made when it is first
+needed. Django's signals tell when each request begins and ends, so nothing of the client is
+replaced.
 """
 # Django has no types, and strict mode would complain of each use of it.
 # pyright: standard
@@ -32,7 +33,7 @@ __all__ = ["loop_of_test", "serve_test_client"]
 
 
 def serve_test_client() -> None:
-    """Have the requests of Django's test client find a loop and a scope from now on."""
+    """From now on, requests of Django's test client find a loop and a scope."""
     find_elsewhere(_find)
     request_started.connect(_began, dispatch_uid="wsgi_async")
     request_finished.connect(_ended, dispatch_uid="wsgi_async")
@@ -40,13 +41,13 @@ def serve_test_client() -> None:
 
 
 def loop_of_test() -> AsyncioLoopManager | None:
-    """The manager of the test client's present request; None outside of one."""
+    """The manager of the test client's current request; None outside of a request."""
     present = _current()
     return None if present is None else loop_from(present.environ)
 
 
 class _Present:
-    """One request of a test client. Lives until Django says that it is over."""
+    """One request of a test client. Lives until Django signals its end."""
 
     def __init__(self, environ: dict[str, Any], sender: object, outer: _Present | None) -> None:
         self.environ = environ
@@ -70,7 +71,7 @@ _present: ContextVar[_Present | None] = ContextVar("wsgi_async test request", de
 
 
 class _TestScope(RequestScope):
-    """The scope of such a request, which runs in the test's own context. Lives as long as it."""
+    """The scope of a test client's request, which runs in the test's own context."""
 
     __slots__ = ("_thread",)
 
@@ -83,7 +84,7 @@ class _TestScope(RequestScope):
 
 
 def _of_test_client(environ: Mapping[str, Any]) -> bool:
-    """Whether Django's test client or request factory has made it: their input is of this class."""
+    """Whether Django's test client or request factory has made it: only they use FakePayload."""
     module: Any = sys.modules.get("django.test.client")
     return module is not None and isinstance(environ.get("wsgi.input"), module.FakePayload)
 
@@ -96,7 +97,7 @@ def _find(environ: Any, key: str) -> Any:
     present = _current()
     if key == SCOPE_KEY and present is not None and present.environ is environ:
         return present.scope
-    return None  # a request factory says nothing of a request's end
+    return None  # for a request factory, nothing tells when the request ends
 
 
 def _began(sender: object, environ: dict[str, Any] | None = None, **_: Any) -> None:
@@ -105,7 +106,7 @@ def _began(sender: object, environ: dict[str, Any] | None = None, **_: Any) -> N
 
 
 def _failed(request: Any = None, **_: Any) -> None:
-    # The exception leaves the client then, through all middleware, and Django sends no
+    # In this case the exception leaves the client, through all middleware, and Django sends no
     # `request_finished`.
     present = _present.get()
     if present is not None and getattr(request, "environ", None) is present.environ:
@@ -113,7 +114,7 @@ def _failed(request: Any = None, **_: Any) -> None:
 
 
 def _current() -> _Present | None:
-    """The present request. One whose exception has left the client is ended now."""
+    """The current request. A request whose exception has left the client is ended now."""
     present = _present.get()
     while present is not None and present.failed and not _is_in_client(present):
         _end(present)
@@ -134,7 +135,7 @@ def _is_in_client(present: _Present) -> bool:
 
 def _ended(sender: object, **_: Any) -> None:
     present = _current()
-    # The test client's responses know no handler; those of a handler within are not its own.
+    # For responses of the test client, the sender is None. A nested handler sends its own class.
     if present is not None and sender in (None, present.sender):
         _end(present)
 

@@ -24,8 +24,8 @@ _MODULES = {"DjangoRoute": "route", "LoopBackend": "backend", "run_routed": "rou
 
 
 def __getattr__(name: str) -> Any:
-    # Not at import: unittest's discovery imports all packages of a project, also with a Django
-    # that has no tasks.
+    # Not at import: unittest's discovery imports all packages of a project, even under a Django
+    # without tasks.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

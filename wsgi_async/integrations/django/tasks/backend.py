@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["LoopBackend"]
 
 _WORKER = "wsgi_async"
-# When the process exits there are no threads for sync functions any more.
+# When the process exits, sync functions cannot get a thread any more.
 _AT_EXIT = contextlib.suppress(RuntimeError)
 
 
@@ -79,10 +79,10 @@ class LoopBackend(BaseTaskBackend):
         self._results = results_of(alias)
 
     def enqueue(self, task: Task, args: Any, kwargs: Any) -> TaskResult:
-        """Have a task run after the present transaction, or now where there is none.
+        """Run a task after the current transaction, or now if there is none.
 
         Raises:
-            InvalidTask: The backend cannot run it.
+            InvalidTask: The backend cannot run the task.
             TypeError: An argument cannot be written as JSON.
         """
         self.validate_task(task)
@@ -102,7 +102,7 @@ class LoopBackend(BaseTaskBackend):
         )
         begin = functools.partial(self._begin, result)
         connection = connections[DEFAULT_DB_ALIAS]
-        # Not `on_commit()` in any case: it opens the connection, which a coroutine must not do.
+        # Not `on_commit()` in every case: it opens the connection, which a coroutine must not do.
         if connection.in_atomic_block:
             connection.on_commit(begin)
         else:
@@ -118,10 +118,10 @@ class LoopBackend(BaseTaskBackend):
             submit_alone(manager, name_after(result.task.func, self._run(result)))
 
     def get_result(self, result_id: str) -> TaskResult:
-        """The present state of a task that this process runs or has run.
+        """The current state of a task that this process runs or has run.
 
         Raises:
-            TaskResultDoesNotExist: The process does not know it, or no longer.
+            TaskResultDoesNotExist: The process does not know the task, or has forgotten it.
         """
         self._results.drop(**self._limits)
         return self._results.get(result_id)
@@ -174,7 +174,7 @@ async def _call(result: TaskResult) -> Any:
     try:
         return await function(*args, **result.kwargs)
     finally:
-        with _AT_EXIT:  # on the thread that its queries ran on
+        with _AT_EXIT:  # on the thread that ran the task's queries
             await sync_to_async(close_old_connections)()
 
 

@@ -21,7 +21,7 @@ __all__ = ["Results", "changed", "results_of"]
 
 
 def changed(result: TaskResult, **changes: Any) -> TaskResult:
-    """A copy with some attributes changed; the others' copies stay as they are."""
+    """A copy with some attributes changed; copies that others hold do not change."""
     new = copy.copy(result)
     for name, value in changes.items():
         object.__setattr__(new, name, value)
@@ -31,18 +31,18 @@ def changed(result: TaskResult, **changes: Any) -> TaskResult:
 class Results:
     """The latest state of each task. Lives as long as the process; any thread may use it.
 
-    A task that is not finished is always kept. A forked child begins without any.
+    A task that is not finished is always kept. A forked child starts without any.
     """
 
     def __init__(self) -> None:
         self.clear()
 
     def clear(self) -> None:
-        """Forget all. In a forked child, where it has one thread."""
-        # A new one, as another thread may have held the old one at the fork.
-        self._lock = new_mutex()  # guards the two below; a destructor may come here too
+        """Forget all results. Also called in a forked child, which has only one thread."""
+        # Make a new lock, because another thread may have held the old one at the fork.
+        self._lock = new_mutex()  # guards the next two; a destructor may come here too
         self._results: dict[str, TaskResult] = {}
-        self._finished: deque[tuple[float, str]] = deque()  # when, and which; the oldest first
+        self._finished: deque[tuple[float, str]] = deque()  # (time, id), the oldest first
 
     def put(self, result: TaskResult) -> None:
         """Keep a task's new state."""
@@ -55,7 +55,7 @@ class Results:
         """A task's latest state.
 
         Raises:
-            TaskResultDoesNotExist: There is none, or no longer.
+            TaskResultDoesNotExist: There is no such task, or it has been forgotten.
         """
         with self._lock:
             result = self._results.get(id)
@@ -67,8 +67,8 @@ class Results:
         """Forget the oldest finished tasks.
 
         Args:
-            max_results: So many are kept.
-            max_age: For so many seconds.
+            max_results: How many to keep.
+            max_age: How many seconds to keep them.
         """
         with self._lock:
             finished, before = self._finished, time.monotonic() - max_age
@@ -76,12 +76,12 @@ class Results:
                 self._results.pop(finished.popleft()[1], None)
 
 
-# No lock: each is added in one step.
+# No lock: each entry is added in one step.
 _known: dict[str, Results] = {}
 
 
 def results_of(alias: str) -> Results:
-    """Those of all backends with an alias. From any thread."""
+    """The results that all backends with this alias share. From any thread."""
     found = _known.get(alias)
     return _known.setdefault(alias, Results()) if found is None else found
 

@@ -59,15 +59,15 @@ class DjangoRoute(Route):
         self, task: AsyncTask[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> TaskResult:
         """Enqueue the function's name and arguments."""
-        inspect.signature(task.function).bind(*args, **kwargs)  # a mistake is told where it is made
+        inspect.signature(task.function).bind(*args, **kwargs)  # wrong arguments raise here
         routed: Any = run_routed
         return routed.using(**self._options).enqueue(task.name, list(args), kwargs)
 
 
 class _RunRouted(Task):
-    """The task that is enqueued. Its backend checks it when it is, not when it is imported.
+    """The task that is enqueued. Its backend checks it when it is enqueued, not at its import.
 
-    The backend with the name "default" may have other queues, or not exist at all.
+    The backend named "default" may have other queues, or may not exist at all.
     """
 
     __slots__ = ()
@@ -78,7 +78,7 @@ class _RunRouted(Task):
 
 async def _run_routed(name: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
     task = import_string(name)
-    # Whoever can write to the queue chooses the name: only what is meant to be run is.
+    # Whoever can write to the queue chooses the name, so only run functions meant for it.
     if not isinstance(task, AsyncTask):
         raise TypeError(f"{name} is not an async task. Decorate it with @async_task.")
     return await task(*args, **kwargs)
