@@ -10,7 +10,7 @@ import warnings
 
 import pytest
 
-from tests.core.forking import EXITS, in_child, refused, started
+from tests.core.forking import EXITS, fork, in_child, refused, started
 from tests.core.support import (
     LIMIT,
     Endless,
@@ -29,6 +29,7 @@ from wsgi_async import (
     SyncFuture,
     get_or_create_loop_manager,
     get_parent_thread,
+    run_in_calling_thread,
 )
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -292,3 +293,28 @@ def child_multiprocessing() -> None:
 def test_multiprocessing() -> None:
     """Processes that `multiprocessing` forks can use managers."""
     assert sorted(in_process(child_multiprocessing).split()) == ["0", "1", "2"]
+
+
+def ask_to_fork() -> None:
+    """A function that a coroutine has asked for forks."""
+    with AsyncioLoopManager() as manager:
+
+        async def ask() -> int:
+            return await run_in_calling_thread(fork)
+
+        try:
+            pid = manager.run(ask())
+        except RuntimeError as error:
+            os._exit(0 if "after a fork" in str(error) else 1)
+        _, status = os.waitpid(pid, 0)
+        assert status == 0
+
+
+def child_of_a_function(runner: str) -> None:
+    with Worker(resident=runner == "resident") as worker:
+        worker.call(ask_to_fork)
+
+
+def test_a_function_that_a_coroutine_asks_for_may_fork(runner: str) -> None:
+    """The child's `run()` raises, as the coroutine is the parent's; the parent's goes on."""
+    in_process(child_of_a_function, runner)

@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import logging
 import os
+import random
 import signal
 import sys
 import threading
@@ -23,6 +24,8 @@ from tests.core.support import (
     give,
     in_process,
     reached,
+    run_process,
+    say,
     wait_until,
 )
 from wsgi_async import AsyncioLoopManager, CallerNotFound, run_in_calling_thread
@@ -362,3 +365,100 @@ def child_handler_waits(outer: str) -> None:
 def test_a_handler_that_waits_itself(outer: str) -> None:
     """A handler that calls `run()` while the main thread waits does not eat that wait's wake-up."""
     in_process(child_handler_waits, outer)
+
+
+def child_random_signals(call: str) -> None:
+    """Signals raise in any line of a call, thousands of times."""
+    armed = False
+
+    def handle(*_: object) -> None:
+        if armed:
+            raise SoftTimeLimit
+
+    signal.signal(signal.SIGALRM, handle)
+    logging.getLogger("asyncio").addHandler(logging.NullHandler())
+    manager = started(grace=1.0)
+    calls = {
+        "run": lambda: manager.run(asyncio.sleep(0)),
+        "result": lambda: manager.submit_task(asyncio.sleep(0)).result(),
+    }
+    seed, interrupted = random.randrange(10**9), 0
+    choose = random.Random(seed)
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        try:
+            armed = True
+            signal.setitimer(signal.ITIMER_REAL, choose.random() * 0.0005 + 0.00001)
+            calls[call]()
+        except SoftTimeLimit:
+            interrupted += 1
+        armed = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            assert manager.run(give("works"), timeout=LIMIT / 2) == "works"
+        except BaseException:
+            say(f"seed {seed}, after {interrupted} interruptions")
+            os._exit(1)  # its exit would wait for the same
+    say(f"interrupted {interrupted > 100}")
+    os._exit(0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["run", "result"])
+def test_the_loop_works_on_whatever_line_a_signal_interrupts(call: str) -> None:
+    """No lock stays taken, which the loop's thread would then wait for forever."""
+    out, err, status = run_process(child_random_signals, call)
+    assert (out.strip(), status) == ("interrupted True", 0), out + err
+
+
+def child_interrupted_start() -> None:
+    """A signal comes just after the start of a manager has been claimed."""
+
+    def handle(*_: object) -> None:
+        raise SoftTimeLimit
+
+    def arrive(frame: FrameType, event: str, _: object) -> None:
+        if event == "return" and frame.f_code.co_name == "_claim":
+            sys.setprofile(None)
+            signal.raise_signal(signal.SIGALRM)
+
+    signal.signal(signal.SIGALRM, handle)
+    manager = AsyncioLoopManager()
+    sys.setprofile(arrive)
+    with pytest.raises(SoftTimeLimit):
+        manager.start()
+    assert manager.state == "new"
+    with manager:
+        assert manager.run(give(1)) == 1
+
+
+def test_a_start_that_is_interrupted_can_be_tried_again() -> None:
+    """The manager is not said to be starting forever."""
+    in_process(child_interrupted_start)
+
+
+def child_interrupted_function(kind: str) -> None:
+    """A function that the main thread runs is interrupted after its coroutine was canceled."""
+    manager, canceled = started(), threading.Event()
+
+    def compute() -> None:
+        while not canceled.is_set():
+            time.sleep(0.001)
+        raise KINDS[kind]
+
+    async def ask() -> None:
+        try:
+            await run_in_calling_thread(compute)
+        finally:
+            canceled.set()
+
+    with pytest.raises(KINDS[kind]):
+        manager.run(ask(), timeout=0.05)
+    assert manager.run(give(1)) == 1
+    manager.stop()
+
+
+@pytest.mark.parametrize("kind", ["interrupt", "exit"])
+def test_an_interruption_is_not_lost_with_a_canceled_coroutine(kind: str) -> None:
+    """Ctrl-C in a function of `run_in_calling_thread()` ends the program, late as it is."""
+    in_process(child_interrupted_function, kind)

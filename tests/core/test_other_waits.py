@@ -230,3 +230,117 @@ def test_a_cancellation_arrives(make_manager: MakeManager, other_loop: Call, wai
 
     with pytest.raises(asyncio.CancelledError):
         other_loop(wait(manager, cancel_itself()))
+
+
+@pytest.mark.parametrize("exits", [asyncio.CancelledError, SystemExit, None])
+def test_a_callback_that_raises_keeps_no_waiter(
+    make_manager: MakeManager, exits: type[BaseException] | None
+) -> None:
+    """Whoever waits for a canceled task is told, whatever its done callbacks raise."""
+    manager, task = make_manager(), Endless()
+    future = manager.submit_task(task.wait())
+
+    def callback(_: object) -> None:
+        if exits is not None:
+            raise exits
+
+    future.add_done_callback(callback)
+    reached(task.began)
+    with Worker() as waiter:
+        waiting = waiter.begin(concurrent.futures.wait, [future], LIMIT)
+        future.cancel()
+        assert waiting.result(LIMIT).done == {future}
+
+
+def test_a_callback_may_wait_for_the_thread_that_waits(make_manager: MakeManager) -> None:
+    """`result()` returns before the callbacks have run, as that of the standard library does."""
+    manager, lock, go_on = make_manager(), threading.Lock(), asyncio.Event()
+    future = manager.submit_task(go_on.wait())
+    waits = threading.Event()
+
+    def callback(_: object) -> None:
+        with lock:
+            pass
+
+    def work() -> bool:
+        with lock:
+            waits.set()
+            return future.result(LIMIT)
+
+    future.add_done_callback(callback)
+    with Worker() as waiter:
+        working = waiter.begin(work)
+        reached(waits)
+        manager.get_event_loop().call_soon_threadsafe(go_on.set)
+        assert working.result(LIMIT) is True
+
+
+def test_a_callback_of_a_future_that_is_filled_by_hand_may_exit() -> None:
+    """The thread that waits for it has the result all the same."""
+    future: SyncFuture[str] = SyncFuture()
+
+    def callback(_: object) -> None:
+        raise asyncio.CancelledError
+
+    future.add_done_callback(callback)
+    with Worker() as waiter:
+        waiting = waiter.begin(future.result, LIMIT)
+        with pytest.raises(asyncio.CancelledError):
+            future.set_result("here")
+        assert waiting.result(LIMIT) == "here"
+
+
+@on_worker
+def test_what_is_filled_by_hand_stays_so(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A submitted task that is canceled afterwards changes nothing, and nothing is logged."""
+    manager, tasks = make_manager(), []
+
+    async def work() -> None:
+        tasks.append(asyncio.current_task())
+        await asyncio.sleep(LIMIT)
+
+    future: SyncFuture[Any] = manager.submit_task(work())
+    manager.run(asyncio.sleep(0))
+    future.set_result("mine")
+    manager.get_event_loop().call_soon_threadsafe(tasks[0].cancel)
+    manager.run(asyncio.sleep(0.01))
+    assert future.result() == "mine"
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("wait", ["wait", "as_completed"])
+def test_a_stop_meanwhile_closes_a_resident_loop(make_manager: MakeManager, wait: str) -> None:
+    """Another thread's `stop()` does not wait for its whole time, and the loop is closed."""
+    with Worker(resident=True) as worker, Worker() as stranger:
+        manager, task = worker.call(AsyncioLoopManager), Endless()
+        worker.call(manager.start)
+
+        def work() -> str:
+            future = manager.submit_task(task.wait())
+            stopping = stranger.begin(manager.stop)
+            if wait == "wait":
+                concurrent.futures.wait([future])
+            else:
+                list(concurrent.futures.as_completed([future]))
+            stopping.result(LIMIT)
+            return manager.state
+
+        assert worker.call(work) == "stopped"
+
+
+def test_the_cancellation_of_a_wrapped_future_may_be_refused() -> None:
+    """`cancel()` says what the other library's future has said."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        begun.set()
+        return go_on.wait(LIMIT)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        future = async_to_sync_future(pool.submit(work))
+        reached(begun)
+        assert not future.cancel()
+        go_on.set()
+        assert future.result(LIMIT)

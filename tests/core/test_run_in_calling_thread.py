@@ -673,3 +673,37 @@ def child(resident: bool) -> None:
 def test_asgiref_is_not_needed(resident: bool) -> None:
     """It works where asgiref is not imported, and does not import it."""
     assert in_process(child, resident) == "done\n"
+
+
+def test_the_work_of_another_thread_is_not_canceled_with_it(make_manager: MakeManager) -> None:
+    """A thread that the function has started, in its context, has its own calls."""
+    manager, begun, go_on = make_manager(), threading.Event(), asyncio.Event()
+    found: list[object] = []
+
+    async def work() -> str:
+        begun.set()
+        await go_on.wait()
+        return "done"
+
+    def run() -> None:
+        found.append(manager.run(work()))
+
+    threads = [threading.Thread(target=lambda: context.run(run))]
+
+    def function() -> None:
+        nonlocal context
+        context = contextvars.copy_context()
+        threads[0].start()
+        reached(begun)
+        manager.run(asyncio.sleep(LIMIT))  # canceled, as it is the function's
+
+    async def ask() -> None:
+        async with asyncio.timeout(0.05):
+            await run_in_calling_thread(function)
+
+    context = contextvars.Context()
+    with pytest.raises(TimeoutError):
+        manager.run(ask())
+    manager.get_event_loop().call_soon_threadsafe(go_on.set)
+    threads[0].join(LIMIT)
+    assert found == ["done"]

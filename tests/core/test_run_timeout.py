@@ -20,6 +20,7 @@ from tests.core.support import (
     our_log,
     reached,
     throw,
+    wait_until,
 )
 
 if TYPE_CHECKING:
@@ -180,3 +181,24 @@ def test_a_timeout_beyond_all_clocks(make_manager: MakeManager, way: Way, far: f
     way(manager)
     assert manager.run(give("page"), timeout=far) == "page"
     assert manager.submit_task(give(1), return_sync_future=True).result(far) == 1
+
+
+@on_worker
+def test_an_error_that_comes_after_the_caller_has_gone_is_logged(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A cleanup that takes too long and then fails is not lost."""
+    manager, go_on = make_manager(grace=0.01), asyncio.Event()
+
+    async def save() -> None:
+        try:
+            await asyncio.sleep(LIMIT)
+        finally:
+            await go_on.wait()
+            raise ValueError("the rollback failed")
+
+    with pytest.raises(TimeoutError):
+        manager.run(save(), timeout=BEGIN)
+    manager.get_event_loop().call_soon_threadsafe(go_on.set)
+    wait_until(lambda: "the rollback failed" in caplog.text, what="the error is logged")
+    assert any("save failed after its caller" in line for line in our_log(caplog))

@@ -21,7 +21,12 @@ from tests.core.support import (
     wait_until,
     where,
 )
-from wsgi_async import AsyncioLoopManager, ManagerStateError, async_to_sync_future
+from wsgi_async import (
+    AsyncioLoopManager,
+    ManagerStateError,
+    async_to_sync_future,
+    current_manager,
+)
 from wsgi_async.core.base import threads
 from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.managers.current import start_once
@@ -321,3 +326,29 @@ def test_an_id_has_to_be_hashable() -> None:
     """An id that cannot be looked up is refused when the manager is made."""
     with pytest.raises(TypeError, match="unhashable"):
         AsyncioLoopManager([])  # type: ignore[arg-type]
+
+
+def test_a_factory_that_returns_one_loop_twice_is_refused() -> None:
+    """The manager that has the loop is not disturbed, and after its end the loop is closed."""
+    loop = asyncio.new_event_loop()
+    first = AsyncioLoopManager("first", loop_factory=lambda: loop)
+    second = AsyncioLoopManager("second", loop_factory=lambda: loop)
+    with first:
+        with pytest.raises(ManagerStateError, match="in use or closed"):
+            second.start()
+        assert first.run(asyncio.to_thread(int)) == 0
+    with pytest.raises(ManagerStateError, match="in use or closed"):
+        second.start()
+    assert second.state == "new"
+
+
+@on_worker
+def test_on_start_finds_its_manager(make_manager: MakeManager) -> None:
+    """`current_manager()` is the manager that starts, not another one that is made for it."""
+    found = []
+
+    async def hook() -> None:
+        found.append(current_manager())
+
+    manager = make_manager(on_start=hook)
+    assert found == [manager]

@@ -361,3 +361,26 @@ def test_a_timeout_that_cannot_be_used(make_manager: MakeManager, wrong: Any) ->
     with pytest.raises((TypeError, ValueError), match="timeout"):
         manager.stop(timeout=wrong)
     assert manager.run(give(1)) == 1
+
+
+@on_worker
+def test_a_thread_of_the_loop_may_wait_for_the_loop_to_its_last(make_manager: MakeManager) -> None:
+    """A function in `to_thread()` that waits for a coroutine at the end of the loop gets it."""
+    manager = make_manager()
+    entered, go_on, found = threading.Event(), threading.Event(), []
+
+    def save(loop: asyncio.AbstractEventLoop) -> None:
+        entered.set()
+        assert go_on.wait(LIMIT)
+        found.append(asyncio.run_coroutine_threadsafe(give("saved"), loop).result(LIMIT))
+
+    async def work() -> None:
+        try:
+            await asyncio.to_thread(save, asyncio.get_running_loop())
+        finally:
+            go_on.set()  # the stop is at the tasks, and the function goes on after them
+
+    manager.submit_task(work())
+    reached(entered)
+    manager.stop()
+    assert found == ["saved"]

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Endless, Worker, give, on_worker, outcome, reached, throw, wait_until
+from tests.core.support import (
+    LIMIT,
+    Endless,
+    Worker,
+    give,
+    on_worker,
+    outcome,
+    reached,
+    throw,
+    wait_until,
+)
+from wsgi_async import async_to_sync_future
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -208,3 +219,21 @@ def test_system_exit_of_a_task_that_nobody_waits_for(
     finish(manager)
     assert manager.run(give("lives on")) == "lives on"
     assert [record.exc_info and record.exc_info[0] for record in errors(caplog)] == [kind]
+
+
+@on_worker
+def test_a_wrapped_future_does_not_hide_it(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception that `async_to_sync_future()` takes over is logged where nobody asks for it."""
+    manager = make_manager()
+    asked = async_to_sync_future(manager.submit_task(throw(LookupError("asked for"))))
+    assert isinstance(asked.exception(LIMIT), LookupError)
+    unasked = async_to_sync_future(manager.submit_task(throw(LookupError("lost"))))
+    unasked.wait(LIMIT)
+    del asked, unasked
+    finish(manager)
+    (record,) = errors(caplog)
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "lost"
+    assert "throw" in record.getMessage()

@@ -17,13 +17,18 @@ import pytest
 from tests.core.support import LIMIT
 from tests.edges.parts import PLACES, QUICK, calling_from, is_gone
 from tests.middleware.wsgi import serve
-from wsgi_async import AsyncLoopMiddleware, loop_from, run_in_calling_thread, scope_from
+from wsgi_async import (
+    AsyncioLoopManager,
+    AsyncLoopMiddleware,
+    loop_from,
+    run_in_calling_thread,
+    scope_from,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
     from wsgiref.types import StartResponse, WSGIEnvironment
 
-    from wsgi_async import AsyncioLoopManager
 
 SOON = 1.5
 """Seconds within which something dies that nobody keeps; the grace is longer."""
@@ -219,5 +224,32 @@ def test_a_function_of_the_waiting_thread_leaves_no_cycle(place: str, fails: boo
             call(ask, call.manager)
             call(call.manager.run, asyncio.sleep(0))  # the loop has let go of it by then
             assert [one() for one in refs.seen] == [None]
+        finally:
+            gc.enable()
+
+
+def test_a_failed_call_within_a_function_leaves_no_cycle() -> None:
+    """What its frames hold is gone with the exception, without the collector."""
+    refs = Refs()
+
+    async def fail(local: Local) -> None:
+        await asyncio.sleep(0)
+        raise LookupError(local)
+
+    def use(manager: AsyncioLoopManager) -> None:
+        local = refs.make()
+
+        async def ask() -> None:
+            await run_in_calling_thread(lambda: manager.run(fail(local)))
+
+        with contextlib.suppress(LookupError):
+            manager.run(ask())
+
+    with AsyncioLoopManager() as manager:
+        gc.disable()
+        try:
+            use(manager)
+            manager.run(asyncio.sleep(0.01))
+            assert refs.seen[0]() is None
         finally:
             gc.enable()

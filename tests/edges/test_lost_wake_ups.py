@@ -16,9 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import LIMIT, Worker, give, in_process, reached, run_process, say
+from tests.core.support import (
+    LIMIT,
+    Worker,
+    give,
+    in_process,
+    on_worker,
+    reached,
+    run_process,
+    say,
+)
 from tests.edges.parts import PLACES, calling_from, start
 from tests.integrations.upstream_server import counting_server
+from wsgi_async import AsyncioLoopManager
 from wsgi_async.core.loops import selector as selector_module
 
 if TYPE_CHECKING:
@@ -256,3 +266,12 @@ def test_data_is_no_lost_wake_up(monkeypatch: pytest.MonkeyPatch) -> None:
         assert selector.select() == []
         assert selector.select(0) == []
         assert lost == ["lost"]
+
+
+@on_worker
+def test_a_timer_just_after_a_look_is_no_lost_wake_up(caplog: pytest.LogCaptureFixture) -> None:
+    """A timer that rings a moment after the loop has looked is not told of as one."""
+    with AsyncioLoopManager() as manager:
+        for delay in (0.001, 0.002, 0.003):
+            manager.run(asyncio.sleep(selector_module.LOOK + delay))
+    assert caplog.records == []

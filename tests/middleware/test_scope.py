@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import os
 import threading
@@ -32,11 +33,14 @@ from tests.middleware.wsgi import ignore_start, make_environ, serve
 from wsgi_async import (
     AsyncioLoopManager,
     AsyncLoopMiddleware,
+    LoopThreadPoolExecutor,
     RequestScope,
     UnknownAsyncTaskError,
+    current_manager,
     loop_from,
     scope_from,
 )
+from wsgi_async.core.runners import resident
 
 if TYPE_CHECKING:
     import io
@@ -444,3 +448,28 @@ def fork_in_a_request() -> None:
 def test_a_forked_child_that_closes_the_response_does_not_hang() -> None:
     """The tasks are the parent's; the child leaves them alone, and the parent ends them."""
     assert in_process(fork_in_a_request) == "closed\n"
+
+
+def test_the_end_of_a_scope_on_a_busy_resident_loop_is_bounded(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ended by another thread, its task that does not end is logged; nothing is raised."""
+    monkeypatch.setattr(resident, "PATIENCE", 0.05)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def open_scope() -> RequestScope:
+        scope = RequestScope(current_manager(), contextvars.copy_context())
+        scope.submit_task(asyncio.sleep(LIMIT))
+        return scope
+
+    def occupy() -> None:
+        begun.set()
+        assert go_on.wait(LIMIT)
+
+    with LoopThreadPoolExecutor(1, grace=0.5) as pool:
+        scope = pool.submit(open_scope).result(LIMIT)
+        pool.submit(occupy)
+        reached(begun)
+        scope.end()
+        go_on.set()
+    assert any("sleep did not end within 0.5 s" in line for line in our_log(caplog))

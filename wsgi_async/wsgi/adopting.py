@@ -255,7 +255,7 @@ class _RequestThread:
 
     def __init__(self) -> None:
         self._waiting: list[Asked] = []  # One thread, the loop's.
-        # Guards the rest. Reentrant, because a destructor in the thread that holds it may come here.
+        # Guards the rest. Reentrant, as a destructor in the thread that holds it may come here.
         self._mutex = new_mutex()
         self._asked: list[ServedFunction] = []  # asked for before a wait
         self._open = False  # the thread is in the request's code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar
@@ -174,7 +174,10 @@ class AskedFunction:
             self.future = self._loop.create_future()
             for cancel in list(self.waits):
                 cancel()
-            await self.future
+            # The function mostly lets that through, as an error of another type. The coroutine gets
+            # its own, because asyncio.timeout() looks at the type.
+            with suppress(asyncio.CancelledError):
+                await self.future
             raise
         finally:
             del self  # the exception's traceback holds this frame: no cycle
