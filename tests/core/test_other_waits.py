@@ -295,7 +295,8 @@ def test_what_is_filled_by_hand_stays_so(
     make_manager: MakeManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A submitted task that is canceled afterwards changes nothing, and nothing is logged."""
-    manager, tasks = make_manager(), []
+    manager = make_manager()
+    tasks: list[Any] = []
 
     async def work() -> None:
         tasks.append(asyncio.current_task())

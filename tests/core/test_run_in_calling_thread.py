@@ -688,11 +688,11 @@ def test_the_work_of_another_thread_is_not_canceled_with_it(make_manager: MakeMa
     def run() -> None:
         found.append(manager.run(work()))
 
-    threads = [threading.Thread(target=lambda: context.run(run))]
+    threads: list[threading.Thread] = []
 
     def function() -> None:
-        nonlocal context
         context = contextvars.copy_context()
+        threads.append(threading.Thread(target=context.run, args=(run,)))
         threads[0].start()
         reached(begun)
         manager.run(asyncio.sleep(LIMIT))  # canceled, as it is the function's
@@ -701,7 +701,6 @@ def test_the_work_of_another_thread_is_not_canceled_with_it(make_manager: MakeMa
         async with asyncio.timeout(0.05):
             await run_in_calling_thread(function)
 
-    context = contextvars.Context()
     with pytest.raises(TimeoutError):
         manager.run(ask())
     manager.get_event_loop().call_soon_threadsafe(go_on.set)

@@ -7,7 +7,7 @@ import inspect
 import sys
 from contextlib import AsyncContextDecorator
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -36,7 +36,8 @@ def close_unstarted(awaitable: object) -> None:
     # One of another type, for example Cython's, does not tell.
     if (
         type(awaitable) is not CoroutineType
-        or inspect.getcoroutinestate(awaitable) == inspect.CORO_CREATED
+        or inspect.getcoroutinestate(cast("Coroutine[Any, Any, Any]", awaitable))
+        == inspect.CORO_CREATED
     ):
         awaitable.close()
 

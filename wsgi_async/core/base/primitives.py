@@ -88,8 +88,8 @@ class Condition(threading.Condition):
     """
 
     _lock: Any
-    __enter__ = _enter if _SKIPS_EXIT else property(attrgetter("_lock.__enter__"))  # type: ignore[assignment] # pyright: ignore[reportAssignmentType]
-    __exit__ = property(attrgetter("_lock.__exit__"))  # type: ignore[assignment] # pyright: ignore[reportAssignmentType]
+    __enter__ = _enter if _SKIPS_EXIT else property(attrgetter("_lock.__enter__"))  # pyright: ignore[reportAssignmentType]
+    __exit__ = property(attrgetter("_lock.__exit__"))  # pyright: ignore[reportAssignmentType]
 
 
 class Wakeup(Protocol):

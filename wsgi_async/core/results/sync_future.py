@@ -61,7 +61,7 @@ class SyncFuture(concurrent.futures.Future[T]):
     def __init__(self) -> None:
         super().__init__()
         # Never changes:
-        self._condition = Blocked()
+        self._condition = cast("Any", Blocked())
         # Never changes; the base class guards what is in it.
         self._waiters = cast("Any", Waiters())  # the type is private to the standard library
 
@@ -162,7 +162,7 @@ class SyncFuture(concurrent.futures.Future[T]):
         self._check()
         runner = self._runner
         wakeup = wakeup_here(primitives) if runner is None else runner.wakeup()
-        blocked = self._condition.wakeups
+        blocked = cast("Blocked", self._condition).wakeups
         blocked.append(wakeup)
         outcome = _Outcome(self)
         del self
