@@ -109,13 +109,13 @@ def _connect(pid: int, path: Path) -> socket.socket | Reply | None:
     connection.setblocking(False)
     try:
         connection.connect(str(path))
-    except BlockingIOError:
-        connection.close()
-        return _silent(pid)
     except (ConnectionRefusedError, FileNotFoundError):
         connection.close()
         path.unlink(missing_ok=True)
         return None
+    except OSError:  # BlockingIOError, or for example PermissionError
+        connection.close()
+        return _silent(pid)
     return connection
 
 

@@ -124,7 +124,8 @@ class Metrics:
         """What has been counted in this process. From any thread."""
         self._count()
         gauges = gauges_of(sampler.live_runners(), self._lag.seconds)
-        return self._totals.numbers(gauges)
+        with self._lock:  # a destructor may come here while this thread counts
+            return self._totals.numbers(gauges)
 
     def stop(self) -> None:
         """Stop counting, and unregister the metrics. From any thread."""
