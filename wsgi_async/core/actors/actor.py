@@ -120,7 +120,7 @@ class Actor:
             raise error
         finally:
             call.exception = None
-            del error, call  # the traceback holds this frame: no cycle
+            del error, call  # the traceback holds this frame: avoid a cycle
 
     def abandon(self) -> None:
         """Cancel the task, soon. From any thread, from a destructor too; takes no lock."""

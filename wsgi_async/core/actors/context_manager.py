@@ -112,7 +112,7 @@ class SyncContextManager(Generic[T_co]):
         try:
             raise failures
         finally:
-            del failures  # the traceback holds this frame: no cycle
+            del failures  # the traceback holds this frame: avoid a cycle
 
     def __del__(self) -> None:
         actor = getattr(self, "_actor", None)

@@ -165,7 +165,7 @@ class StreamActor(Actor):
             if end is not END:
                 raise end
         finally:
-            del end  # the traceback holds this frame: no cycle
+            del end  # the traceback holds this frame: avoid a cycle
         return END
 
     @property
@@ -299,7 +299,7 @@ async def _close(iterator: AsyncIterator[Any]) -> None:
         if failures is not None:
             raise failures
     finally:
-        del failures  # the traceback holds this frame: no cycle
+        del failures  # the traceback holds this frame: avoid a cycle
 
 
 def failures_of(group: BaseExceptionGroup[Any]) -> BaseExceptionGroup[Any] | None:

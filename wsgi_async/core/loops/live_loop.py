@@ -380,7 +380,7 @@ class LiveLoop:
                     # A timer that was canceled stays on the loop until its time, with its context,
                     # which leads to the job. From there the task would lead to our frames.
                     job.task = None
-            del job  # the exception's traceback holds this frame: no cycle
+            del job  # the exception's traceback holds this frame: avoid a cycle
 
     def _finish_later(self, job: Job, result: Any = None, **outcome: Any) -> None:
         """As `finish()`, when the loop has left the job's context, which is the caller's again."""

@@ -204,7 +204,7 @@ class ResourceTask:
             await waiter
         finally:
             self._waiters.remove(waiter)
-            del waiter  # its exception's traceback holds this frame: no cycle
+            del waiter  # its exception's traceback holds this frame: avoid a cycle
 
     def end(self) -> None:
         """Have the instance closed, or its opening canceled; on the loop only."""

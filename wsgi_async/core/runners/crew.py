@@ -212,7 +212,7 @@ class Work:
             if self.future.done():
                 raise  # it comes from one of the future's callbacks, or from outside
             self.future.set_exception(error)
-            del self  # the traceback holds this frame: no cycle
+            del self  # the traceback holds this frame: avoid a cycle
 
     def drop(self) -> None:
         """No thread will take it: cancel it, and tell all who wait."""

@@ -185,7 +185,7 @@ def _fail(job: Job, timeout: float | None, seconds: float | None) -> NoReturn:
         raise error
     finally:
         job.exception = None
-        del error, job  # the traceback holds this frame: no cycle
+        del error, job  # the traceback holds this frame: avoid a cycle
 
 
 def _cancelled_error(error: BaseException) -> BaseException:
