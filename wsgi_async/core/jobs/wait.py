@@ -61,6 +61,6 @@ def wait_for(waited: Waited, wakeup: Wakeup, deadline: Deadline | None = None) -
 
 
 def finish_inbox(inbox: Inbox) -> None:
-    """After the wait: run the functions that are in the inbox, and refuse further ones."""
+    """After the wait: refuse further functions, and run those that are in the inbox."""
     for call in inbox.close():
         call()
