@@ -60,7 +60,7 @@ class Actor:
 
     @property
     def label(self) -> str:
-        """What to call it in the log."""
+        """Its name in the log."""
         return self.name if self._origin is None else f"{self.name} ({self._origin})"
 
     ahead = False

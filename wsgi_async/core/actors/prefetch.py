@@ -27,7 +27,7 @@ class PrefetchingActor(StreamActor):
     Args:
         runner: Runs its loop.
         iterable: The iterable.
-        limit: How many items it may be ahead.
+        limit: How many items it may run ahead.
     """
 
     ahead = True
@@ -52,7 +52,7 @@ class PrefetchingActor(StreamActor):
         return self._batch.popleft()
 
     def close(self) -> None:
-        """As the base class; what the consumer has not taken is dropped."""
+        """As the base class; the items that the consumer has not taken are dropped."""
         self._batch.clear()
         super().close()
 

@@ -174,7 +174,7 @@ class StreamActor(Actor):
         return self.begun and not (self.ended or self.live.closing)
 
     def close(self) -> None:
-        """Close the iterable and wait for it, bounded."""
+        """Close the iterable and wait for it, for a limited time."""
         if self.open:
             self._close()
         if not self._cut_short:  # else another thread may still have to get it

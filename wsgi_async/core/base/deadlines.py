@@ -24,7 +24,7 @@ __all__ = ["Deadline", "at_least", "bounded", "request_deadline", "time_left", "
 
 
 class Deadline:
-    """A moment on the monotonic clock, or no limit. Lives as long as what it bounds.
+    """A moment on the monotonic clock, or no limit. Lives as long as what it limits.
 
     One thread writes `until`. The other threads read it, and may see it a moment late.
 
@@ -80,7 +80,7 @@ def time_left(timeout: float | None) -> float | None:
 
 @contextmanager
 def at_least(seconds: float) -> Iterator[None]:
-    """Give the code in the block at least so many seconds, even after the request's deadline.
+    """Give the code in the block at least `seconds`, even after the request's deadline.
 
     For code that must run after a deadline too, because it answers the request or cleans up.
     """

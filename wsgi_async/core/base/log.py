@@ -42,7 +42,7 @@ def report(
     stack: bool = False,
     to: logging.Logger = logger,
 ) -> None:
-    """Log a record; a handler or filter that raises does no harm.
+    """Log a record. An exception in a handler or filter does no harm.
 
     The library logs from destructors and from the threads that run loops. There, an exception from
     the user's logging would end the thread or interrupt a stop, so it goes to standard error.

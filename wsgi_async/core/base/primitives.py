@@ -1,4 +1,4 @@
-"""Where the core touches threads and time: locks, wake-ups, the loop's entry, the clock.
+"""What the core uses of threads and time: locks, wake-ups, the loop's entry, the clock.
 
 All of it goes through one object, so that a test can replace it with its own scheduler and try
 every order of the threads' steps.

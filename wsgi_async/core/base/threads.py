@@ -191,7 +191,7 @@ def watch_end(thread: threading.Thread, node: ThreadNode) -> None:
     """
     with _state.lock:
         if node.watched or thread is threading.main_thread():
-            return  # the process's exit is noticed anyway
+            return  # noticed already, or at the process's exit
         node.watched = True
 
     def join() -> None:

@@ -73,7 +73,7 @@ class Home(Protocol):
     def later(
         self, seconds: float, callback: Callable[..., object], *args: Any
     ) -> asyncio.TimerHandle:
-        """On the loop: call a function after so many seconds."""
+        """On the loop: call a function after `seconds`."""
         ...
 
     def cancel_unstarted(self, job: Job) -> None:
@@ -141,7 +141,7 @@ class Job:
 
     @property
     def label(self) -> str:
-        """What to call it in the log."""
+        """Its name in the log."""
         return with_origin(self.name, self.context)
 
     @property
@@ -198,7 +198,7 @@ class Served(Protocol):
 
     @property
     def label(self) -> str:
-        """What to call it in the log."""
+        """Its name in the log."""
         ...
 
     def serve(self, call: ActorCall) -> None:
@@ -224,7 +224,7 @@ class ActorCall(Job):
 
     @property
     def label(self) -> str:
-        """What to call the actor in the log."""
+        """The actor's name in the log."""
         return self.actor.label
 
     def discard(self) -> None:

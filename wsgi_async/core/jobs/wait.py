@@ -1,4 +1,4 @@
-"""The one place where a thread blocks."""
+"""The one place where a thread blocks until a job or a future is done."""
 
 from __future__ import annotations
 

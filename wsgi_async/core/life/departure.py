@@ -33,7 +33,7 @@ class Departure(Ending):
         live: The loop whose work ends.
         budget: Returns how many seconds all steps have together.
         on_stop: The user's hook, called first.
-        ended: Called when all is done.
+        ended: Called after the last step.
     """
 
     def __init__(

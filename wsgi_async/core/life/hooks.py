@@ -39,7 +39,7 @@ def run_on_start(runner: Runner, hook: Hook) -> None:
 
 
 def call_hook(hook: Hook) -> Coroutine[None, None, None]:
-    """A coroutine that calls a hook, and awaits what it returns if that can be awaited."""
+    """A coroutine that calls a hook, and awaits the hook's result if it is awaitable."""
 
     async def call() -> None:
         result = hook()

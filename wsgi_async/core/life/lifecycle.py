@@ -64,7 +64,7 @@ class Lifecycle:
         self.id = id
         self._settings = settings
         self._on_stopped = on_stopped
-        self._started = threading.Event()  # set when no thread is in start()
+        self._started = threading.Event()  # set when a start() is over
         self._lock = threading.Lock()
         # Guarded by `Lifecycle._lock`, and read without it: if a stop() overtakes a call, the live
         # loop refuses the call.
@@ -110,7 +110,7 @@ class Lifecycle:
 
     @property
     def resident(self) -> bool:
-        """Whether its loop lives on the thread that it belongs to."""
+        """Whether the loop lives on the thread that the manager belongs to."""
         runner = self.runner
         return runner is not None and runner.resident
 
@@ -126,13 +126,13 @@ class Lifecycle:
         return not isinstance(runner, Resident) or runner.is_owner
 
     def refusal(self) -> ManagerStateError:
-        """Why the manager cannot be used now, and what to do."""
+        """The error that says why the manager cannot be used now, and what to do."""
         return words.refusal(self.label, self.state)
 
     # -- start ---------------------------------------------------------------------------------
 
     def start(self, task_type: Hashable, *, resident: bool = False) -> None:
-        """Make the loop and what runs it; all or nothing.
+        """Make the loop and its runner. If this raises, neither is left.
 
         Args:
             task_type: The label of the tasks that it accepts.
@@ -191,7 +191,7 @@ class Lifecycle:
             return state
 
     def wait_started(self) -> bool:
-        """Wait until another thread's `start()` is over, bounded; whether it is."""
+        """Wait a limited time for another thread's `start()`. Return whether it is over."""
         return self._started.wait(STOP_TIMEOUT)
 
     def _build(self, *, resident: bool) -> Runner:

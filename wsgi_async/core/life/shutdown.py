@@ -200,7 +200,7 @@ class Shutdown(Ending):
         try:
             joiner = start_thread(executor.shutdown, "wsgi_async executor's end")
         except RuntimeError:  # pragma: no cover - at the interpreter's shutdown
-            return  # which has joined all executors' threads
+            return  # the interpreter has joined all executors' threads
         joiner.join(self._share(1))
         if joiner.is_alive():
             self._complain("a function in its default executor")

@@ -46,7 +46,7 @@ def _look(runner: Runner | None) -> tuple[str, int, float]:
 
 
 def refusal(label: str, state: str) -> ManagerStateError:
-    """Why a manager cannot be used in this state, and what to do."""
+    """The error that says why a manager cannot be used in this state, and what to do."""
     if state == "inherited":
         return inherited_error(label)
     if state == "new":

@@ -49,7 +49,7 @@ class Parked(Protocol):
 
     @property
     def label(self) -> str:
-        """What to call it in the log."""
+        """Its name in the log."""
         ...
 
     task: asyncio.Task[Any] | None
@@ -114,7 +114,7 @@ class LiveLoop:
         self.leaving: set[asyncio.Task[Any]] = set()  # canceled because the manager is stopping
         self._may_beat = selector is None
         self.bridged: object = None  # the plug-in that knows of the loop
-        # Never changes; bound once, as these are looked up in every call:
+        # Never changes; bound once, because each call looks these up:
         self.wake_with: Callable[..., object] = loop.call_soon_threadsafe
         self._start_queued = self.start_queued
 
@@ -321,7 +321,7 @@ class LiveLoop:
     def later(
         self, seconds: float, callback: Callable[..., object], *args: Any
     ) -> asyncio.TimerHandle:
-        """Call a function on the loop after so many seconds. On the loop's thread."""
+        """Call a function on the loop after `seconds`. On the loop's thread."""
         return self.raw.call_later(seconds, callback, *args, context=self._context)
 
     def tell_bridge(self, plugin: bridge.Bridge, context: contextvars.Context) -> None:

@@ -87,7 +87,7 @@ def run(coro: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
         BaseException: What the coroutine raised.
     """
     try:
-        refuse_in_event_loop("await the coroutine itself")  # before a loop is made for nothing
+        refuse_in_event_loop("await the coroutine itself")  # before a needless loop is made
         manager = current_manager()
     except BaseException:
         close = getattr(coro, "close", None)

@@ -34,7 +34,7 @@ class Waiters(list[Any]):
 
 
 class _LoopEvent:
-    """What a waiter needs of a `threading.Event`, for a resident thread. For one wait.
+    """The parts of `threading.Event` that a waiter uses, for a resident thread. For one wait.
 
     Args:
         wakeup: The thread's wake-up.

@@ -62,7 +62,7 @@ def async_to_sync_future(
 
 
 class WrappedFuture(SyncFuture[T]):
-    """A `SyncFuture` that follows another library's future. Lives as long as either."""
+    """A `SyncFuture` that follows another library's future. Lives as long as either future."""
 
     def __init__(self, cancel_source: Callable[[], object]) -> None:
         super().__init__()

@@ -33,7 +33,7 @@ class Alarm:
         self._rings = math.inf  # when the timer rings
 
     def set(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call a function after so many seconds, unless `clear()` is called before."""
+        """Call a function after `seconds`, unless `clear()` is called before."""
         self._call, self._due = call, self._clock() + seconds
         if self._due < self._rings:
             self._start(seconds)

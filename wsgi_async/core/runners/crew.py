@@ -31,8 +31,8 @@ class Crew:
     Callable from any thread.
 
     Args:
-        size: How many threads there are at most.
-        prefix: What their names begin with.
+        size: The maximum number of threads.
+        prefix: The prefix of the threads' names.
         begin: Called at the start of each thread. If it raises, the thread ends.
         primitives: Locks, wake-ups and threads.
     """
@@ -65,8 +65,8 @@ class Crew:
         """Have a thread do a piece of work.
 
         Raises:
-            RuntimeError: The pool is shut down or the parent process's, or its first thread cannot
-                be started.
+            RuntimeError: The pool is shut down or belongs to the parent process, or its first
+                thread cannot be started.
         """
         if self._inherited:
             raise RuntimeError(

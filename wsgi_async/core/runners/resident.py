@@ -175,7 +175,7 @@ class Resident(LoopEntry):
     # -- in the owner's thread -----------------------------------------------------------------
 
     def turn(self) -> None:
-        """Give the loop one turn: what is ready on it runs."""
+        """Give the loop one turn, in which everything runs that is ready."""
         self.live.loop.stop()
         self.enter_again()
 
