@@ -27,7 +27,7 @@ def is_coroutine(value: object) -> bool:
 
 
 def close_unstarted(awaitable: object) -> None:
-    """Close a coroutine that has not started. Python would warn that it was never awaited.
+    """Close a coroutine that has not started, so that Python does not warn about it.
 
     A coroutine that has started is left alone: it may be running on another thread right now.
     """

@@ -150,7 +150,7 @@ class Job:
         return Primitives.clock() - self.since
 
     def discard(self) -> None:
-        """Close the coroutine, which will never run. Python would warn that it was not awaited."""
+        """Close the coroutine, which will never run, so that Python does not warn about it."""
         self.coro.close()
 
     def task_ended(self, _: object) -> None:
