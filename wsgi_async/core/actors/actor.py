@@ -1,7 +1,7 @@
-"""Actors: tasks of ours that live on between calls, and do one call after the other.
+"""Actors: tasks of ours that live on between calls, and serve one call after another.
 
-What has to happen in one task (all of an async generator, a context manager's enter and exit) and
-is asked for in several calls runs in an actor. Between two calls it is parked on a future.
+Some work has to run in one task but takes several calls: all items of an async generator, or the
+enter and exit of a context manager. An actor runs it. Between two calls it is parked on a future.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ __all__ = ["Actor"]
 
 
 class Actor:
-    """One task that does one call after the other. Lives until its task ends.
+    """One task that serves one call after another. Lives until its task ends.
 
-    The threads that call it take turns. `begun` belongs to the calling thread; the rest, and what
-    subclasses add, is written on the loop unless they say otherwise.
+    The threads that call it take turns. The calling thread writes `begun`. All other fields, also
+    those of subclasses, are written on the loop unless they say otherwise.
 
     Args:
         runner: Runs its loop.
         context: The context that its task runs in.
-        name: What to call it.
+        name: Its name in the log and in errors.
     """
 
     outer: Asked | None = None  # see `Asked`
@@ -47,33 +47,33 @@ class Actor:
         self.live = runner.live
         self.name = name
         self.task: asyncio.Task[None] | None = None
-        self.present: ActorCall | None = None  # what it is doing
+        self.present: ActorCall | None = None  # the call that it serves now
         self._origin = context.get(origin)
-        self.begun = False  # a thread that may wait has made a call, which a stop may refuse
-        self.leaving = False  # it closes what it has open, or is about to
+        self.begun = False  # a thread has made a call, even if a stop refuses it
+        self.leaving = False  # it closes what it hosts, or is about to
         self.ended = False
-        self._context: contextvars.Context | None = context  # until the task has it
-        # Pending while it is parked, else done; None before it parks for the first time.
+        self._context: contextvars.Context | None = context  # until the task has taken it
+        # Pending while the task is parked, else done. None before the task first parks.
         self._turn: asyncio.Future[None] | None = None
-        # Functions for the thread of the next call, of a subclass that works between two calls.
+        # Functions for the thread of the next call. Only for subclasses that work between calls.
         self._asked: list[ServedFunction] = []
 
     @property
     def label(self) -> str:
-        """What to call it in the log."""
+        """Its name in the log."""
         return self.name if self._origin is None else f"{self.name} ({self._origin})"
 
     ahead = False
-    """Whether it works between its calls too."""
+    """Whether its task works between two calls too."""
 
     # -- in the calling thread -----------------------------------------------------------------
 
     def call(self, call: ActorCall, instead: str, timeout: float | None = None) -> Any:
-        """Make a call; return what it brings or raise what it raises.
+        """Make a call. Return its result, or raise its exception.
 
         Args:
-            call: A new one.
-            instead: What a coroutine would do instead.
+            call: A new call.
+            instead: What a coroutine does instead, for the error.
             timeout: Seconds until the whole actor is canceled.
 
         Raises:
@@ -81,7 +81,7 @@ class Actor:
             RuntimeError: The manager was stopped, the process was forked, or this thread is
                 running an event loop.
         """
-        # Asked here already, as each item of a stream comes by.
+        # Checked here first, to save a call: each item of a stream takes this path.
         if running_loop() is not None:
             refuse_in_event_loop(instead)
         if self.live.inherited:
@@ -100,11 +100,11 @@ class Actor:
         self.begun = True
         context = self._context
         if bridge.active is not None and context is not None:
-            bridge.active.submitted(context)  # what it leaves behind finds this thread too
+            bridge.active.submitted(context)  # tasks that it leaves behind find this thread too
 
     def _outcome(self, call: ActorCall) -> Any:
-        # First, as the outcome comes before it. Where the call was done in the same moment as its
-        # time passed, what it brings must not be lost.
+        # Read `done` first, because the outcome is written before it. If the call was done at the
+        # moment when its time passed, its result must not be lost.
         late = call.released or not call.done
         error = call.exception
         in_vain = late or call.cancelled or (error is None and call.cut_off)
@@ -120,7 +120,7 @@ class Actor:
             raise error
         finally:
             call.exception = None
-            del error, call  # the traceback holds this frame: no cycle
+            del error, call  # the traceback holds this frame: avoid a cycle
 
     def abandon_unless_served(self, call: ActorCall) -> None:
         """Cancel the task if its last call never reached it. In the calling thread.
@@ -132,17 +132,17 @@ class Actor:
             self.abandon()
 
     def abandon(self) -> None:
-        """Cancel the task, soon. From any thread, from a destructor too; takes no lock."""
+        """Cancel the task, soon. From any thread, also from a destructor; takes no lock."""
         # In a forked child the loop's sockets are shared with the parent process.
         if not (self.ended or self.live.inherited):
-            with contextlib.suppress(RuntimeError):  # closed: all has ended
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the task has ended
                 self.live.post(self._cancel)
 
     def _cancel(self) -> None:
         self.leaving = True
         self.ahead = False  # no thread comes for what it asks for from now on
         if self.task is None:
-            self.ended = True  # before its first call has come
+            self.ended = True  # no call has arrived yet
         else:
             self.task.cancel()
 
@@ -155,12 +155,12 @@ class Actor:
         if self.ahead and not self.ended and loop is self.live.raw:
             self._asked.append(function)
             return True
-        # Between two calls no thread waits, and the next one may wait for this very function
-        # by way of a task that the actor has left.
+        # Between two calls no thread waits. The thread of the next call may depend on this very
+        # function, if it first waits for a task that the actor has left behind.
         return False
 
     def serve(self, call: ActorCall) -> None:
-        """Go on for this call; the task is made for the first."""
+        """Continue, to serve this call. The first call makes the task."""
         if self.ended or self.present is not None:
             self.refuse(call)
             return
@@ -176,14 +176,14 @@ class Actor:
         self.wake()
 
     def wake(self) -> None:
-        """Let the task go on where it is parked."""
+        """Let the parked task continue."""
         turn = self._turn
-        # Else it was canceled between two calls, and what comes of that is the answer.
+        # If it is done, the task was canceled between two calls. The call gets what results.
         if turn is not None and not turn.done():
             turn.set_result(None)
 
     def refuse(self, call: ActorCall) -> None:
-        """It is at another call, or has ended."""
+        """Refuse a call: the actor is busy with another call, or has ended."""
         if self.present is not None and not self.ended:
             busy = RuntimeError(
                 f"{self.name} is still at a call that was not done in time. Close it instead."
@@ -197,7 +197,7 @@ class Actor:
 
     def _begin(self, call: ActorCall) -> None:
         coro = self._run()
-        # Not kept: it leads to us, so that coroutines find whom to ask.
+        # Not kept: it refers to us, because we are the caller that its coroutines ask.
         context, self._context = cast("contextvars.Context", self._context), None
         try:
             context.run(current_caller.set, self)
@@ -205,7 +205,7 @@ class Actor:
                 self.live.tell_bridge(bridge.active, context)
             self.task = call.task = task = self.live.make_task(coro, context, self.name)
         except BaseException as error:
-            # For example a task factory's. Whatever it is, it is the caller's.
+            # For example an error of a task factory. Any error goes to the caller.
             coro.close()
             self.ended = True
             self.present = None
@@ -218,8 +218,8 @@ class Actor:
         task.add_done_callback(self._ended_unseen)
 
     def _ended_unseen(self, _: object) -> None:
-        """The task has ended, perhaps without a first step: somebody has canceled it before."""
-        self.task = None  # which holds its CancelledError, and that our frames: no cycle
+        """The task has ended, perhaps without a first step because it was canceled before."""
+        self.task = None  # its CancelledError holds our frames: avoid a cycle
         if not self.ended:
             self.ended = True
             self.live.actors.discard(self)
@@ -231,12 +231,12 @@ class Actor:
         try:
             await self.act()
         except asyncio.CancelledError as error:
-            self.ended = True  # before its caller knows: it may come again at once
+            self.ended = True  # before its caller knows, who may call again at once
             self.fail(error, cancelled=True)
             raise
         except BaseException as error:
             explain(error)
-            # Nothing of it goes through the loop: SystemExit would end the thread that runs it.
+            # The error does not pass through the loop: a SystemExit would end the loop's thread.
             self.ended = True
             self.fail(error)
         finally:
@@ -247,23 +247,23 @@ class Actor:
                 function.lose()
 
     async def act(self) -> None:
-        """Do the calls; what it raises ends the actor, and goes to the present call."""
+        """Serve the calls. An exception ends the actor, and goes to the current call."""
         raise NotImplementedError  # pragma: no cover - each subclass has its own
 
     def park(self) -> asyncio.Future[None]:
-        """What to await before the next call; it is canceled if the actor is to end without one."""
-        # No coroutine: each item of a stream comes by here, and would step one more.
+        """A future to await until the next call. It is canceled if the actor ends without one."""
+        # Not a coroutine: each item of a stream takes this path, and would have to step it.
         self._turn = turn = self.live.raw.create_future()
         return turn
 
     def answer(self, result: Any = None) -> None:
-        """The present call is done."""
+        """Complete the current call with a result."""
         call, self.present = self.present, None
         if call is not None:
             self.live.finish(call, result)
 
     def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
-        """The present call has failed; without one, the error is logged."""
+        """Fail the current call. If there is none, log the error."""
         call, self.present = self.present, None
         if call is not None:
             self.live.finish(call, exception=error, cancelled=cancelled)

@@ -73,7 +73,7 @@ class SyncContextManager(Generic[T_co]):
         try:
             value = actor.call(ActorCall(actor), _INSTEAD, time_left(None))
         except TimeoutError as error:
-            if actor.inside:  # it has swallowed the cancellation
+            if actor.inside:  # `__aenter__` has swallowed the cancellation
                 actor.entered = True
                 with suppress(asyncio.CancelledError):
                     self.__exit__(type(error), error, error.__traceback__)
@@ -101,18 +101,18 @@ class SyncContextManager(Generic[T_co]):
             return self._actor.leave((kind, error, traceback))
         except BaseException as raised:
             if raised is error:
-                raised.__traceback__ = traceback  # it goes on by itself, with what it had
+                raised.__traceback__ = traceback  # Python raises it again, with this traceback
                 return False
             if not (isinstance(error, GeneratorExit) and isinstance(raised, BaseExceptionGroup)):
                 raise
-            # In a generator that is being closed, a response body perhaps.
+            # The `with` is in a generator that is being closed, for example a response body.
             failures = failures_of(cast("BaseExceptionGroup[BaseException]", raised))
         if failures is None:
             return False
         try:
             raise failures
         finally:
-            del failures  # the traceback holds this frame: no cycle
+            del failures  # the traceback holds this frame: avoid a cycle
 
     def __del__(self) -> None:
         actor = getattr(self, "_actor", None)
@@ -131,7 +131,7 @@ class SyncContextManager(Generic[T_co]):
 
 _INSTEAD = "use `async with` on the context manager itself"
 _GOES_ON = (KeyboardInterrupt, SystemExit, GeneratorExit)
-"""What leaves a `with` body and is not replaced because the exit takes too long."""
+"""Exceptions of a `with` body that a timeout of the exit does not replace."""
 
 
 class ContextManagerActor(Actor):
@@ -139,7 +139,7 @@ class ContextManagerActor(Actor):
 
     Args:
         runner: Runs its loop.
-        source: The async context manager, or what makes it on the loop.
+        source: The async context manager, or a function that makes it on the loop.
     """
 
     def __init__(
@@ -149,23 +149,23 @@ class ContextManagerActor(Actor):
         | Callable[[], AbstractAsyncContextManager[Any, Any]],
     ) -> None:
         super().__init__(runner, contextvars.copy_context(), name_of(source))
-        # The user's thread's own:
+        # Written by the user's thread:
         self.entered = False  # and not exited
-        self.exited = False  # the task is at its end, or was left behind
-        self.inside = False  # `__aenter__` has come to its end; written on the loop
-        self._source: Any = source  # until the task has it
+        self.exited = False  # the task has ended, or was left behind
+        self.inside = False  # `__aenter__` has returned; written on the loop
+        self._source: Any = source  # until the task has taken it
         self._details: Details = (None, None, None)  # written before the call that reads it
-        self._left_with: BaseException | None = None  # raised with nobody to tell
+        self._left_with: BaseException | None = None  # raised while no call could get it
         self._abandoned = False  # nobody will exit it; written before the loop is told
-        self._left_well = False  # exited when the task was canceled, which was suppressed
+        self._left_well = False  # the exit suppressed the cancellation of the task
 
     def leave(self, details: Details) -> bool:
-        """Exit with these details of an exception; whether it is suppressed."""
+        """Exit with these details of an exception. Return whether it is suppressed."""
         if not self.entered:
             raise RuntimeError(
                 f"{self.name} is not entered, or was exited before. Use it in a with statement."
             )
-        refuse_in_event_loop(_INSTEAD)  # while it can still be exited elsewhere
+        refuse_in_event_loop(_INSTEAD)  # now, so that it can still be exited elsewhere
         self.entered = False
         error = details[1]
         self._details = details
@@ -174,7 +174,7 @@ class ContextManagerActor(Actor):
             suppressed = bool(self.call(call, _INSTEAD, self._time_to_exit(error)))
         except (Exception, asyncio.CancelledError):  # no KeyboardInterrupt, nor SystemExit
             if self.live.closing and error is not None:
-                return False  # the stop() has seen to it; what went wrong before says more
+                return False  # the stop() has exited it; the body's error says more
             if self._left_well:
                 return False
             if call.expired and isinstance(error, _GOES_ON):
@@ -195,7 +195,7 @@ class ContextManagerActor(Actor):
             self.exited = True
             self._details = (None, None, None)
             del details, error
-        # Out here, so that it gets the body's exception as its context.
+        # Raised outside of the `except`, so that its context is the body's exception.
         try:
             raise self._left_with
         finally:
@@ -214,7 +214,7 @@ class ContextManagerActor(Actor):
 
     async def act(self) -> None:
         """Enter for the first call, and exit for the second, or when the task is canceled."""
-        source, self._source = self._source, None  # what it holds may lead to us: no cycle
+        source, self._source = self._source, None  # what it holds may refer to us: avoid a cycle
         manager = source if is_async_context_manager(source) else source()
         if not is_async_context_manager(manager):
             close_unstarted(manager)
@@ -226,7 +226,7 @@ class ContextManagerActor(Actor):
         del value
         try:
             if self.leaving:
-                raise asyncio.CancelledError  # it has swallowed that
+                raise asyncio.CancelledError  # `__aenter__` has swallowed it
             await self.park()
         except asyncio.CancelledError as error:
             self.leaving = True
@@ -239,7 +239,7 @@ class ContextManagerActor(Actor):
             self.answer(await kind.__aexit__(manager, *self._details))
 
     def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
-        """As the base class; what nobody has asked for is raised at the exit."""
+        """As the base class, but an error between the two calls is raised at the exit."""
         if self.present is None and not (cancelled or self._abandoned):
             self._left_with = error
         else:
@@ -247,12 +247,12 @@ class ContextManagerActor(Actor):
 
 
 def is_async_context_manager(value: object) -> bool:
-    """Whether `async with` takes it."""
+    """Whether `async with` accepts the value."""
     return hasattr(type(value), "__aenter__") and hasattr(type(value), "__aexit__")
 
 
 def not_async_context_manager(value: object) -> TypeError:
-    """What whoever gives something else gets."""
+    """The error for a value that is not an async context manager."""
     return TypeError(
         f"{kind_of(value)} is not an async context manager. "
         "Give an object with __aenter__() and __aexit__()."

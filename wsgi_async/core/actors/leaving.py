@@ -1,4 +1,4 @@
-"""Ending streams because the process is about to leave."""
+"""Ending streams because the process is about to exit."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class _Streams:
     """The streams of the process. Lives as long as the process; callable from any thread."""
 
     def __init__(self) -> None:
-        # By their id. Single operations on it are thread-safe, and need no lock.
+        # By the id of the stream. Single operations on it are thread-safe, and need no lock.
         self.open: _Open = weakref.WeakValueDictionary()
-        # When all streams are to end; it only comes nearer. A reader looks again and again.
+        # When all streams have to end. It only moves earlier. Readers check it repeatedly.
         self.leave_at: float | None = None
 
     def add(self, stream: _Stream) -> None:
         self.open[id(stream)] = stream
 
     def reset(self) -> None:
-        """In a forked child: the streams are the parent's, and so was its end."""
+        """In a forked child: the streams and the end time belong to the parent."""
         self.__init__()  # type: ignore[misc]
 
 
@@ -49,11 +49,11 @@ def time_to_end() -> bool:
 
 
 def end_streams(after: float = 0.0) -> None:
-    """End all open streams of this process: it is being stopped.
+    """End all open streams of this process, because the process is being stopped.
 
-    A stream without an end would keep its thread, and so the server, from stopping in order. A
-    stream that has an end can reach it until then. Streams end as if they were exhausted; their
-    `finally` blocks run. A second call can only make it sooner. From any thread, also in a signal
+    An endless stream would keep its thread, and so the server, from stopping in order. A finite
+    stream has this time to reach its end. Streams end as if they were exhausted; their `finally`
+    blocks run. A second call can only move the end earlier. From any thread, also in a signal
     handler.
 
     Args:
@@ -63,12 +63,12 @@ def end_streams(after: float = 0.0) -> None:
     if open_streams.leave_at is not None and open_streams.leave_at <= leave_at:
         return
     open_streams.leave_at = leave_at
-    streams = open_streams.open  # not those that are opened after a reset
+    streams = open_streams.open  # not the streams that are opened after a reset
     try:
-        # Not threading's: a signal handler may have interrupted one that holds its locks.
+        # Not `threading`: a signal handler may have interrupted code that holds its locks.
         _thread.start_new_thread(_cut_in, (after, streams))
     except RuntimeError:
-        _cut(streams)  # there is no room for another thread: too early is better than never
+        _cut(streams)  # no thread can be started: too early is better than never
 
 
 def _cut_in(seconds: float, streams: _Open) -> None:
@@ -77,10 +77,10 @@ def _cut_in(seconds: float, streams: _Open) -> None:
 
 
 def _cut(streams: _Open) -> None:
-    """End those that wait for an item; the others see it when they are asked for the next one."""
+    """End the streams that wait for an item. The others check the time before their next item."""
     # Not values(): streams that are collected meanwhile would break its iteration.
     for reference in streams.valuerefs():
         stream = reference()
-        # Else it was collected just now, or is the parent process's.
+        # Else it has just been collected, or belongs to the parent process.
         if stream is not None and not stream.live.inherited:  # pragma: no branch
             stream.live.post(stream.cut)

@@ -20,14 +20,14 @@ __all__ = ["PrefetchingActor"]
 class PrefetchingActor(StreamActor):
     """Hosts an async iterable that makes items while its consumer is busy with the earlier ones.
 
-    Each call brings a batch of what is there, so the threads meet once in many items. What the
-    consumer has not taken from its batch, and what waits here for the next one, are together
-    never more than the limit.
+    Each call returns a batch of the items that are ready, so the threads meet once for many items.
+    The items that the consumer has not yet taken from its batch, and those that wait here for the
+    next batch, are together never more than the limit.
 
     Args:
         runner: Runs its loop.
         iterable: The iterable.
-        limit: How many items it may be ahead.
+        limit: How many items it may run ahead.
     """
 
     ahead = True
@@ -37,8 +37,8 @@ class PrefetchingActor(StreamActor):
         self._limit = limit
         self._batch: deque[Any] = deque()  # the consumer's
         self._items: list[Any] = []  # for the next batch
-        self._room = limit  # how many of them there may be, beside what the consumer has
-        self._disturbed = False  # canceled while it had made enough, by a task of its own perhaps
+        self._room = limit  # how many items may wait here, beside the consumer's
+        self._disturbed = False  # canceled while it was parked, perhaps by a task of its own
 
     # -- in the consumer's thread ----------------------------------------------------------------
 
@@ -52,27 +52,27 @@ class PrefetchingActor(StreamActor):
         return self._batch.popleft()
 
     def close(self) -> None:
-        """As the base class; what the consumer has not taken is dropped."""
+        """As the base class; the items that the consumer has not taken are dropped."""
         self._batch.clear()
         super().close()
 
     # -- on the loop -----------------------------------------------------------------------------
 
     def serve(self, call: ActorCall) -> None:
-        """As the base class; with something there, the answer comes at once."""
+        """As the base class. If items are ready, the answer comes at once."""
         super().serve(call)
         if self.present is call and self._items and not self.leaving:
             self._hand_over()
 
     def refuse(self, call: ActorCall) -> None:
-        """As the base class; what was made before the end is not lost."""
+        """As the base class, but items that were made before the end are not lost."""
         if self.ended and self._items and self.present is None:
             self.live.finish(call, self._take())
         else:
             super().refuse(call)
 
     def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
-        """As the base class; one that just comes early is raised after the items before it."""
+        """As the base class, but an error between two calls is raised after the items before it."""
         if self.present is None and not (cancelled or self._disturbed):
             self.end_unasked(error)
         else:
@@ -82,7 +82,7 @@ class PrefetchingActor(StreamActor):
         self.answer(self._take())
 
     def _take(self) -> list[Any]:
-        """The next batch: at most half of what may be ahead, so that the other half goes on."""
+        """The next batch: at most half of the limit, so that the task can make the other half."""
         size = self._limit // 2 + 1
         batch, self._items = self._items[:size], self._items[size:]
         self._room = self._limit - len(batch) + 1
@@ -91,7 +91,7 @@ class PrefetchingActor(StreamActor):
     # -- in the task -----------------------------------------------------------------------------
 
     async def pass_on(self, iterator: AsyncIterator[Any]) -> None:
-        """Fill the next batch, and hand it over as soon as somebody asks."""
+        """Fill the next batch, and hand it over as soon as a call asks for it."""
         step = following = iterator.__anext__
         while not self.leaving:
             try:
@@ -101,7 +101,7 @@ class PrefetchingActor(StreamActor):
             finally:
                 step = following
             if self.leaving:
-                return  # who closes it wants no item, and would never ask for the next one
+                return  # the closing thread wants no item, and will never ask for the next
             self._items.append(item)
             if self.present is not None:
                 self._hand_over()

@@ -101,7 +101,7 @@ class SyncIterator(Generic[T_co]):
         if stream is None:
             return
         if stream.open:
-            refuse_in_event_loop(CLOSE_INSTEAD)  # while it can still be closed elsewhere
+            refuse_in_event_loop(CLOSE_INSTEAD)  # now, so that it can be closed elsewhere
         self._stream = None
         stream.close()
 
@@ -131,7 +131,7 @@ class SyncIterator(Generic[T_co]):
 
 
 class _LastCall(ActorCall):
-    """Closes the iterable."""
+    """The call that closes the iterable."""
 
 
 class StreamActor(Actor):
@@ -144,10 +144,10 @@ class StreamActor(Actor):
 
     def __init__(self, runner: Runner, iterable: AsyncIterable[Any]) -> None:
         super().__init__(runner, contextvars.copy_context(), name_of(iterable))
-        self._iterable: AsyncIterable[Any] | None = iterable  # until the task has it
+        self._iterable: AsyncIterable[Any] | None = iterable  # until the task has taken it
         open_streams.add(self)
-        self._cut_short = False  # closed in the middle of a call, or after it was canceled
-        self._end: Any = None  # END, or an exception, that came when nobody had asked
+        self._cut_short = False  # closed during another call, or after it was canceled
+        self._end: Any = None  # END, or an exception, that came between two calls
 
     # -- in the consumer's thread ----------------------------------------------------------------
 
@@ -160,25 +160,25 @@ class StreamActor(Actor):
             end, self._end = self._end, None
             if end is None:
                 raise
-        # Out here, so that it has no context that is not its own.
+        # Raised outside of the `except`, so that its context stays its own.
         try:
             if end is not END:
                 raise end
         finally:
-            del end  # the traceback holds this frame: no cycle
+            del end  # the traceback holds this frame: avoid a cycle
         return END
 
     @property
     def open(self) -> bool:
-        """Whether it has begun and somebody has to close it; a stop() sees to it by itself."""
+        """Whether it has begun and has to be closed. A stop() closes it without a call."""
         return self.begun and not (self.ended or self.live.closing)
 
     def close(self) -> None:
-        """Close the iterable and wait for it, bounded."""
+        """Close the iterable and wait for it, for a limited time."""
         if self.open:
             self._close()
-        if not self._cut_short:  # else it may be what another thread is to get
-            self._end = None  # its traceback leads to us: no cycle
+        if not self._cut_short:  # else another thread may still have to get it
+            self._end = None  # its traceback refers to us: avoid a cycle
 
     def _close(self) -> None:
         call = _LastCall(self)
@@ -201,21 +201,21 @@ class StreamActor(Actor):
     # -- on the loop ------------------------------------------------------------------------------
 
     def serve(self, call: ActorCall) -> None:
-        """As the base class; the last call may come late, or in the middle of another."""
+        """As the base class, but the last call may come late, or during another call."""
         if not isinstance(call, _LastCall):
             super().serve(call)
             return
         self.leaving = True
         busy_with, task = self.present, self.task
         if self.ended or task is None:
-            self.ended = True  # nothing begins any more
+            self.ended = True  # no task is made any more
             self.live.finish(call, END)
         elif busy_with is None:
-            # Where it was canceled meanwhile, the closing thread gets no CancelledError.
+            # If the task was canceled meanwhile, the closing thread gets no CancelledError.
             self._cut_short = self._turn is None or self._turn.done()
             super().serve(call)
             if self._cut_short and self.ahead:
-                task.cancel()  # it is at an item, and may wait for something
+                task.cancel()  # it is making an item, and may have to wait for something
         else:
             self._cut_short = True
             self.present, call.home, call.task = call, self.live, task
@@ -223,7 +223,7 @@ class StreamActor(Actor):
             self.live.finish(busy_with, exception=asyncio.CancelledError(), cancelled=True)
 
     def cut(self) -> None:
-        """End the stream, also where it waits for its next item; its consumer sees the end."""
+        """End the stream, even while it waits for its next item. The consumer sees a normal end."""
         if self.task is not None and not (self.ended or self.leaving):
             self.leaving = True
             self.end_unasked(END)
@@ -232,8 +232,8 @@ class StreamActor(Actor):
     # -- in the task -------------------------------------------------------------------------------
 
     async def act(self) -> None:
-        """Make one item after the other, and close the iterable at the end, whatever comes."""
-        iterable, self._iterable = self._iterable, None  # what it holds may lead to us: no cycle
+        """Make one item after another, and close the iterable at the end in any case."""
+        iterable, self._iterable = self._iterable, None  # it may refer to us: avoid a cycle
         iterator = aiter(cast("AsyncIterable[Any]", iterable))
         del iterable
         try:
@@ -245,7 +245,7 @@ class StreamActor(Actor):
         self.answer(END)
 
     def fail(self, error: BaseException, *, cancelled: bool = False) -> None:
-        """As the base class; what is logged is raised too, in the next call."""
+        """As the base class, but the next call also raises an error that is logged."""
         if self.present is None and not cancelled:
             self.end_unasked(error)
         super().fail(error, cancelled=cancelled)
@@ -279,8 +279,8 @@ class StreamActor(Actor):
     def throws(self, iterator: AsyncIterator[Any], error: BaseException) -> Any:
         """The next step of an iterable that was canceled while it waited for the next call.
 
-        A timeout or a task group of its own does that. It ends or continues, as it would while it
-        waits for anything else. None if the host is to end, or it is not a generator.
+        Its own timeout or task group may cancel it. It then ends or continues, as it would in any
+        other wait. None if the actor has to end, or if the iterable is not a generator.
         """
         athrow = getattr(iterator, "athrow", None)
         if athrow is None or self.leaving or self.live.closing:
@@ -301,14 +301,14 @@ async def _close(iterator: AsyncIterator[Any]) -> None:
         if failures is not None:
             raise failures
     finally:
-        del failures  # the traceback holds this frame: no cycle
+        del failures  # the traceback holds this frame: avoid a cycle
 
 
 def failures_of(group: BaseExceptionGroup[Any]) -> BaseExceptionGroup[Any] | None:
-    """What of a group that comes out of a generator as it is closed is a failure.
+    """The failures in a group that leaves a generator while it is closed; None without any.
 
-    A task group that a generator yields in takes the GeneratorExit for example of its own body (PEP
-    789). Out of a response body that would end the server's thread, or its process.
+    If a generator yields inside a task group, the group treats the GeneratorExit as an error of its
+    body (PEP 789). From a response body, such a group would end the server's thread or process.
     """
     exits, rest = group.split(GeneratorExit)
     return group if exits is None else rest

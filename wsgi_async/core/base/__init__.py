@@ -1,1 +1,1 @@
-"""Threads, time, checks and errors: what everything else stands on."""
+"""Threads, time, checks and logging: the base of all other packages."""

@@ -1,4 +1,4 @@
-"""The checks before a thread blocks: may it, and for how long."""
+"""The checks before a thread blocks: whether it may block, and for how long."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = [
     "running_loop",
 ]
 
-# asyncio.events exports it for those who build on loops. The public get_running_loop() raises
-# where there is none, which would cost every call an exception.
+# asyncio.events exports this function for code that builds on loops. The public
+# get_running_loop() raises if no loop runs, so every call would pay for an exception.
 running_loop = asyncio._get_running_loop
 
 
 def check_timeout(timeout: float | None) -> float | None:
-    """A timeout as the locks take it: None, or seconds from zero.
+    """Convert a timeout to what the locks accept: None, or seconds from zero.
 
     Raises:
         TypeError: It is not a number.
@@ -42,7 +42,7 @@ def check_timeout(timeout: float | None) -> float | None:
 
 
 def check_count(name: str, value: object) -> None:
-    """Raise unless it is a number of things, from zero.
+    """Raise unless the value is a whole number from zero.
 
     Raises:
         TypeError: It is not an integer.
@@ -69,10 +69,11 @@ def refuse_async(function: object, instead: str) -> None:
 
 
 def refuse_in_event_loop(instead: str) -> None:
-    """Raise if the current thread runs an event loop, this one or any other.
+    """Raise if the current thread runs an event loop, whichever loop that is.
 
-    By the running loop, never by the thread: a wait would stop that loop, perhaps the very one
-    that is waited for. As nobody can, no cycle of waits can form.
+    A wait would stop that loop, and the outcome may depend on this very loop. The check looks at
+    the running loop, not at the thread. No thread that runs a loop can wait, so waits cannot form
+    a cycle.
 
     Args:
         instead: What a coroutine does, in the imperative: "await this future".
@@ -85,7 +86,7 @@ def refuse_in_event_loop(instead: str) -> None:
 
 
 def inherited_error(label: str) -> ManagerStateError:
-    """What users of a parent process's manager get."""
+    """The error for code that uses a manager of the parent process."""
     return ManagerStateError(
         f"{label} belongs to the parent process and cannot be used after a fork. "
         "Make a new one in this process with get_or_create_loop_manager()."

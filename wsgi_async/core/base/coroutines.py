@@ -1,4 +1,4 @@
-"""Small helpers for coroutines and what is awaited like one."""
+"""Small helpers for coroutines and other awaitables."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ["close_unstarted", "is_coroutine", "name_after", "name_of", "need_sta
 T = TypeVar("T")
 
 _ROOM = 120
-"""Frames. A call of ours, asyncio's turn around it and the first steps of a coroutine fit in."""
+"""Frames. Enough for a call of ours, asyncio's turn around it and a coroutine's first steps."""
 
 
 def is_coroutine(value: object) -> bool:
-    """Whether it can be run as a task."""
-    # The type first: asyncio's function has to allow for generators too, and costs more.
+    """Whether the value can run as a task."""
+    # Check the type first: asyncio's function also allows for generators, and costs more.
     return type(value) is CoroutineType or asyncio.iscoroutine(value)
 
 
 def close_unstarted(awaitable: object) -> None:
-    """Close a coroutine that nobody has begun, or Python would warn that it was never awaited.
+    """Close a coroutine that has not started, so that Python does not warn about it.
 
-    One that has begun may be running on another thread right now.
+    A coroutine that has started is left alone: it may be running on another thread right now.
     """
     if not asyncio.iscoroutine(awaitable):
         return
@@ -43,22 +43,22 @@ def close_unstarted(awaitable: object) -> None:
 
 
 def name_after(awaitable: object, coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-    """Have the log and errors call a coroutine what they would call the awaitable in it."""
+    """Give a coroutine the name of the awaitable that it wraps, for the log and for errors."""
     setattr(coro, "__qualname__", getattr(awaitable, "__qualname__", None) or repr(awaitable))  # noqa: B010 - mypy knows no such attribute
     return coro
 
 
 def name_of(value: object) -> str:
-    """What to call a coroutine, an iterable or a context manager in the log and in errors."""
-    # @asynccontextmanager makes such decorators, which keep their generator.
+    """The name of a coroutine, an iterable or a context manager in the log and in errors."""
+    # @asynccontextmanager makes objects of this class, which keep their generator in `gen`.
     named: Any = getattr(value, "gen", value) if isinstance(value, AsyncContextDecorator) else value
     return getattr(named, "__qualname__", None) or repr(value)
 
 
 def need_stack() -> None:
-    """Raise unless there is room on the stack for a call of ours.
+    """Raise unless the stack has room for a call of ours.
 
-    With the stack running out half-way, an outcome could get lost, and its waiter would hang.
+    If the stack ran out in the middle of it, an outcome could get lost, and its waiter would hang.
 
     Raises:
         RecursionError: There is too little room.
@@ -74,5 +74,5 @@ def need_stack() -> None:
         )
 
 
-# There is no public way. From Python 3.12 on the first one is there, and raises nothing.
+# There is no public function for this. The first one exists since Python 3.12; it never raises.
 _frame = getattr(sys, "_getframemodulename", None) or sys._getframe  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]

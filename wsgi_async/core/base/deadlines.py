@@ -1,9 +1,9 @@
-"""Deadlines: the moment after which a wait does not go on.
+"""Deadlines: a wait ends when its deadline passes.
 
-A request's deadline is in a context variable. Everything that runs in the request's context or in
-a copy of it sees it, for example `asyncio.to_thread()`, and no other request does. It shortens
-waits and does nothing by itself. It is an object, so that it ends with its request even for a
-thread that was begun in the request and lives on with a copy of the context.
+A request's deadline is in a context variable. All code that runs in the request's context or in a
+copy of it sees the deadline, for example in `asyncio.to_thread()`. Other requests do not see it.
+The deadline shortens waits and does nothing by itself. It is an object, so that it ends with its
+request even for a thread that was started in the request and lives on with a copy of the context.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ __all__ = ["Deadline", "at_least", "bounded", "request_deadline", "time_left", "
 
 
 class Deadline:
-    """A moment on the monotonic clock, or no limit. Lives as long as what it bounds.
+    """A moment on the monotonic clock, or no limit. Lives as long as what it limits.
 
-    `until` is written by one thread; the others read it, and may see it a moment late.
+    One thread writes `until`. The other threads read it, and may see it a moment late.
 
     Args:
-        seconds: From now; None for no limit.
+        seconds: Seconds from now; None for no limit.
     """
 
     __slots__ = ("until",)
@@ -38,17 +38,17 @@ class Deadline:
         self.until = None if seconds is None else Primitives.clock() + seconds
 
     def left(self) -> float | None:
-        """Seconds until then, 0 when it has passed; None without a limit."""
+        """Seconds until the deadline, 0 when it has passed; None without a limit."""
         until = self.until
         return None if until is None else max(0.0, until - Primitives.clock())
 
 
 request_deadline: ContextVar[Deadline | None] = ContextVar("wsgi_async deadline", default=None)
-"""The present request's; None where nobody has set one."""
+"""The deadline of the current request; None if it has none."""
 
 
 def bounded(timeout: float | None) -> float | None:
-    """How long a wait may last, in seconds: its own timeout, or what the request leaves of it.
+    """How many seconds a wait may last: its own timeout, or less if the request ends earlier.
 
     Raises:
         TypeError, ValueError: As `check_timeout()`.
@@ -63,7 +63,7 @@ def bounded(timeout: float | None) -> float | None:
 
 
 def time_left(timeout: float | None) -> float | None:
-    """As `bounded()`, for what must not even begin after the deadline.
+    """As `bounded()`, for work that must not start after the deadline.
 
     Raises:
         WaitTimeoutError: The deadline has passed.
@@ -80,9 +80,9 @@ def time_left(timeout: float | None) -> float | None:
 
 @contextmanager
 def at_least(seconds: float) -> Generator[None]:
-    """Give what runs in the block so many seconds, however little the request's deadline leaves.
+    """Give the code in the block at least `seconds`, even after the request's deadline.
 
-    For code that must run after a deadline too: it answers for the request, or cleans up.
+    For code that must run after a deadline too, because it answers the request or cleans up.
     """
     left = bounded(None)
     if left is None or left >= seconds:
@@ -96,11 +96,11 @@ def at_least(seconds: float) -> Generator[None]:
 
 
 def within(timeout: float | None, waited: float | None) -> str:
-    """In an error's words, which of the two limits of a wait has passed.
+    """Tell which of a wait's two limits has passed, as a part of an error message.
 
     Args:
         timeout: What the caller asked for.
-        waited: What `bounded()` made of it.
+        waited: What `bounded()` returned for it.
     """
     if waited is not None and (timeout is None or waited < timeout):
         return "before the request's deadline"

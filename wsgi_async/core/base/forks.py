@@ -1,8 +1,8 @@
-"""Forks, those too that Python is not told of.
+"""Notice forks, also those that do not run Python's fork hooks.
 
-`os.fork()` runs the hooks that `os.register_at_fork()` was given. A server that embeds Python may
-fork in C instead: uWSGI does, unless it is told to call them. So whoever hands out managers
-compares the process's id first.
+`os.fork()` runs the hooks that were passed to `os.register_at_fork()`. A server that embeds Python
+may fork in C and skip them: uWSGI does, unless an option tells it to call them. So the code that
+hands out managers compares the process's id first.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["imported", "install_fork_hook", "notice_fork", "warn_of_silent_forks"]
 
 _UWSGI_OPTIONS = {"lazy", "lazy-apps", "py-call-uwsgi-fork-hooks"}
-"""With any of these a worker does not inherit threads that Python believes to be alive."""
+"""With any of these, no worker inherits threads that Python wrongly believes to be alive."""
 
 
 class _State:
-    """What is known of this process. Lives as long as the process."""
+    """What we know about this process. Lives as long as the process."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.in_child: Callable[[], None] = _nothing
         self.warned = False
-        # Guards all above. In a child it is new: another thread may have held it at the fork.
+        # Guards all fields above. A child makes a new one: another thread may have held the lock at
+        # the fork.
         self.lock = new_mutex()
 
 
@@ -43,27 +44,27 @@ _state = _State()
 
 
 def install_fork_hook(in_child: Callable[[], None]) -> None:
-    """Have this called once in every forked child, before it gets a manager. Called at import."""
+    """Set the function that each forked child calls once, before it gets a manager. At import."""
     _state.in_child = in_child
     if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
         os.register_at_fork(after_in_child=_after_fork)
 
 
 def notice_fork() -> None:
-    """Do what the hook does if this is a child in which nobody has called it."""
+    """Do what the fork hook does, if this is a forked child in which the hook has not run."""
     if os.getpid() == _state.pid:
         return
-    # Several threads may come first; the others wait until the parent's managers are gone.
+    # Several threads may get here at once. All but one wait until the parent's managers are gone.
     with _state.lock:
         if os.getpid() != _state.pid:  # pragma: no branch - another thread was faster
             _forget_parent()
 
 
 def imported(name: str) -> Any:
-    """A module, None if nobody has imported it. For what each start of a manager looks at.
+    """A module, or None if it has not been imported. Each start of a manager calls this.
 
-    A free-threaded build may fork while another thread has just been given the lock inside a dict,
-    which is then never released in the child. `dict.get()` takes that lock, a subscript does not.
+    In a free-threaded build, another thread may hold the lock inside a dict at the fork. That lock
+    is never released in the child. `dict.get()` takes the lock, a subscript does not.
     """
     try:
         return sys.modules[name]
@@ -72,11 +73,11 @@ def imported(name: str) -> Any:
 
 
 def warn_of_silent_forks(label: Callable[[], str]) -> None:
-    """Say once what to set where a fork that Python is not told of is still to come.
+    """Warn once, with the option to set, if this process will fork without Python's fork hooks.
 
-    Called when a manager has been started. Its threads are gone in the child, and what one of them
-    held in that moment is held forever, CPython's own locks too: nothing of ours runs there then
-    that could say so.
+    Called when a manager has been started. Its threads do not exist in the child. A lock that one
+    of them held at the fork is held forever there, also if it is CPython's own. None of our code
+    runs in the child at that point, so it cannot warn there.
     """
     if _state.warned or not _forks_silently(imported("uwsgi")):
         return
@@ -90,9 +91,9 @@ def warn_of_silent_forks(label: Callable[[], str]) -> None:
 
 
 def _forks_silently(uwsgi: Any) -> bool:
-    """Whether this process forks uWSGI's workers; the module is there in uWSGI alone."""
+    """Whether this process forks uWSGI's workers. The module exists inside uWSGI only."""
     if not hasattr(uwsgi, "masterpid"):
-        return False  # or it is somebody's stand-in
+        return False  # not in uWSGI, or the module is a stand-in
     if uwsgi.worker_id() or _UWSGI_OPTIONS.intersection(uwsgi.opt):
         return False
     master: int = uwsgi.masterpid()
@@ -106,4 +107,4 @@ def _after_fork() -> None:
 
 def _forget_parent() -> None:
     _state.in_child()
-    _state.pid = os.getpid()  # last, as it lets the other threads pass
+    _state.pid = os.getpid()  # last, because it lets the other threads pass

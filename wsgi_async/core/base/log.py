@@ -19,16 +19,16 @@ __all__ = ["logger", "origin", "report", "with_origin"]
 logger = logging.getLogger("wsgi_async")
 
 origin: ContextVar[object | None] = ContextVar("wsgi_async origin", default=None)
-"""What the present code runs for. Its `str()` names it in the log; the middleware sets the request.
+"""What the current code runs for: the middleware sets the request. Its `str()` goes into the log.
 """
 
 
 def with_origin(name: str, context: Context | None = None) -> str:
-    """The name of a coroutine for the log, with what it runs for.
+    """The name of a coroutine for the log, with the request that it runs for.
 
     Args:
         name: The name.
-        context: The context that it runs in; the present one with None.
+        context: The context that the coroutine runs in; the current one with None.
     """
     found = origin.get() if context is None else context.get(origin)
     return name if found is None else f"{name} ({found})"
@@ -42,17 +42,17 @@ def report(
     stack: bool = False,
     to: logging.Logger = logger,
 ) -> None:
-    """Log a record; a handler or filter that raises does no harm.
+    """Log a record. An exception in a handler or filter does no harm.
 
-    The library logs from the threads that run loops and from destructors. What a user's logging
-    raises there would end the thread, or a stop half-way, so it goes to the standard error.
+    The library logs from destructors and from the threads that run loops. There, an exception from
+    the user's logging would end the thread or interrupt a stop, so it goes to standard error.
 
     Args:
-        level: As `logging` has it.
-        message: With `%s` for each argument.
-        *args: What goes into the message.
-        error: Its traceback is logged too.
-        stack: Whether to log where this was called.
+        level: A level of `logging`.
+        message: The message, with `%s` for each argument.
+        *args: The arguments of the message.
+        error: An exception, which is logged with its traceback.
+        stack: Whether to log the stack of the caller.
         to: The library's logger, or a child of it.
     """
     try:

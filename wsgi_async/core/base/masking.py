@@ -1,7 +1,7 @@
-"""What a thread is handling when it enters its loop is no part of what is raised on the loop.
+"""Keep the exception that a thread handles when it enters its loop out of the loop's exceptions.
 
-Python makes the exception that a thread is handling the context of each one that is raised below
-it, also by tasks of other requests. Those would carry it to their waiters and into the log.
+While a thread handles an exception, Python makes it the context of each exception raised further
+down the stack, also by tasks of other requests. They would carry it to their waiters and the log.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["call_masked", "unmask"]
 
 
 class _Mask(Exception):
-    """Stands in the place of what the thread is handling. Lives as long as the loop's run."""
+    """Replaces the exception that the thread is handling. Lives as long as the loop's run."""
 
 
 def call_masked(fn: Callable[[], None]) -> None:
-    """Call a function below which no exception gets what this thread is handling as its context."""
+    """Call a function. Its exceptions do not get the one that this thread handles as context."""
     if sys.exc_info()[1] is None:
         fn()
         return
@@ -32,7 +32,7 @@ def call_masked(fn: Callable[[], None]) -> None:
 
 
 def unmask(error: BaseException) -> None:
-    """Take the stand-in out of an exception that leaves the loop."""
+    """Remove the `_Mask` from an exception that leaves the loop."""
     seen: set[int] = set()
     left: list[BaseException | None] = [error]
     while left:

@@ -1,7 +1,7 @@
-"""Where the core touches threads and time: locks, wake-ups, the loop's entry, the clock.
+"""What the core uses of threads and time: locks, wake-ups, the loop's entry, the clock.
 
-All of it goes through one object, so that a test can put a scheduler of its own in its place and
-try every order of the threads' steps.
+All of it goes through one object, so that a test can replace it with its own scheduler and try
+every order of the threads' steps.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
 
 
 class Mutex(Protocol):
-    """A lock that its thread may take again."""
+    """A lock that the thread that holds it may take again."""
 
     def __enter__(self) -> bool: ...
 
@@ -98,22 +98,22 @@ class Wakeup(Protocol):
     def set(self) -> None:
         """Wake the waiting thread, or let its next wait return at once.
 
-        Takes no lock and never blocks: it may be called from a destructor or a signal handler
-        that interrupted anything, also from one that interrupted `set()` itself.
+        Takes no lock and never blocks. A destructor or a signal handler may call it, whatever
+        code it has interrupted, `set()` itself included.
         """
 
     def nudge(self) -> None:
-        """As `set()`. A thread that runs the loop as it waits first lets that come to rest."""
+        """As `set()`. A thread that waits in its loop first lets the loop become idle."""
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until set, and unset it again. False after `timeout` seconds.
+        """Block until the wake-up is set, and unset it again. False after `timeout` seconds.
 
-        It may return too early; the caller looks again at what it waits for.
+        It may return too early, so the caller checks again whether its wait is over.
         """
         ...
 
     def end(self) -> None:
-        """The wait that it was made for is over. In the thread that has waited."""
+        """End the wait that the wake-up was made for. Called in the thread that has waited."""
 
 
 class ThreadWakeup:
@@ -130,7 +130,7 @@ class ThreadWakeup:
         try:
             self._lock.release()
         except RuntimeError:
-            pass  # it was set already: one wake-up serves both
+            pass  # it was set already: one wake-up serves both calls
 
     def nudge(self) -> None:
         """As the protocol says."""
@@ -147,14 +147,14 @@ class ThreadWakeup:
 
 
 _SLICE = 0.5
-"""Seconds. A signal handler in the main thread runs at most that late."""
+"""Seconds. A signal handler in the main thread is delayed by at most this."""
 
 
 class MainThreadWakeup(ThreadWakeup):
     """A wake-up for the main thread, where signal handlers run.
 
-    A signal that arrives between the interpreter's last look for one and the system call that
-    blocks does not interrupt that call. So this one blocks for half a second at a time.
+    A signal may arrive after the interpreter's last check for signals, but before the system call
+    that blocks. It does not interrupt that call. So this class blocks for half a second at a time.
     """
 
     __slots__ = ()
@@ -174,17 +174,18 @@ class MainThreadWakeup(ThreadWakeup):
 class Primitives:
     """The real locks, wake-ups, loop entry and clock. One instance serves the whole process."""
 
-    # Taken here once, so that who freezes the clocks of a program's modules does not freeze waits.
+    # Bound here once, so that a tool that freezes the clock in a program's modules does not freeze
+    # our waits.
     current: ClassVar[staticmethod[[], int]] = staticmethod(threading.get_ident)
-    """A name for the calling thread, unique among the threads that are alive."""
+    """The ident of the calling thread, unique among the threads that are alive."""
     clock: ClassVar[staticmethod[[], float]] = staticmethod(time.monotonic)
     """Monotonic time in seconds."""
 
     def mutex(self) -> Mutex:
         """A lock for the state of one loop.
 
-        Its thread can take it again: the garbage collector may run a destructor that submits
-        work while this very thread holds the lock.
+        The thread that holds it can take it again: the garbage collector may run a destructor
+        that submits work on this very thread.
         """
         return new_mutex()
 
@@ -194,7 +195,7 @@ class Primitives:
         return MainThreadWakeup() if main else ThreadWakeup()
 
     def entry(self, run_forever: Callable[[], None]) -> Callable[[], None]:
-        """What a thread calls to enter its loop."""
+        """The function that a thread calls to enter its loop."""
         return run_forever
 
     def start_thread(self, target: Callable[[], None], name: str) -> threading.Thread:
@@ -205,8 +206,8 @@ class Primitives:
 def start_thread(target: Callable[[], None], name: str) -> threading.Thread:
     """Start a daemon thread in an empty context.
 
-    Otherwise, where threads inherit the context of their starter, the thread would keep the
-    variables of the request that happened to start it, for as long as it lives.
+    In some builds of Python, a thread inherits the context of the thread that starts it. It would
+    then keep the variables of the request that started it, for as long as it lives.
 
     Raises:
         RuntimeError: The process cannot start another thread.

@@ -1,4 +1,4 @@
-"""What a manager can be told at construction, and the checks of it."""
+"""The settings of a manager, and their checks."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ LoopFactory = Callable[[], asyncio.AbstractEventLoop]
 Hook = Callable[[], object]
 
 primitives = Primitives()
-"""What the whole process uses, outside of tests."""
+"""The primitives that the whole process uses, except in tests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One manager's settings; they never change. `AsyncioLoopManager` says what each means.
+    """One manager's settings; they never change. `AsyncioLoopManager` documents them.
 
     Raises:
-        TypeError, ValueError: One of them cannot be used.
+        TypeError, ValueError: A setting cannot be used.
     """
 
     loop_factory: LoopFactory | None = None

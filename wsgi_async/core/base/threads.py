@@ -1,9 +1,9 @@
-"""Threads and who started them: the lineage in which managers are looked up.
+"""Threads and the threads that started them: the lineage in which managers are looked up.
 
-Each thread has a node, made by the thread that starts it, and the nodes hold the threads'
-managers. Nodes, never idents, are the keys: the next thread reuses an ident. At import
-`threading.Thread.start` is wrapped, once; a thread that was started before, or without
-`threading`, is a root.
+Each thread has a node, made by the thread that starts it. The nodes hold the threads' managers.
+The keys are nodes instead of idents, because a later thread may reuse an ident. The import wraps
+`threading.Thread.start`, once. A thread that was started before, or without `threading`, is a
+root.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ _WRAPPED = "_wsgi_async_wrapped"
 
 
 class Owned(Protocol):
-    """What a node holds: a manager's life, as the lineage sees it."""
+    """What a node owns: a manager's lifecycle, as the lineage sees it."""
 
     def owner_ended(self) -> None:
-        """The owner thread is ending right now. Takes no lock, and does not block."""
+        """React to the end of the owner thread. Takes no lock, and does not block."""
 
 
 class ThreadNode:
     """One thread in its lineage. Lives as long as the thread, its managers or its children.
 
-    `lock` guards `parent` and `owned`. Not `found`: to look into it compares users' ids, which is
-    user code. Single operations on a dict are thread-safe.
+    `lock` guards `parent` and `owned`, but not `found`: a look-up there compares users' ids, which
+    runs user code. Single operations on a dict are thread-safe.
     """
 
     def __init__(self, parent: ThreadNode | None, thread: threading.Thread | None) -> None:
@@ -56,17 +56,17 @@ class ThreadNode:
         self.thread = None if thread is None else weakref.ref(thread)
         self.started_by = None if parent is None else parent.thread
         self.ident: int | None = None if thread is None else thread.ident
-        self.ended = False  # set once, by the thread itself
-        self.watched = False  # somebody will set `ended`
-        self.found: dict[Hashable, Any] = {}  # what a look-up of an id finds
-        self.owned: dict[Owned, None] = {}  # what has been started, and is stopped with the thread
+        self.ended = False  # set by the thread itself, or by the thread that joins it
+        self.watched = False  # the thread's end will set `ended`
+        self.found: dict[Hashable, Any] = {}  # the managers that look-ups find, by id
+        self.owned: dict[Owned, None] = {}  # started managers, which stop with the thread
         self.generation = _state.generation
 
     def line(self) -> Iterator[ThreadNode]:
         """This node and its ancestors up to the root. The caller holds `lock`.
 
-        Ended nodes without managers are dropped on the way, or a thread that starts the next
-        one and ends, forever, would make an endless chain.
+        Ended nodes without managers are removed on the way. Otherwise a series of threads, each of
+        which starts the next one and ends, would make an endless chain.
         """
         node: ThreadNode | None = self
         while node is not None:
@@ -76,25 +76,26 @@ class ThreadNode:
             node = parent
 
     def forget(self, id: Hashable, manager: object) -> None:
-        """Have look-ups no longer find a manager."""
+        """Remove a manager, so that look-ups no longer find it."""
         if self.found.get(id) is manager:
             found = self.found.pop(id, None)
             if found is not None and found is not manager:
-                # Its thread has made it just now.
+                # The node's thread has just made a new manager: put it back.
                 self.found.setdefault(id, found)  # pragma: no cover - a race
 
     def end(self) -> None:
-        """The thread is ending: tell its managers. Takes no lock."""
+        """Tell the thread's managers that the thread is ending. Takes no lock."""
         self.ended = True
         for life in list(self.owned):
             life.owner_ended()
 
 
 class _Guard:
-    """Sits in a thread-local, so that its destructor runs in the dying thread.
+    """Is held by a thread-local, so that its destructor runs in the dying thread.
 
-    There `current_thread()`, logging, joining and locks are all unsafe: it only signals.
-    (`weakref.finalize` on the Thread would not do: a ThreadPoolExecutor keeps its threads.)
+    There, `current_thread()`, logging, joining and locks are all unsafe. So the destructor only
+    notifies the node. (`weakref.finalize` on the Thread would not work: a ThreadPoolExecutor keeps
+    its threads.)
     """
 
     def __init__(self, node: ThreadNode) -> None:
@@ -102,19 +103,19 @@ class _Guard:
         self.pid = os.getpid()
 
     def __del__(self, getpid: Any = os.getpid) -> None:
-        # In a forked child the interpreter clears the other threads' locals, before any fork
-        # hook: those threads go on in the parent, and their loops' sockets are shared with it.
+        # In a forked child the interpreter clears the other threads' locals before any fork hook
+        # runs. Those threads still run in the parent, which shares their loops' sockets with us.
         if getpid() == self.pid:
             self.node.end()
 
 
 class _State:
-    """What a forked child starts afresh with."""
+    """The state that a forked child replaces with a new one."""
 
     def __init__(self) -> None:
-        self.generation = object()  # nodes of another generation are the parent process's
+        self.generation = object()  # other generations' nodes belong to the parent process
         self.local = threading.local()
-        # Can be taken again by its thread: a destructor may look up or forget a manager.
+        # The thread that holds it can take it again: a destructor may look up or forget a manager.
         self.lock = new_mutex()
 
 
@@ -127,7 +128,7 @@ def lock() -> AbstractContextManager[Any]:
 
 
 def current_node() -> ThreadNode:
-    """The calling thread's node; the thread's end is noticed from now on."""
+    """The calling thread's node. From now on the node notices the thread's end."""
     try:
         return _state.local.guard.node  # type: ignore[no-any-return]
     except AttributeError:
@@ -136,7 +137,7 @@ def current_node() -> ThreadNode:
 
 def _enter_thread() -> ThreadNode:
     ident = threading.get_ident()
-    # Not current_thread(): in a thread that threading does not know it would make a dummy.
+    # Not current_thread(): it makes a dummy in a thread that `threading` does not know.
     thread = next((t for t in threading.enumerate() if t.ident == ident), None)
     node = ThreadNode(None, None) if thread is None else node_of(thread)
     node.ident = ident
@@ -146,7 +147,7 @@ def _enter_thread() -> ThreadNode:
 
 
 def node_of(thread: threading.Thread) -> ThreadNode:
-    """A thread's node, made now if the thread was started before the import."""
+    """A thread's node. It is made now if the thread was started before the import."""
     with _state.lock:
         node: ThreadNode | None = thread.__dict__.get(_ATTRIBUTE)
         if node is None or node.generation is not _state.generation:
@@ -172,10 +173,10 @@ def get_parent_thread(thread: threading.Thread | None = None) -> threading.Threa
 
 
 def checked_thread(value: object, name: str = "thread") -> threading.Thread:
-    """A thread that came from a user.
+    """Return the value, which comes from a user, if it is a thread.
 
     Raises:
-        TypeError: It is none.
+        TypeError: It is not a thread.
     """
     if not isinstance(value, threading.Thread):
         raise TypeError(f"{name} is {value!r}. Give a threading.Thread, or nothing.")
@@ -183,14 +184,14 @@ def checked_thread(value: object, name: str = "thread") -> threading.Thread:
 
 
 def watch_end(thread: threading.Thread, node: ThreadNode) -> None:
-    """Notice the end of a thread that may never come here itself, by joining it.
+    """Notice the end of a thread by joining it, since it may never call `current_node()` itself.
 
     Raises:
         RuntimeError: The process cannot start another thread.
     """
     with _state.lock:
         if node.watched or thread is threading.main_thread():
-            return  # the process's exit is noticed anyway
+            return  # noticed already, or at the process's exit
         node.watched = True
 
     def join() -> None:
@@ -201,12 +202,12 @@ def watch_end(thread: threading.Thread, node: ThreadNode) -> None:
         start_thread(join, f"wsgi_async join {thread.name}")
     except BaseException:
         with _state.lock:
-            node.watched = False  # the next one tries again
+            node.watched = False  # the next call tries again
         raise
 
 
 def wrap_thread_start() -> None:
-    """Note at each `Thread.start()` who called it; a second call changes nothing."""
+    """Record at each `Thread.start()` which thread calls it. A second call changes nothing."""
     original = threading.Thread.start
     if hasattr(threading.Thread, _WRAPPED):
         return
@@ -216,7 +217,7 @@ def wrap_thread_start() -> None:
         if _ATTRIBUTE not in self.__dict__:
             parent = current_node()
             with _state.lock:
-                list(parent.line())  # drops ended ancestors, so that no chain grows
+                list(parent.line())  # removes ended ancestors, so that the chain does not grow
                 self.__dict__[_ATTRIBUTE] = ThreadNode(parent, self)
         original(self)
 

@@ -1,1 +1,1 @@
-"""What a thread asks of a loop, and what it does while it waits."""
+"""Jobs for a loop, and what a thread does while it waits for them."""

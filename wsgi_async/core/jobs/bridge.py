@@ -1,7 +1,7 @@
-"""What another bridge between sync and async code has to be told by this one.
+"""The interface of plug-ins for other libraries that mix sync and async code.
 
-The core contains no library's name. Whoever knows one registers a plug-in under the name of the
-library's module; it is loaded once that module is.
+The core contains no library's name. Code that knows a library registers a plug-in under the name
+of the library's module. The plug-in is loaded after that module.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Bridge(Protocol):
         """The loop is being closed."""
 
     def context_moved(self, context: contextvars.Context) -> None:
-        """On the loop: this context comes from another thread, and is used on this one.
+        """On the loop: this context comes from another thread, and is used on this one now.
 
         Raises:
             RuntimeError: The context is entered.
@@ -44,29 +44,29 @@ class Bridge(Protocol):
     def value_back(
         self, variable: contextvars.ContextVar[Any], value: Any, old: Any, *, inner: bool
     ) -> Any:
-        """What a caller is to see of a variable's value that its coroutine has set.
+        """The value that a caller gets for a context variable that its coroutine has set.
 
         Args:
             variable: The variable.
-            value: What the coroutine has set.
-            old: What the caller has there.
-            inner: The caller is sync code of another coroutine on the same loop.
+            value: The value that the coroutine has set.
+            old: The caller's present value.
+            inner: The caller is sync code that another coroutine on the same loop has called.
 
         Returns:
             The value, or `old` if the variable stays as it was.
         """
 
     def submitted(self, context: contextvars.Context) -> None:
-        """Work in this context outlives the code that submits it, on this thread."""
+        """Work in this context will outlive the code on this thread that submits it."""
 
     def thread_inbox(self) -> Inbox | None:
-        """What this thread has to run beside what it waits for."""
+        """Further functions for this thread to run while it waits, beside those of its job."""
 
     def calling_loop(self) -> asyncio.AbstractEventLoop | None:
         """The loop whose coroutine has called the sync code that this thread runs, if any."""
 
     def calling(self) -> AbstractContextManager[None]:
-        """Around a call of an async function, with the arguments, from sync code."""
+        """A context manager around each call of an async function from sync code."""
         ...
 
     def call(self, function: Callable[[], Awaitable[T]]) -> T:
@@ -74,21 +74,21 @@ class Bridge(Protocol):
         ...
 
     def cancel_with_caller(self, coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-        """The coroutine, which is canceled with the one whose sync code waits for it."""
+        """Have a coroutine canceled with the coroutine whose sync code waits for it."""
         ...
 
 
 active: Bridge | None = None
-"""The plug-in that is loaded. Written once."""
+"""The loaded plug-in. Written once."""
 
 plugins: dict[str, str] = {}
-"""Plug-ins that are not: a library's module, and ours. Another dict once one is loaded."""
+"""Plug-ins that are not loaded: {library's module: our module}. Replaced when one is loaded."""
 
 _lock = new_mutex()
 
 
 def look() -> None:
-    """Load the plug-in of a library that has been imported by now. Cheap where there is none."""
+    """Load the plug-in of a library that has been imported. Cheap if no plug-in is left."""
     for library, plugin in plugins.items():
         if library in sys.modules:
             _load(library, plugin)
@@ -98,7 +98,7 @@ def _load(library: str, plugin: str) -> None:
     global active, plugins  # noqa: PLW0603 - see there
     module = importlib.import_module(plugin)
     with _lock:
-        # Not before the library is there in full: another thread may be just importing it.
+        # Wait until the library is imported in full: another thread may be importing it now.
         if active is None and module.ready():
             active = module.Plugin()
             plugins = {name: other for name, other in plugins.items() if name != library}

@@ -1,4 +1,4 @@
-"""`run_in_calling_thread`: sync code of a coroutine, on the thread that waits for it."""
+"""`run_in_calling_thread()`: a coroutine runs sync code on the thread that waits for it."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ async def run_in_calling_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: 
     function = AskedFunction(
         partial(context.run, partial(fn, *args, **kwargs)), asyncio.get_running_loop(), caller
     )
-    context.run(current_caller.set, function)  # so what it runs itself finds it
+    context.run(current_caller.set, function)  # so that its run() calls find it
     if not function.ask_around():
         raise CallerNotFound(_NOBODY)
     try:
         return await function.outcome()  # type: ignore[no-any-return]
     finally:
-        del context, function  # the exception's traceback holds this frame: no cycle
+        del context, function  # the exception's traceback holds this frame: avoid a cycle
 
 
 def ask_caller(
@@ -75,34 +75,34 @@ def ask_caller(
     loop: asyncio.AbstractEventLoop,
     otherwise: Callable[[], asyncio.Future[Any]],
 ) -> asyncio.Future[Any] | None:
-    """On the loop: have a waiting thread run a function; a future of its outcome.
+    """On the loop: have a waiting thread run a function; return a future of its outcome.
 
     Args:
-        caller: Who is asked first.
+        caller: The first caller to ask.
         function: The function.
         loop: The running loop.
-        otherwise: Has it run elsewhere, if the thread that was to come for it does not.
+        otherwise: Has the function run elsewhere, if the thread that has it queued never runs it.
 
     Returns:
-        None if nobody waits.
+        The future; None if no thread waits.
     """
     asked = AskedFunction(function, loop, caller, otherwise)
     return asked.future if asked.ask_around() else None
 
 
 class AskedFunction:
-    """A function that a coroutine has a waiting thread run. Lives until it has the outcome.
+    """A function that a coroutine asks a waiting thread to run. Lives until it has the outcome.
 
-    For what the function calls by `run()` it is the caller to ask.
+    Coroutines that the function starts with `run()` ask this object as their caller.
 
     Args:
         function: The function.
-        loop: The loop that asks.
-        caller: Who is asked first.
+        loop: The loop of the coroutine that asks.
+        caller: The first caller to ask.
         otherwise: See `ask_caller()`.
     """
 
-    # No lock: written on the loop by whoever lines it up, before the thread sees it.
+    # No lock: written on the loop by the caller that queues us, before the thread sees us.
     home: Home
 
     def __init__(
@@ -116,13 +116,13 @@ class AskedFunction:
         self.outer: Asked | None = caller
         self._loop = loop
         self._otherwise = otherwise
-        # No lock: written on the loop. The thread that runs the function looks once whether it has
-        # been canceled, and may be late.
+        # No lock: written on the loop. The thread that runs the function checks once whether the
+        # future is canceled, and may see it late.
         self.future: asyncio.Future[Any] = loop.create_future()
-        # No lock: taken by the thread that runs it, as its context leads to us: no cycle.
+        # No lock: removed by the thread that runs it. Its context refers to us: avoid a cycle.
         self._function: Callable[[], Any] | None = function
-        # No lock: the thread appends and removes, the loop copies. Each cancels a coroutine that
-        # the function waits for.
+        # No lock: the thread appends and removes, the loop copies. Each item cancels a coroutine
+        # that the function waits for.
         self.waits: list[Callable[[], object]] = []
         # No lock: written by the thread that runs it, for itself.
         self.thread: int | None = None
@@ -130,25 +130,25 @@ class AskedFunction:
     # -- on the loop ---------------------------------------------------------------------------
 
     def ask_around(self) -> bool:
-        """Line the function up for the first thread that still waits; False if none does.
+        """Queue the function for the first thread that still waits; False if none does.
 
-        The wait of the first caller may be over, where a task asks that its coroutine has left
-        behind. Then an outer caller of the same loop is asked.
+        A task may ask after the coroutine that started it has ended. Then no thread waits for the
+        first caller any more, so an outer caller of the same loop is asked.
         """
         caller = self.outer
         while caller is not None:
             if caller.ask(self._loop, self):
                 return True
             caller = caller.outer
-        self._function = None  # nobody will run it: no cycle
+        self._function = None  # no thread will run it: avoid a cycle
         return False
 
     def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:  # noqa: ARG002
-        """See `Asked`: the function's own thread does not wait here, but for an outer caller."""
+        """See `Asked`. The function's thread does not wait for us, but for an outer caller."""
         return False
 
     def lose(self) -> None:
-        """The thread that was to come for it will not: see who else runs it."""
+        """The waiting thread will not run the function: have it run elsewhere, or fail."""
         self._function = None
         if self.future.done():
             return
@@ -165,7 +165,7 @@ class AskedFunction:
             self._deliver(None if error is not None else other.result(), error)
 
     async def outcome(self) -> Any:
-        """Wait for it; if the coroutine is canceled, what the function waits for is too."""
+        """Wait for the outcome. If canceled, cancel the coroutines that the function waits for."""
         try:
             return await self.future
         except asyncio.CancelledError:
@@ -180,7 +180,7 @@ class AskedFunction:
                 await self.future
             raise
         finally:
-            del self  # the exception's traceback holds this frame: no cycle
+            del self  # the exception's traceback holds this frame: avoid a cycle
 
     def _deliver(self, result: Any, error: BaseException | None) -> None:
         future = self.future
@@ -191,8 +191,8 @@ class AskedFunction:
             return
         future.set_exception(error)
         if isinstance(error, (asyncio.CancelledError, TimeoutError)):
-            # It mostly comes with the coroutine's own cancellation, or from the deadline that
-            # both have. The coroutine has had that then, and asyncio would log this one.
+            # This mostly comes with the coroutine's own cancellation, or from the deadline that
+            # both share. The coroutine knows of that already, and asyncio would log this error.
             future.exception()
 
     # -- in the waiting thread -----------------------------------------------------------------
@@ -205,7 +205,7 @@ class AskedFunction:
             BaseException: The function was interrupted, for example by Ctrl-C, after the coroutine
                 was canceled.
         """
-        # A canceled one is not begun. One that is canceled from now on is not interrupted.
+        # A canceled function does not start. If it is canceled later, it is not interrupted.
         function, self._function = self._function, None
         self.thread = threading.get_ident()
         if function is None or self.future.cancelled():
@@ -226,14 +226,14 @@ class AskedFunction:
                 raise error  # the coroutine has had its outcome, so this thread gets this one
             self.home.post(self._deliver, result, error)
         finally:
-            del error, function, self  # its traceback holds this frame: no cycle
+            del error, function, self  # its traceback holds this frame: avoid a cycle
 
     @contextmanager
     def waiting(self, cancel: Callable[[], object]) -> Generator[None, None, None]:
-        """The function waits for a coroutine during the block.
+        """Note that the function waits for a coroutine during the block.
 
         Args:
-            cancel: Cancels that; from the loop.
+            cancel: Cancels that coroutine; called on the loop.
         """
         self.waits.append(cancel)
         try:

@@ -1,4 +1,4 @@
-"""Context variables on their way back from a coroutine to its caller."""
+"""Copying context variables back from a coroutine to its caller."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _MISSING: Any = object()
 def copy_changes(
     source: contextvars.Context, before: contextvars.Context | None, *, inner: bool
 ) -> None:
-    """Set in the current context what a coroutine has set in its own.
+    """Set in the current context the variables that a coroutine has set in its own.
 
     Args:
         source: The context that the coroutine ran in.
-        before: The same before it ran; None if it was a copy of the current one.
-        inner: Another coroutine on the same loop has called the sync code that called it.
+        before: A copy from before the run; None if `source` began as a copy of the current one.
+        inner: The caller is sync code that another coroutine on the same loop has called.
     """
     plugin = bridge.active
     for variable, value in source.items():
@@ -31,7 +31,7 @@ def copy_changes(
         if value is old or variable is current_caller:
             continue
         if plugin is not None:
-            # The same, for this thread.
+            # The plug-in adapts the value to this thread.
             value = plugin.value_back(variable, value, old, inner=inner)  # noqa: PLW2901
         if value is not old:
             variable.set(value)

@@ -1,4 +1,4 @@
-"""Functions that a coroutine has a blocked thread run."""
+"""Functions that a coroutine asks a blocked thread to run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["Inbox"]
 
 
 class Inbox:
-    """What one thread runs while it waits. Lives as long as the wait, or as what waits.
+    """Functions for one thread to run while it waits. Lives as long as its job or function.
 
-    `put()` may be called from any thread; the thread that waits calls the rest.
+    Any thread may call `put()`. Only the waiting thread calls the other methods.
 
     Args:
-        wake: Wakes that thread; takes no lock. None as long as it does not wait.
+        wake: Wakes the waiting thread; takes no lock. None while the thread does not wait.
     """
 
     def __init__(self, wake: Callable[[], None] | None = None) -> None:
-        # Never changes. Its thread can take it again: a destructor may come here.
+        # Never changes. The thread that holds it can take it again: a destructor may call put().
         self._mutex = new_mutex()
         # Guarded by `Inbox._mutex`:
         self._calls: deque[Callable[[], None]] = deque()
@@ -31,7 +31,7 @@ class Inbox:
         self._wake = wake
 
     def put(self, call: Callable[[], None]) -> bool:
-        """Line a function up; False if nobody will run it. It must not raise."""
+        """Queue a function, which must not raise. False if no thread will run it."""
         with self._mutex:
             if self._closed:
                 return False
@@ -50,14 +50,14 @@ class Inbox:
         try:
             call()
         finally:
-            del call  # the traceback of what it raises holds this frame: no cycle
+            del call  # its exception's traceback holds this frame: avoid a cycle
         return True
 
     def wake_by(self, wake: Callable[[], None] | None) -> Callable[[], None] | None:
-        """The thread begins or ends a wait: have this called for what comes from now on.
+        """Set the function that wakes the thread, as the thread begins or ends a wait.
 
         Returns:
-            What was called until now, for an outer wait; give it back after this one.
+            The previous one, of an outer wait. Set it again after this wait.
         """
         with self._mutex:
             before, self._wake = self._wake, wake
@@ -67,9 +67,9 @@ class Inbox:
         return before
 
     def close(self) -> list[Callable[[], None]]:
-        """Take nothing more; returns what has come and was not run."""
+        """Refuse further functions; return those that have not run."""
         with self._mutex:
             self._closed = True
-            self._wake = None  # which may lead here: no cycle
+            self._wake = None  # it may refer to us: avoid a cycle
             rest, self._calls = list(self._calls), deque()
         return rest

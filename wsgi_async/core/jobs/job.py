@@ -1,4 +1,4 @@
-"""A job: one piece of work for a loop, from the moment it comes in until it has an outcome."""
+"""A job: one piece of work for a loop, from its submission until it has an outcome."""
 
 from __future__ import annotations
 
@@ -32,31 +32,31 @@ __all__ = [
 
 
 class ServedFunction(Protocol):
-    """A function that a coroutine has a waiting thread run."""
+    """A function that a coroutine asks a waiting thread to run."""
 
     home: Home
-    """Where the outcome goes; written before the thread sees the function."""
+    """The loop that the outcome goes to; written before the thread sees the function."""
 
     def run(self) -> None:
-        """In the waiting thread: run it."""
+        """In the waiting thread: run the function."""
 
     def lose(self) -> None:
-        """On the loop: the thread that was to come for it will not."""
+        """On the loop: the waiting thread will not run the function."""
 
 
 class Asked(Protocol):
-    """What a coroutine asks to have a function run by the thread that waits for it."""
+    """A caller: a coroutine asks it to run a function on the thread that waits for it."""
 
     outer: Asked | None
-    """Whose thread runs the sync code that this one was called in, if there is any."""
+    """The caller of the sync code that made this one, if there is any; asked next."""
 
     def ask(self, loop: asyncio.AbstractEventLoop, function: ServedFunction) -> bool:
-        """On the loop: line a function up; False if no thread of this loop waits any more."""
+        """On the loop: queue a function. False if no thread waits for this caller any more."""
         ...
 
 
 current_caller: ContextVar[Asked | None] = ContextVar("wsgi_async caller", default=None)
-"""Whom the present coroutine, and the tasks that it starts, can ask."""
+"""The caller that the current coroutine, and the tasks that it starts, can ask."""
 
 
 class Home(Protocol):
@@ -75,12 +75,12 @@ class Home(Protocol):
         """On the loop: cancel the job's task."""
 
     def post(self, callback: Callable[..., object], *args: Any) -> None:
-        """From any thread: call something on the loop, soon."""
+        """From any thread: call a function on the loop, soon."""
 
     def later(
         self, seconds: float, callback: Callable[..., object], *args: Any
     ) -> asyncio.TimerHandle:
-        """On the loop: call something in so many seconds."""
+        """On the loop: call a function after `seconds`."""
         ...
 
     def cancel_unstarted(self, job: Job) -> None:
@@ -88,7 +88,7 @@ class Home(Protocol):
 
 
 class JobFuture(Protocol):
-    """What a job tells its outcome to, apart from a thread that blocks in `run()`."""
+    """Receives a job's outcome. A job that a thread waits for in `run()` has none."""
 
     def settle(self, job: Job) -> None:
         """Take over the outcome of a job that is done. Called once, on any thread."""
@@ -100,31 +100,31 @@ class Job:
     Args:
         coro: The coroutine.
         context: The context that it runs in.
-        outer: Whom the sync code can ask that this job is called from.
+        outer: The caller of the sync code that makes this job, if there is any.
     """
 
-    # Class attributes are the defaults: a call pays for setting three, not for a dozen.
+    # Class attributes hold the defaults, so that each call sets only a few attributes.
     # Never changes once the loop sees the job:
-    wakeup: Wakeup | None = None  # of the thread that blocks for it
+    wakeup: Wakeup | None = None  # of the thread that waits for the job
     waiter: int | None = None  # the ident of that thread
     deadline: Deadline | None = None  # of that thread
     quiet = False  # its task does not raise the CancelledError that its thread gets
-    foreign_context = False  # somebody else's context, who may be inside it
-    # Guarded by `LiveLoop.mutex`. `done` comes after the outcome and is never unset, so a thread
+    foreign_context = False  # the context is the user's, and may be entered already
+    # Guarded by `LiveLoop.mutex`. `done` is set after the outcome and never unset, so a thread
     # that sees it may read the outcome without the mutex.
     done = False
     cancelled = False
     stopped = False  # it ended because the manager was stopped
-    released = False  # its thread has gone on without the outcome
-    expired = False  # to be canceled, once, since its deadline has passed
-    inbox: Inbox | None = None  # functions that this thread is to run meanwhile
-    # No lock: written before `done`; the thread that waited takes them out, to keep nothing alive.
+    released = False  # its thread stopped waiting without the outcome
+    expired = False  # its deadline has passed, so it is canceled, once
+    inbox: Inbox | None = None  # functions for that thread to run while it waits
+    # No lock: written before `done`. The thread that waited removes them, to keep nothing alive.
     result: Any = None
     exception: BaseException | None = None
-    # No lock: written before the loop sees the job, and taken by the one thread that sets `done`.
+    # No lock: written before the loop sees the job, and removed by the one thread that sets `done`.
     future: JobFuture | None = None
-    # No lock: written on the loop. Others look at it in passing.
-    home: Home | None = None  # where it has begun
+    # No lock: written on the loop. Other threads may see a change late.
+    home: Home | None = None  # the loop on which it has begun
     task: asyncio.Task[Any] | None = None
     timer: asyncio.TimerHandle | None = None  # of the deadline, while the thread runs a function
     cut_off = False  # canceled before it was done
@@ -148,22 +148,22 @@ class Job:
 
     @property
     def label(self) -> str:
-        """What to call it in the log."""
+        """Its name in the log."""
         return with_origin(self.name, self.context)
 
     @property
     def age(self) -> float:
-        """Seconds since it came in."""
+        """Seconds since it was made."""
         return Primitives.clock() - self.since
 
     def discard(self) -> None:
-        """Nobody will ever run it: leave no coroutine behind that was never awaited."""
+        """Close the coroutine, which will never run, so that Python does not warn about it."""
         close_unstarted(self.coro)
 
     def task_ended(self, _: object) -> None:
-        """On the loop: the task has ended without a word of its coroutine.
+        """On the loop: end the job if its task has ended without running the coroutine.
 
-        Somebody has canceled it before its first step.
+        This happens if the task is canceled before its first step.
         """
         if self.home is not None and not self.done:  # pragma: no branch - a stop was faster
             self.home.cancel_unstarted(self)
@@ -185,7 +185,7 @@ class Job:
         return inbox.put(function.run)
 
     def _limit(self, home: Home, deadline: Deadline) -> None:
-        """From now on the loop counts the time: the thread may be busy when it is over."""
+        """Set a timer on the loop: the thread may be busy when the deadline passes."""
         left = deadline.left()
         if left is not None and self.timer is None and not self.expired:
             self.timer = home.later(left, self._expire, home)
@@ -193,27 +193,27 @@ class Job:
     def _expire(self, home: Home) -> None:
         with home.mutex:
             if self.done or self.expired:
-                return  # the thread has found so too, and has it canceled: twice is once too often
+                return  # the thread has noticed it too, and cancels the job: once is enough
             self.expired = True
         home.cancel(self)
 
 
 class Served(Protocol):
-    """A task on the loop that serves one call after the other."""
+    """A task on the loop that serves one call after another."""
 
     name: str
 
     @property
     def label(self) -> str:
-        """What to call it in the log."""
+        """Its name in the log."""
         ...
 
     def serve(self, call: ActorCall) -> None:
-        """On the loop: go on for this call. Raises nothing."""
+        """On the loop: continue, to serve this call. Raises nothing."""
 
 
 class ActorCall(Job):
-    """What a thread asks of an actor, once. Lives until the actor has answered.
+    """One call that a thread makes to an actor. Lives until the actor has answered.
 
     Args:
         actor: The actor.
@@ -231,8 +231,8 @@ class ActorCall(Job):
 
     @property
     def label(self) -> str:
-        """What to call the actor in the log."""
+        """The actor's name in the log."""
         return self.actor.label
 
     def discard(self) -> None:
-        """It has no coroutine of its own."""
+        """Do nothing: a call has no coroutine of its own."""

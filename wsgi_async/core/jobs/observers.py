@@ -1,6 +1,6 @@
-"""Who is told of what happens on the loops: metrics, for example.
+"""Observers of the events on the loops, for example metrics.
 
-There is nobody by default, and a call then pays for one look.
+By default there are none, and a call then pays for one check only.
 """
 
 from __future__ import annotations
@@ -27,43 +27,43 @@ __all__ = [
 
 
 class Observer(Protocol):
-    """Is told of events, on any thread. It must not block; what it raises is logged."""
+    """Receives events, on any thread. It must not block. Exceptions that it raises are logged."""
 
     def call_done(self, job: Job) -> None:
-        """A job has its outcome. Its thread, if one waits for it, has not gone on yet."""
+        """A job has its outcome. The thread that waits for it, if any, has not been woken yet."""
 
     def cut_off(self, name: str) -> None:
         """A task of this name had not ended when its manager was stopped."""
 
     def wakeup_lost(self) -> None:
-        """A wake-up from another thread was given in the wrong way, and came late."""
+        """Another thread woke the loop in a way that is not thread-safe. The wake-up came late."""
 
     def stopped(self) -> None:
         """A manager's loop is closed, and its `stop()` returns next."""
 
 
 observers: tuple[Observer, ...] = ()
-"""Another tuple whenever one comes or goes, so that threads read it without a lock."""
+"""Replaced whenever an observer is added or removed, so that threads read it without a lock."""
 
 _lock = new_mutex()
 
 
 def add(observer: Observer) -> None:
-    """Tell an observer from now on. From any thread."""
+    """Add an observer. From any thread."""
     global observers  # noqa: PLW0603 - see there
     with _lock:
         observers = (*observers, observer)
 
 
 def remove(observer: Observer) -> None:
-    """Tell an observer no more. From any thread; another one may be telling it right now."""
+    """Remove an observer. From any thread; another thread may be calling it right now."""
     global observers  # noqa: PLW0603 - see there
     with _lock:
         observers = tuple(one for one in observers if one is not observer)
 
 
 def tell_done(job: Job) -> None:
-    """Tell all of a job that is done. In the thread that has ended it."""
+    """Tell all observers that a job is done. In the thread that has ended the job."""
     for observer in observers:
         try:
             observer.call_done(job)
@@ -72,7 +72,7 @@ def tell_done(job: Job) -> None:
 
 
 def tell_cut_off(name: str) -> None:
-    """Tell all of a task that a stop has cut off. On its loop's thread."""
+    """Tell all observers that a stop has cut off a task. On its loop's thread."""
     for observer in observers:
         try:
             observer.cut_off(name)
@@ -81,7 +81,7 @@ def tell_cut_off(name: str) -> None:
 
 
 def tell_lost() -> None:
-    """Tell all of a wake-up that was lost. On the loop's thread."""
+    """Tell all observers that a wake-up was lost. On the loop's thread."""
     for observer in observers:
         try:
             observer.wakeup_lost()
@@ -90,7 +90,7 @@ def tell_lost() -> None:
 
 
 def tell_stopped() -> None:
-    """Tell all of a manager that is stopped. On its loop's thread; at the process's end too."""
+    """Tell all observers that a manager is stopped. On its loop's thread, also at exit."""
     for observer in observers:
         try:
             observer.stopped()

@@ -1,4 +1,4 @@
-"""The one place where a thread blocks."""
+"""The one place where a thread blocks until a job or a future is done."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ class Waited(Protocol):
 
     @property
     def done(self) -> bool:
-        """Whether the wait is over. True only after what the waiting thread reads then."""
+        """Whether the wait is over. Set only after all that the waiting thread reads next."""
         ...
 
     @property
     def inbox(self) -> Inbox | None:
-        """What the thread is to run meanwhile."""
+        """Functions for the thread to run while it waits."""
 
 
 def wait_for(waited: Waited, wakeup: Wakeup, deadline: Deadline | None = None) -> bool:
-    """Block until it is done, and run what comes into the thread's inboxes meanwhile.
+    """Block until `waited` is done. Run the functions in the thread's inboxes meanwhile.
 
     Args:
-        waited: Whoever completes it sets the wakeup afterwards.
-        wakeup: The thread's, for this wait.
+        waited: The code that completes it sets the wake-up afterwards.
+        wakeup: The thread's wake-up for this wait.
         deadline: When to give up.
 
     Returns:
-        Whether it is done.
+        Whether `waited` is done.
     """
     other = None if bridge.active is None else bridge.active.thread_inbox()
     before = None if other is None else other.wake_by(wakeup.set)
     try:
-        # Looked at after we can be woken, so what comes after the look wakes us.
+        # Checked only once this thread can be woken: a change after the check wakes it.
         while not waited.done:
             left = None if deadline is None else deadline.left()
-            # After the deadline no more functions: they may come without end.
+            # Run no functions after the deadline: there may be no end of them.
             if left != 0:
                 inbox = waited.inbox
                 if inbox is not None and inbox.run_next():
@@ -61,6 +61,6 @@ def wait_for(waited: Waited, wakeup: Wakeup, deadline: Deadline | None = None) -
 
 
 def finish_inbox(inbox: Inbox) -> None:
-    """The wait is over: run what has come until now, and take nothing more."""
+    """After the wait: refuse further functions, and run those that are in the inbox."""
     for call in inbox.close():
         call()

@@ -1,6 +1,6 @@
-"""The end of a manager on a loop that somebody else runs: its own work ends, the loop goes on.
+"""The end of a manager on a loop that other code runs: its own work ends, the loop continues.
 
-As `Shutdown` does on our own loops, with the same shares of the time; on the loop, as a task.
+It does the same as `Shutdown` on our own loops, with the same shares of the time, but as a task.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ __all__ = ["Departure"]
 
 
 class Departure(Ending):
-    """The closing steps, once. Lives as long as the manager is started; on the loop's thread only.
+    """One run of the closing steps. Lives as long as the manager is started; on the loop's thread.
 
     Args:
-        live: Whose work ends.
-        budget: Tells how many seconds all steps have together.
-        on_stop: The user's, called first.
-        ended: Called when all is done.
+        live: The loop whose work ends.
+        budget: Returns how many seconds all steps have together.
+        on_stop: The user's hook, called first.
+        ended: Called after the last step.
     """
 
     def __init__(
@@ -52,14 +52,14 @@ class Departure(Ending):
         self._over = False
 
     def begin(self) -> None:
-        """Begin, unless it has begun. On the loop, or without it where that has ended already."""
+        """Begin, unless it has begun. On the loop, or without it if the loop has already ended."""
         if self._over:
-            return  # the loop is closed long after, and the manager may have been started again
+            return  # the loop is closed later, and the manager may have been started again
         if running_loop() is not self._live.raw:
             self._fail_all()
         elif self._task is None:
             self._deadline = Deadline(self._budget())
-            # In an empty context: nothing of the request that has begun it.
+            # In an empty context, without the variables of the request that has begun it.
             self._task = asyncio.Task(
                 self._run(), loop=self._live.raw, context=contextvars.Context(), name="stop"
             )
@@ -136,7 +136,7 @@ class Departure(Ending):
     async def _bounded(self, coro: Coroutine[Any, Any, None], seconds: float, what: str) -> None:
         try:
             task = self._live.loop.create_task(coro)
-        except BaseException:  # a task factory's
+        except BaseException:  # an error of a task factory
             coro.close()
             raise
         await self._wait([task], seconds)

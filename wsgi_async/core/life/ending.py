@@ -1,4 +1,4 @@
-"""What the end of a loop's work has in common, whether the loop is ours or somebody else's."""
+"""What all ends of a loop's work have in common, on our own loops and on other code's loops."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ __all__ = ["Ending"]
 
 
 class Ending:
-    """The time of one stop, and what the log and the observers are told of it.
+    """The time of one stop, and its reports to the log and to the observers.
 
     On the loop's thread.
 
     Args:
-        live: What ends.
-        deadline: When all of it is to be over.
+        live: The loop whose work ends.
+        deadline: When all of the stop has to be over.
     """
 
     def __init__(self, live: LiveLoop, deadline: Deadline) -> None:
         self._live = live
         self._deadline = deadline
-        self._cut_off: dict[asyncio.Task[Any], str] = {}  # what was not done, by name
+        self._cut_off: dict[asyncio.Task[Any], str] = {}  # unfinished tasks, and their names
 
     def _share(self, steps: int) -> float:
-        """The seconds of the next step, if so many have to share what is left."""
+        """The seconds for the next step, if so many steps have to share the time that is left."""
         return (self._deadline.left() or 0.0) / steps
 
     def _refuse_queued(self) -> None:
-        """End what has not begun; nothing can be added any more."""
+        """End the jobs that have not begun. No job can be added any more."""
         with self._live.mutex:
             jobs = list(self._live.queue)
         for job in jobs:
             self._live.request_cancel(job)
 
     def _leaving(self) -> set[asyncio.Task[Any] | None]:
-        """What cleans up already, and is not to be cut short: also what an actor has begun."""
+        """The tasks, also those of actors, that already clean up and must not be cut short."""
         return {actor.task for actor in self._live.actors if actor.leaving} | self._live.leaving
 
     def _note_cut_off(self, task: asyncio.Task[Any], name: str) -> None:

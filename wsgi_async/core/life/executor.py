@@ -1,4 +1,4 @@
-"""A loop's default executor, which its stop can give up."""
+"""A loop's default executor, which a stop can leave behind."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ T = TypeVar("T")
 
 
 class LoopExecutor(ThreadPoolExecutor):
-    """Runs what `asyncio.to_thread()` and `run_in_executor(None, ...)` are asked for.
+    """Runs the functions of `asyncio.to_thread()` and `run_in_executor(None, ...)`.
 
-    Our own, because up to Python 3.11 a `loop.shutdown_default_executor()` cannot be given up: it
-    joins. Lives as long as the loop.
+    It is our own, because up to Python 3.11 `loop.shutdown_default_executor()` has no timeout: it
+    joins the threads. Lives as long as the loop.
     """
 
     def __init__(self) -> None:
         self._here = threading.local()
         super().__init__(thread_name_prefix="asyncio", initializer=self._mark)
         self.used = False
-        self.waits_for_stop = False  # one of its threads is in stop(), so nobody can join it
+        self.waits_for_stop = False  # one of its threads is in stop(), so it cannot be joined
 
     def _mark(self) -> None:
         self._here.inside = True

@@ -1,4 +1,4 @@
-"""What users have called when a manager starts and stops, on its loop."""
+"""The users' hooks, which are called on a manager's loop when it starts and stops."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _START_TIMEOUT = 10.0
 
 
 def run_on_start(runner: Runner, hook: Hook) -> None:
-    """Call `on_start` on a loop that nobody else has seen yet, and wait for it.
+    """Call `on_start` on a loop that no other code uses yet, and wait for it.
 
-    In an empty context: what it starts outlives the request in which the manager is started.
+    It runs in an empty context, because its tasks outlive the request that starts the manager.
 
     Raises:
-        WaitTimeoutError: It did not end in time.
-        BaseException: What it raised.
+        WaitTimeoutError: The hook did not end in time.
+        BaseException: What the hook raised.
     """
     try:
         contextvars.Context().run(run, runner, call_hook(hook), _START_TIMEOUT)
@@ -39,7 +39,7 @@ def run_on_start(runner: Runner, hook: Hook) -> None:
 
 
 def call_hook(hook: Hook) -> Coroutine[None, None, None]:
-    """A coroutine that calls a hook, and awaits what it returns if that can be awaited."""
+    """A coroutine that calls a hook, and awaits the hook's result if it is awaitable."""
 
     async def call() -> None:
         result = hook()
@@ -50,16 +50,16 @@ def call_hook(hook: Hook) -> Coroutine[None, None, None]:
 
 
 async def call_on_stop(hook: Hook, failed: Callable[[BaseException], None]) -> None:
-    """Call `on_stop`. Whatever it raises is told, and goes no further: the stop must go on.
+    """Call `on_stop`. Report its exception instead of raising it: the stop must continue.
 
-    It may raise the CancelledError of a task that it has canceled and awaited. A SystemExit would
-    leave the loop.
+    The hook may raise the CancelledError of a task that it has canceled and awaited. A SystemExit
+    would leave the loop.
     """
     try:
         await call_hook(hook)
     except BaseException as error:
         if isinstance(error, GeneratorExit) or _is_canceled():
-            raise  # it did not end in time
+            raise  # the hook did not end in time
         failed(error)
 
 

@@ -1,4 +1,4 @@
-"""A manager's life: start, stop, and what its state means to those who come too early or late."""
+"""A manager's life: start, stop, and the errors for calls that come too early or too late."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["STOP_TIMEOUT", "Lifecycle"]
 
 STOP_TIMEOUT = 10.0
-"""Seconds for a stop that nobody gave a timeout: at the end of the owner, or of the process."""
+"""Seconds for a stop without a timeout of its own: when the owner thread or the process ends."""
 
 
 class Lifecycle:
@@ -65,26 +65,26 @@ class Lifecycle:
         self.id = id
         self._settings = settings
         self._on_stopped = on_stopped
-        self._started = threading.Event()  # no thread is in start()
+        self._started = threading.Event()  # set when a start() is over
         self._lock = new_mutex()
-        # Guarded by `Lifecycle._lock`, and read without: a call that is overtaken by a stop() is
-        # refused by the live loop.
+        # Guarded by `Lifecycle._lock`, and read without it: if a stop() overtakes a call, the live
+        # loop refuses the call.
         self.runner: Runner | None = None  # None whenever the manager cannot be used
         self.task_type: Hashable = None
         self._state = "new"
         self._ended = threading.Event()  # one for each start
-        # No lock: written by start(), before there is a runner. Of the loop that was made last:
+        # No lock: written by start(), before there is a runner. Both belong to the loop made last.
         self._executor: LoopExecutor | None = None
-        self._raw: asyncio.AbstractEventLoop | None = None  # until it is closed
-        # No lock: of the stop that was asked for first. Of two at once either one counts.
+        self._raw: asyncio.AbstractEventLoop | None = None  # None once it is closed
+        # No lock: the deadline of the first stop. If two begin at once, either one counts.
         self._deadline: Deadline | None = None
-        # No lock: each is one thread's to write, and where another sees it late no harm is done.
+        # No lock: only one thread writes each field, and other threads may see it late.
         self.node = node  # written by the thread that takes over a manager without a thread
         self.lasting = False  # it is meant to run until its thread ends
         self.of_pool = False  # a pool of ours has made it for one of its threads
-        self.given_up = False  # a stop has waited as long as it was told, in vain
-        # Called when the owner thread ends, by that thread, so it takes no lock: whether the
-        # manager goes on without an owner. None: it does not.
+        self.given_up = False  # a stop has reached its timeout in vain
+        # Called by the owner thread when it ends, so it takes no lock. Returns whether the manager
+        # continues without an owner. None means that it does not.
         self.outlive: Callable[[], bool] | None = None
 
     @property
@@ -101,30 +101,30 @@ class Lifecycle:
 
     @property
     def label(self) -> str:
-        """What to call the manager in messages."""
+        """The manager's name in messages."""
         return words.label(self.id, self.node)
 
     @property
     def work(self) -> str:
-        """What runs the loop, and what is in flight there; a hint."""
+        """What runs the loop, and the work in flight there; a hint."""
         return words.work(self.runner)
 
     @property
     def status(self) -> str:
-        """What to call the manager in the log: with its work."""
+        """The manager's name in the log, with its work."""
         return f"{self.label} ({words.work_in_the_log(self.runner)})"
 
     @property
     def resident(self) -> bool:
-        """Whether its loop lives on the thread that it belongs to."""
+        """Whether the loop lives on the thread that the manager belongs to."""
         runner = self.runner
         return runner is not None and runner.resident
 
     @property
     def usable_here(self) -> bool:
-        """Whether somebody runs the loop while the current thread waits for it.
+        """Whether the loop runs while the current thread waits for it.
 
-        Not so for a loop that lives on another thread, which may be busy.
+        A loop that lives on another worker thread may not run, because that thread may be busy.
         """
         runner = self.runner
         if isinstance(runner, Guest):
@@ -132,16 +132,16 @@ class Lifecycle:
         return not isinstance(runner, Resident) or runner.is_owner
 
     def refusal(self) -> ManagerStateError:
-        """Why the manager cannot be used now, and what to do."""
+        """The error that says why the manager cannot be used now, and what to do."""
         return words.refusal(self.label, self.state)
 
     # -- start ---------------------------------------------------------------------------------
 
     def start(self, task_type: Hashable, *, resident: bool = False) -> None:
-        """Make the loop and what runs it; all or nothing.
+        """Make the loop and its runner. If this raises, neither is left.
 
         Args:
-            task_type: The label of the tasks that it takes.
+            task_type: The label of the tasks that it accepts.
             resident: The loop lives on the current thread, which enters it whenever it waits.
         """
 
@@ -153,7 +153,7 @@ class Lifecycle:
         self._start(task_type, build)
 
     def start_as_guest(self, task_type: Hashable) -> None:
-        """Use the current thread's running loop, which another one runs."""
+        """Use the current thread's running loop, which other code runs."""
         self._start(task_type, self._build_guest)
 
     async def call_on_start(self) -> None:
@@ -184,13 +184,12 @@ class Lifecycle:
         warn_of_silent_forks(lambda: self.label)
 
     def _claim(self, before: list[str]) -> None:
-        """Say that it is being started.
+        """Change the state to starting.
 
         Args:
-            before: Gets the present state. Returned, it would be lost where a signal handler
-                raises.
+            before: Gets the state before. A return value would be lost if a signal handler raised.
         """
-        # User code makes the loop, so that is not done under the lock.
+        # Only the state changes under the lock: user code makes the loop.
         with self._lock:
             state = self.state
             if state in ("starting", "stopping"):
@@ -204,7 +203,7 @@ class Lifecycle:
             self._started.clear()
 
     def wait_started(self) -> bool:
-        """Wait until another thread's `start()` is over, bounded; whether it is."""
+        """Wait a limited time for another thread's `start()`. Return whether it is over."""
         return self._started.wait(STOP_TIMEOUT)
 
     def _build(self, *, resident: bool) -> Runner:
@@ -273,7 +272,7 @@ class Lifecycle:
     # -- stop ----------------------------------------------------------------------------------
 
     def owner_ended(self) -> None:
-        """The owner thread is ending: have everything stopped, unless the manager is kept.
+        """The owner thread is ending: have everything stopped, unless the manager outlives it.
 
         Takes no lock.
         """
@@ -281,7 +280,7 @@ class Lifecycle:
             self.request_stop()
 
     def request_stop(self, timeout: float = STOP_TIMEOUT) -> Runner | None:
-        """Have the loop's thread stop everything; returns at once. Takes no lock, from anywhere."""
+        """Have the loop's thread stop everything. Returns at once; takes no lock. From anywhere."""
         runner = self.runner
         if runner is None:
             return None
@@ -309,15 +308,15 @@ class Lifecycle:
         self.ask_to_stop(timeout)()
 
     def ask_to_stop(self, timeout: float = STOP_TIMEOUT) -> Callable[[], None]:
-        """Begin to stop; returns what waits for the end, at most `timeout` seconds from now."""
+        """Begin to stop. Return a function that waits for the end, until `timeout` from now."""
         deadline, ended = Deadline(timeout), self._ended
         runner = self.request_stop(timeout)
         return _nothing if runner is None else partial(self._wait_stopped, runner, ended, deadline)
 
     def _wait_stopped(self, runner: Runner, ended: threading.Event, deadline: Deadline) -> None:
         left = deadline.left() or 0.0
-        # The loop's thread keeps to the same deadline; a little more, so that it can say what it
-        # left.
+        # The loop's thread has the same deadline. Wait a little longer, so that it can log what
+        # it left behind.
         if ended.wait(min(left + 0.5, threading.TIMEOUT_MAX)):
             if self._executor is None or not self._executor.is_current:
                 runner.join(max(0.1, deadline.left() or 0.0))
@@ -326,15 +325,15 @@ class Lifecycle:
         names = ", ".join(job.label for job in live.in_flight()) or "a callback on its loop"
         self.given_up = True
         report(logging.WARNING, "%s did not stop in time: %s holds its loop", live.status, names)
-        # Nobody can take the loop away from it, but nobody else has to wait for it either.
+        # That code cannot be made to leave the loop, but no other thread has to wait for it.
         live.fail_unfinished()
 
     def _close(self, live: LiveLoop, executor: LoopExecutor | None) -> None:
-        """The last thing that the loop's thread does with the loop: close it, leave every list.
+        """Close the loop and leave every list: the last thing that the loop's thread does with it.
 
         Args:
-            live: The loop. Where its start has failed, there may be another one by now.
-            executor: The loop's; None where somebody else closes the loop.
+            live: The loop. If its start has failed, the manager may have another one by now.
+            executor: The loop's executor; None if other code closes the loop.
         """
         runner = self.runner
         ours = runner is not None and runner.live is live
@@ -349,20 +348,21 @@ class Lifecycle:
         finally:
             if self._raw is live.raw:
                 self._raw = None
-            if ours:  # else its start has failed, and says what it is now
+            if ours:  # else its start has failed, and start() sets the state
                 self._finish()
 
     def _time_to_stop(self) -> float:
-        """The seconds that are left of the stop that was asked for first."""
+        """The seconds that are left until the deadline of the first stop."""
         return STOP_TIMEOUT if self._deadline is None else self._deadline.left() or 0.0
 
     def _finish(self) -> None:
         with self._lock:
-            # The state first: a look without the lock finds no manager that runs without a loop.
+            # The state first: a thread that reads without the lock must not find a running manager
+            # without a loop.
             self._state = "stopped"
             self.task_type = None
             runner, self.runner = self.runner, None
-            ended = self._ended  # from now on it can be started again
+            ended = self._ended  # after the lock, a start() may replace it
         if isinstance(runner, Resident):
             runner.forget()
         elif isinstance(runner, Guest):
@@ -371,7 +371,7 @@ class Lifecycle:
         ended.set()
 
     def inherit(self) -> object | None:
-        """In a forked child: the manager is the parent's. Returns what must never be collected.
+        """In a forked child: the manager is the parent's. Return what must never be collected.
 
         Closing the loop here would take its sockets out of the epoll set that is shared with
         the parent, whose loop would never wake again.

@@ -1,9 +1,10 @@
 """The end of a loop: what stop() does, on the loop's thread, within a budget of time.
 
-Tasks get at most half of the budget, and each later step a fair part of what is left. What does
-not end in its time is logged by name and left behind; the steps after it are taken all the same.
+Tasks get at most half of the budget. Each later step gets a fair part of the time that is left.
+Work that does not end in time is logged by name and left behind, and the next steps still run.
 
-Resources are closed after the tasks, which may use them to the last, each with a step of its own.
+Resources are closed after the tasks, because a task may use them until it ends. Each resource has
+a step of its own.
 """
 
 from __future__ import annotations
@@ -36,20 +37,20 @@ if TYPE_CHECKING:
 __all__ = ["Shutdown"]
 
 _LEAST = 0.1
-"""Seconds for those who have put themselves in the place of `loop.close()`, come what may."""
+"""Seconds that code that has replaced `loop.close()` gets in any case."""
 
 
 class Shutdown(Ending):
     """One run of the closing steps. Lives until the loop is closed; on the loop's thread only.
 
-    The loop's tasks are asked for between two runs of the loop. From Python 3.14 on a running
-    loop lists those tasks only that its own thread has made.
+    The loop's tasks are listed between two runs of the loop. From Python 3.14 on, the list for a
+    running loop contains only the tasks that its own thread has made.
 
     Args:
-        live: What is closed.
+        live: The loop to close.
         executor: The loop's default executor.
         budget: Seconds for all steps together.
-        on_stop: The user's, called first.
+        on_stop: The user's hook, called first.
     """
 
     def __init__(
@@ -64,14 +65,14 @@ class Shutdown(Ending):
         self._loop = live.raw
         self._entry = LoopEntry(live)
         self._executor = executor
-        # Complained of, and not waited for again.
+        # Tasks that are not waited for again.
         self._left_behind: set[asyncio.Task[Any]] = set()
         self._on_stop = on_stop
 
     def run(self) -> None:
-        """End everything and close the loop. Raises nothing; what goes wrong is logged."""
+        """End everything and close the loop. Raises nothing; errors are logged."""
         self._refuse_queued()
-        # The user's may fail, and its tasks must end all the same.
+        # The user's task factory may fail, and the loop's tasks must end anyway.
         self._loop.set_task_factory(None)
         for step in (
             self._call_on_stop,
@@ -91,7 +92,7 @@ class Shutdown(Ending):
             self._live.loop.give_back(max(_LEAST, self._share(1)))
         except Exception as error:
             self._report_failure("its event loop could not be closed in order", error)
-        self._live.fail_unfinished()  # a thread may have come while it was being closed
+        self._live.fail_unfinished()  # a thread may have begun to wait while it was closing
 
     def _call_on_stop(self) -> None:
         if self._on_stop is None:
@@ -104,10 +105,10 @@ class Shutdown(Ending):
     # -- tasks ---------------------------------------------------------------------------------
 
     def _end_tasks(self) -> None:
-        """End all tasks: first those that are nobody's child.
+        """End all tasks: first those of jobs and actors.
 
-        They cancel their own: a child that is canceled before its first step leaves a coroutine
-        behind that was never awaited.
+        They cancel their child tasks themselves. A child that we cancel before its first step
+        would leave a coroutine behind that was never awaited.
         """
         budget = Deadline(self._share(2))
         actors = {actor.task for actor in self._live.actors if actor.task is not None}
@@ -116,13 +117,13 @@ class Shutdown(Ending):
         mine = tracked & self._tasks()
         self._note_all_cut_off(mine)
         _cancel(mine - leaving)
-        self._live.leaving.update(mine)  # a resident's wind_up() may be on the loop still
+        self._live.leaving.update(mine)  # a resident's wind_up() may still be on the loop
         if mine:
             self._run(_wait(mine), (budget.left() or 0.0) / 2)
         self._cancel_until_none_is_left(budget)
 
     def _cancel_until_none_is_left(self, budget: Deadline) -> None:
-        """A task that is being canceled may start another: look again each time."""
+        """Cancel all tasks, again and again: a task that is being canceled may start another."""
         while tasks := self._tasks():
             self._note_all_cut_off(tasks)
             _cancel(tasks)
@@ -135,12 +136,12 @@ class Shutdown(Ending):
             self._note_cut_off(task, self._name(task))
 
     def _name(self, task: asyncio.Task[Any]) -> str:
-        """The name of its coroutine: the same for each task that does the same."""
+        """The name of its coroutine: the same for all tasks that do the same."""
         ours = self._live.is_of_job(task) or any(one.task is task for one in self._live.actors)
         return task.get_name() if ours else name_of(task.get_coro())
 
     def _tasks(self) -> set[asyncio.Task[Any]]:
-        """What is to end now: not what a resource has started, which goes with the resource."""
+        """The tasks to end now. Those that a resource has started end with the resource."""
         tasks = asyncio.all_tasks(self._loop) - self._left_behind
         return {task for task in tasks if not belongs_to_resource(task)}
 
@@ -164,7 +165,7 @@ class Shutdown(Ending):
         resources = resources_of(self._loop)
         resources.ending = True
         while tasks := resources.next_to_close():
-            # As many parts as there are resources, and two for the steps after them.
+            # One share for each resource, and two for the steps after them.
             budget = self._share(max(1, len(resources.open)) + 2)
             if not self._run(_end(tasks), budget):
                 self._leave_resources(tasks)
@@ -180,7 +181,7 @@ class Shutdown(Ending):
                 resource.task.cancel()
 
     def _end_resources_tasks(self) -> None:
-        """End what resources have started and not ended, now that they are closed."""
+        """End the tasks that resources have started and not ended, now that they are closed."""
         self._cancel_until_none_is_left(Deadline(self._share(3)))
 
     # -- the rest ------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ class Shutdown(Ending):
         try:
             start_thread(join, "wsgi_async executor's end")
         except RuntimeError:  # pragma: no cover - at the interpreter's shutdown
-            return  # which has joined all executors' threads
+            return  # the interpreter has joined all executors' threads
         late = partial(self._complain, "a function in its default executor")
         self._run(_until(joined), self._share(2), late)
         self._cancel_until_none_is_left(Deadline(self._share(1)))  # their last tasks
@@ -226,11 +227,11 @@ class Shutdown(Ending):
         Args:
             coro: The step.
             budget: Seconds.
-            late: Called before a step is canceled that is not done in time.
+            late: Called before the step is canceled, if it is not done in time.
         """
         stop = self._live.loop.stop
         task = self._live.loop.create_task(coro)
-        self._left_behind.add(task)  # it is no task of anybody's
+        self._left_behind.add(task)  # our own task: _tasks() must not list it
         task.add_done_callback(lambda _: stop())
         over: list[bool] = []
         timer = self._loop.call_later(budget, _both(over, stop))
@@ -257,7 +258,7 @@ def _both(over: list[bool], stop: Callable[[], None]) -> Callable[[], None]:
 
 
 def _generators_in(tasks: Iterable[asyncio.Task[Any]]) -> list[str]:
-    """The names of the async generators that these tasks are closing, as far as can be told."""
+    """The names of the async generators that these tasks are closing, as far as we can tell."""
     return [
         generator.__qualname__
         for task in tasks
@@ -267,7 +268,7 @@ def _generators_in(tasks: Iterable[asyncio.Task[Any]]) -> list[str]:
 
 
 def _awaited_by(coro: object) -> list[object]:
-    # asyncio wraps a generator's aclose() in a coroutine, made of a generator up to 3.11.
+    # asyncio wraps a generator's aclose() in a coroutine, which is a generator up to 3.11.
     frame = getattr(coro, "cr_frame", None) or getattr(coro, "gi_frame", None)
     return [coro] if frame is None else [coro, *frame.f_locals.values()]
 
@@ -291,7 +292,8 @@ async def _wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 async def _end(resources: list[ResourceTask]) -> None:
-    # All at once: one that is opening may wait for another that is, and would try that again.
+    # All at once: a resource that is opening may wait for another one that is opening too. If only
+    # that one ended, the first would open it again.
     for resource in resources:
         resource.end()
     await asyncio.wait([resource.task for resource in resources])

@@ -1,4 +1,4 @@
-"""What a loop of ours, with its own selector, has noticed."""
+"""Connects a live loop to our own selector, which notices lost wake-ups."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["watch"]
 
 
 def watch(live: LiveLoop) -> None:
-    """Have lost wake-ups noticed, and let the loop come to rest before it is left."""
+    """Have lost wake-ups reported, and let the loop become idle before it is left."""
     selector = live.selector
     reported: list[bool] = []
 

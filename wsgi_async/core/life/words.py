@@ -1,4 +1,4 @@
-"""What is said of a manager: its name, its work, and why it cannot be used."""
+"""Texts about a manager: its name, its work, and why it cannot be used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["label", "refusal", "work", "work_in_the_log"]
 
 
 def label(id: Hashable, node: ThreadNode) -> str:
-    """What to call a manager in messages."""
+    """The name of a manager in messages."""
     thread = None if node.thread is None else node.thread()
     owner = node.ident if thread is None else repr(thread.name)
     named = "" if id is None else f" id={id!r}"
@@ -32,7 +32,7 @@ def work(runner: Runner | None) -> str:
 
 
 def work_in_the_log(runner: Runner | None) -> str:
-    """The same in words."""
+    """The same in words, for the log."""
     kind, count, age = _look(runner)
     oldest = f", the oldest for {age:.1f} s" if count else ""
     return f"{kind or 'not started'}, {count} in flight{oldest}"
@@ -46,7 +46,7 @@ def _look(runner: Runner | None) -> tuple[str, int, float]:
 
 
 def refusal(label: str, state: str) -> ManagerStateError:
-    """Why a manager cannot be used in this state, and what to do."""
+    """The error that says why a manager cannot be used in this state, and what to do."""
     if state == "inherited":
         return inherited_error(label)
     if state == "new":

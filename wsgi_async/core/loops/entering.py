@@ -1,4 +1,4 @@
-"""How the thread that a loop lives on enters it."""
+"""Entering a loop, on the thread that it lives on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOO_OFTEN = 3
 
 
 class LoopEntry:
-    """Runs one loop until somebody stops it. Lives as long as the loop; for its thread only.
+    """Runs one loop until its `stop()` is called. Lives as long as the loop; for its thread only.
 
     Args:
         live: The live loop.
@@ -29,19 +29,19 @@ class LoopEntry:
         self.live = live
         self._run_forever = live.primitives.entry(live.loop.run_forever)
         # One thread, the loop's:
-        self._failures = 0  # entries in a row that have failed before any callback
-        # No lock: written by the loop's thread; a hint for the others.
-        self.inside = False  # that thread is in the loop
-        self.entries = 0  # how often it has been
+        self._failures = 0  # entries in a row that failed before any callback ran
+        # No lock: written by the loop's thread; a hint for other threads.
+        self.inside = False  # whether that thread is in the loop
+        self.entries = 0  # how often it has entered the loop
 
     def enter(self) -> None:
         """Run the loop until its own `stop()` is called.
 
-        asyncio lets SystemExit and KeyboardInterrupt through from any task. Tracked coroutines
-        never raise them there, so they come from a task that nobody waits for.
+        asyncio lets a SystemExit or KeyboardInterrupt of any task leave the loop. The tasks of jobs
+        never raise them, so they come from a task that no thread waits for.
 
         Raises:
-            Exception: The loop itself is broken, or somebody has injected it into this thread.
+            Exception: The loop itself is broken, or other code has injected it into this thread.
         """
         self.entries += 1
         self.inside = True
@@ -59,10 +59,10 @@ class LoopEntry:
             self.inside = False
 
     def enter_again(self) -> None:
-        """As `enter()`, for a thread that is to go on whatever comes out of the loop.
+        """As `enter()`, for a thread that has to continue after an exception leaves the loop.
 
-        Where the user's logging raises, asyncio lets that through. A loop that is broken fails
-        each time, before it has called anything.
+        If the user's logging raises, asyncio lets that exception leave the loop. A broken loop
+        fails each time, before it runs any callback.
 
         Raises:
             Exception: The loop itself is broken.

@@ -1,4 +1,4 @@
-"""What user code must not do to a loop that belongs to a manager."""
+"""A guard around the methods of a manager's loop that user code must not call."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["BoundLoop"]
 
-# The interpreter keeps names that are looked up, so none is made anew for each loop.
+# Made once instead of for each loop, because the interpreter keeps names that are looked up.
 _GUARDED = {
     name: f"_{name}"
     for name in ("run_forever", "run_until_complete", "close", "stop", "add_signal_handler")
 }
 
 _DEBUG = ("call_soon", "call_later", "call_at")
-"""What asyncio refuses to other threads, in debug mode only."""
+"""Methods that asyncio refuses to other threads, in debug mode only."""
 
 _AWAIT = "await the coroutine itself"
 _INSTEAD = (
@@ -48,20 +48,20 @@ class BoundLoop:
         self.close = loop.close
         self.create_task = loop.create_task
         self.call_soon_threadsafe = loop.call_soon_threadsafe
-        self.thread = ""  # the name of the one that it runs on, if that is not its owner's
+        self.thread = ""  # the name of the keeper's thread, if the loop has a keeper
         self._seconds = 0.0
         self._closer: int | None = None  # the thread that closes the loop right now
         self._label: Callable[[], str] = lambda: repr(loop)
         self._stop_reported = False
 
     def guard(self, label: Callable[[], str]) -> None:
-        """Put ours in the place of the methods that would break the manager.
+        """Replace the methods that would break the manager with our own.
 
-        On the instance, so no other loop is touched; a loop class without room for that (an
-        extension type) goes unguarded.
+        They are set on the instance, so no other loop is affected. A loop class that does not let
+        attributes be set (an extension type) stays unguarded.
 
         Args:
-            label: Tells what to call the manager in messages.
+            label: Returns the manager's name for messages.
         """
         self._label = label
         for name, ours in _GUARDED.items():
@@ -73,16 +73,16 @@ class BoundLoop:
             setattr(self.raw, name, self._naming_threads(getattr(self.raw, name)))
 
     def give_back(self, seconds: float = 0.0) -> None:
-        """Close the loop, by whatever `close()` it has by now.
+        """Close the loop, with the `close()` that it has by now.
 
-        Libraries put a function of their own in its place, which closes their connections to
-        this loop by `run_until_complete()` and then calls the one that was there, ours.
+        A library may have replaced `close()` with a function that closes the library's connections
+        with `run_until_complete()`. That function then calls the previous `close()`, which is ours.
 
         Args:
             seconds: How long each `run_until_complete()` may take.
 
         Raises:
-            Exception: What a `close()` raises. The loop is closed all the same.
+            Exception: What a `close()` raised. The loop is closed anyway.
         """
         self._seconds = seconds
         self._closer = threading.get_ident()
@@ -91,7 +91,7 @@ class BoundLoop:
         finally:
             self._closer = None
             self._unguard()
-            self.close()  # nothing where it is closed already
+            self.close()  # does nothing if it is closed already
 
     def _unguard(self) -> None:
         for name in (*_GUARDED, *_DEBUG):
@@ -107,7 +107,7 @@ class BoundLoop:
 
     def _run_until_complete(self, future: Any) -> Any:
         if self._closing:
-            # It may call the guarded run_forever() and stop() inside.
+            # It may call the guarded run_forever() and stop() itself.
             self._unguard()
             try:
                 return self._run_bounded(future)
@@ -134,7 +134,7 @@ class BoundLoop:
                 timer.cancel()
 
     def _guard_again(self) -> None:
-        # `close` is somebody else's by now, and leads to ours.
+        # `close` is a library's by now, and calls ours.
         for name, ours in _GUARDED.items():
             if name != "close":
                 setattr(self.raw, name, getattr(self, ours))
@@ -169,10 +169,10 @@ class BoundLoop:
         return call
 
     def _name_threads(self, error: RuntimeError) -> None:
-        """Say whose thread has called a loop that is another thread's."""
+        """Add a note to the error: which thread has called the loop of which other thread."""
         running = running_loop()
         if running is self.raw or self.raw.is_closed() or hasattr(error, "__notes__"):
-            return  # it is about something else, or one of these methods has called another
+            return  # it is another error, or an inner one of these methods has added the note
         owner = getattr(getattr(running, "stop", None), "__self__", None)
         whose = f", the event loop of {owner._label()}" if isinstance(owner, BoundLoop) else ""  # noqa: SLF001 - of this class
         runs = f", which runs on the thread {self.thread!r}" if self.thread else ""

@@ -1,7 +1,7 @@
-"""A live loop: what happens on one loop, and what its threads tell each other about it.
+"""A live loop: what happens on one running loop, and the state that its threads share.
 
-A loop and every coroutine on it run on one thread, from start to stop. Any thread may hand a job
-in; the loop's own thread begins it.
+A loop and every coroutine on it run on one thread, from start to stop. Any thread may submit a
+job; the loop's own thread begins it.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ __all__ = ["Followed", "LiveLoop", "Parked"]
 
 
 class Followed(Protocol):
-    """A future on the loop that a thread waits for past us."""
+    """A future on the loop that a thread waits for without a job."""
 
     def fail(self, error: RuntimeError) -> None:
-        """The loop has ended without it."""
+        """Fail the future: the loop has ended before it was done."""
 
 
 class Parked(Protocol):
-    """A task that lives on between its calls."""
+    """An actor, whose task lives on between its calls."""
 
     name: str
 
     @property
     def label(self) -> str:
-        """What to call it in the log."""
+        """Its name in the log."""
         ...
 
     task: asyncio.Task[Any] | None
@@ -66,10 +66,10 @@ class LiveLoop:
         loop: The loop, with its methods bound before they were guarded.
         primitives: Locks, wake-ups, loop entry, clock.
         grace: How long a canceled coroutine may clean up, in seconds.
-        label: Tells what to call the manager in errors.
-        status: Likewise in the log, with what runs the loop and what is in flight.
-        selector: The loop's, where it is ours. A loop without it wakes once a second by itself as
-            long as there is work in flight; see `WatchedSelector`.
+        label: Returns the manager's name for errors.
+        status: Returns its name for the log, with what runs the loop and the work in flight.
+        selector: The loop's selector, if it is our own. For a loop without it, a timer wakes the
+            loop once a second while there is work in flight; see `WatchedSelector`.
     """
 
     def __init__(
@@ -90,51 +90,50 @@ class LiveLoop:
         self.selector = selector
         self._label = label
         self._status = status
-        # On the loop: ends its run when nothing is ready on it any more. A loop that cannot tell
-        # ends it after the present turn.
+        # On the loop: ends its run when nothing is ready on it any more. Without our selector, the
+        # loop cannot tell, and ends its run after the current turn.
         self.leave_soon: Callable[[], None] = loop.stop
-        # What we put on the loop ourselves runs in this. It would keep the variables of a request
-        # otherwise. Only the loop's thread enters it.
+        # Our own callbacks on the loop run in this context. Otherwise they would keep the variables
+        # of a request. Only the loop's thread enters it.
         self._context = contextvars.Context()
         self.mutex = primitives.mutex()
         # Guarded by `LiveLoop.mutex`:
         self.queue: deque[Job] = deque()  # jobs that have not begun
-        self.jobs: set[Job] = set()  # those that have, and are not done
-        self._due = False  # start_queued() is on the loop, and has not looked yet
-        # Futures on the loop that threads wait for past us; their waiters must not hang.
+        self.jobs: set[Job] = set()  # jobs that have begun and are not done
+        self._due = False  # start_queued() is on the loop, and has not run yet
+        # Futures on the loop that threads wait for without a job. Those threads must not hang.
         self._followed: weakref.WeakSet[Followed] = weakref.WeakSet()
-        # No lock: True once, for good. A thread that has seen it too early is refused under the
-        # mutex, where it looks again.
+        # No lock: set once, and never unset. A thread that reads it too early is refused later,
+        # because it reads it again under the mutex.
         self.closing = False  # the manager is being stopped
         # No lock: written in a forked child, where there is one thread.
-        self.inherited = False  # nobody will ever run this loop here
+        self.inherited = False  # no thread will ever run this loop here
         # One thread, the loop's:
-        # The loop holds its tasks weakly: this keeps the parked ones.
+        # Keeps the parked tasks, because the loop holds its tasks weakly.
         self.actors: set[Parked] = set()
-        self.leaving: set[asyncio.Task[Any]] = set()  # canceled since the manager is being stopped
+        self.leaving: set[asyncio.Task[Any]] = set()  # canceled because the manager is stopping
         self._may_beat = selector is None
-        self.bridged: object = None  # the plug-in that has been told of the loop
-        # Never changes; bound once, as these are looked up in every call:
+        self.bridged: object = None  # the plug-in that knows of the loop
+        # Never changes; bound once, because each call looks these up:
         self.wake_with: Callable[..., object] = loop.call_soon_threadsafe
         self._start_queued = self.start_queued
 
     @property
     def label(self) -> str:
-        """What to call the manager in errors."""
+        """The manager's name for errors."""
         return self._label()
 
     @property
     def status(self) -> str:
-        """What to call it in the log: with what runs the loop, and what is in flight."""
+        """The manager's name for the log, with what runs the loop and the work in flight."""
         return self._status()
 
     # -- from any thread -----------------------------------------------------------------------
 
     def submit(self, job: Job) -> None:
-        """Hand a job in; the loop begins it at its next turn.
+        """Submit a job. The loop begins it in its next turn.
 
-        Safe to call from a destructor that interrupted this very thread in the middle of
-        anything here.
+        A destructor may call this, even if it interrupted this very thread inside this class.
 
         Raises:
             Closing: The manager is being stopped.
@@ -143,14 +142,14 @@ class LiveLoop:
             if self.closing:
                 raise Closing
             self.queue.append(job)
-            # What several threads hand in between two turns costs one wake-up. Whoever comes
-            # after start_queued() has cleared the flag, under the mutex, wakes the loop again.
+            # All jobs that are submitted between two turns cost one wake-up. start_queued() clears
+            # the flag under the mutex. The next submitted job then wakes the loop again.
             due, self._due = self._due, True
         if not due:
             self.post(self._start_queued)
 
     def post(self, callback: Callable[..., object], *args: object) -> None:
-        """Call something on the loop, soon; nothing if the loop is closed by now."""
+        """Call a function on the loop, soon. Do nothing if the loop is closed."""
         try:
             self.wake_with(callback, *args, context=self._context)
         except RuntimeError:
@@ -158,10 +157,10 @@ class LiveLoop:
                 raise  # pragma: no cover - no known loop refuses while it is open
 
     def request_cancel(self, job: Job) -> None:
-        """Cancel a job: at once where it has not begun, else on the loop, soon.
+        """Cancel a job: at once if it has not begun, else on the loop, soon.
 
-        Its `submit()` may have been interrupted, in the queue or before that, by what a signal
-        handler raised. Then the loop has not been told of the queue either.
+        An exception from a signal handler may have interrupted its `submit()`, before or after the
+        job was queued. Then the loop was not woken for the queue, so it is woken here.
         """
         if job.home is None:
             self.post(self._start_queued)
@@ -170,7 +169,7 @@ class LiveLoop:
             if not begun:
                 if job in self.queue:
                     self.queue.remove(job)
-                self.jobs.add(job)  # until it has its outcome, to be seen by a stop()
+                self.jobs.add(job)  # so that a stop() sees it until it has its outcome
         if begun:
             self.post(self.cancel, job)
         else:
@@ -182,7 +181,7 @@ class LiveLoop:
         self.finish(job, exception=asyncio.CancelledError(), cancelled=True)
 
     def release(self, job: Job) -> None:
-        """The job's thread goes on without its outcome, unless it has one by now."""
+        """Let the job's thread continue without the outcome, unless the job has one by now."""
         with self.mutex:
             job.released = not job.done
         if job.released:  # pragma: no branch - it may have ended just now
@@ -241,21 +240,21 @@ class LiveLoop:
             return list(self.jobs)
 
     def unfinished(self) -> list[Job]:
-        """As `in_flight()`, with those that have not begun."""
+        """As `in_flight()`, plus the jobs that have not begun."""
         with self.mutex:
             return [*self.jobs, *self.queue]
 
     def is_of_job(self, task: asyncio.Task[Any]) -> bool:
-        """Whether a task carries out a job, done or not."""
+        """Whether a task runs the coroutine of a job, done or not."""
         return getattr(task.get_coro(), "cr_code", None) is LiveLoop._follow.__code__
 
     def follow(self, future: Followed) -> None:
-        """Have a future end when the loop ends."""
+        """Have a future fail if the loop ends before it is done."""
         with self.mutex:
             self._followed.add(future)
 
     def fail_unfinished(self) -> None:
-        """Wake everybody who still waits for something of a loop that ends, or ought to."""
+        """Wake all threads that wait for this loop, which has ended or does not respond."""
         with self.mutex:
             jobs = [*self.jobs, *self.queue]
             followed = list(self._followed)
@@ -265,7 +264,7 @@ class LiveLoop:
             future.fail(self.stopped_error(None))
 
     def stopped_error(self, cause: BaseException | None) -> ManagerStateError:
-        """What a waiter gets whose manager was stopped."""
+        """The error for a waiting thread whose manager was stopped."""
         error = ManagerStateError(
             f"{self.label} was stopped before this call was done. "
             "Start the manager again, or wait for its work before you stop it."
@@ -276,7 +275,7 @@ class LiveLoop:
     # -- on the loop ---------------------------------------------------------------------------
 
     def start_queued(self) -> None:
-        """Begin what has been handed in."""
+        """Begin all queued jobs."""
         with self.mutex:
             self._due = False
             jobs, self.queue = self.queue, deque()
@@ -297,7 +296,7 @@ class LiveLoop:
         self.begin(job)
 
     def begin(self, job: Job) -> None:
-        """Make the job's task, or have its actor go on. What goes wrong is the job's outcome."""
+        """Make the job's task, or have its actor continue. An error here is the job's outcome."""
         if isinstance(job, ActorCall):
             job.actor.serve(job)
             return
@@ -329,11 +328,11 @@ class LiveLoop:
     def later(
         self, seconds: float, callback: Callable[..., object], *args: Any
     ) -> asyncio.TimerHandle:
-        """Call something on the loop in so many seconds. On the loop's thread."""
+        """Call a function on the loop after `seconds`. On the loop's thread."""
         return self.raw.call_later(seconds, callback, *args, context=self._context)
 
     def tell_bridge(self, plugin: bridge.Bridge, context: contextvars.Context) -> None:
-        """Work in this context, which comes from another thread, begins on the loop."""
+        """Tell the plug-in that work begins on the loop, in a context from another thread."""
         if self.bridged is not plugin:
             self.bridged = plugin
             plugin.loop_opened(self.raw)
@@ -342,15 +341,15 @@ class LiveLoop:
     def make_task(
         self, coro: Coroutine[Any, Any, None], context: contextvars.Context, name: str
     ) -> asyncio.Task[None]:
-        """Make a task by the loop's factory, which may be the user's.
+        """Make a task with the loop's factory, which may be the user's.
 
         Raises:
-            TypeError: The factory has returned something else.
+            TypeError: The factory has not returned a task.
             BaseException: What the factory raised.
         """
         factory: Any = self.raw.get_task_factory()
-        # As create_task() does, which names each task by a number first, or fails itself where a
-        # factory returns something else.
+        # Instead of create_task(), which first gives each task a numbered name, or fails by itself
+        # if a factory does not return a task.
         if factory is None:
             return asyncio.Task(coro, loop=self.raw, name=name, context=context)
         setattr(coro, "__qualname__", name)  # noqa: B010 - mypy knows no such attribute; see `name_after`
@@ -364,7 +363,7 @@ class LiveLoop:
         return task  # type: ignore[no-any-return]
 
     async def _follow(self, job: Job) -> None:
-        """Carry the coroutine's outcome to its job; nothing of it goes through the loop."""
+        """Run the job's coroutine, and give its outcome to the job instead of to the loop."""
         finish = self._finish_later if job.foreign_context else self.finish
         try:
             result = await job.coro
@@ -379,42 +378,42 @@ class LiveLoop:
             finish(job, result)
         finally:
             if current_caller.get() is job:
-                current_caller.set(None)  # the job leads to this context: no cycle
+                current_caller.set(None)  # the job refers to this context: avoid a cycle
             if job.task is not None:
-                # It would cost the loop one more turn.
+                # The callback would cost the loop one more turn.
                 job.task.remove_done_callback(job.task_ended)
                 if job.done:
-                    # A timer that was canceled stays on the loop until its time, with its context,
-                    # which leads to the job. From there the task would lead to our frames.
+                    # A canceled timer stays on the loop until its time, with its context, which
+                    # refers to the job. From there, the task would keep our frames alive.
                     job.task = None
-            del job  # the exception's traceback holds this frame: no cycle
+            del job  # the exception's traceback holds this frame: avoid a cycle
 
     def _finish_later(self, job: Job, result: Any = None, **outcome: Any) -> None:
-        """As `finish()`, when the loop has left the job's context, which is the caller's again."""
+        """As `finish()`, but not before the loop has left the job's context, for its caller."""
         self.raw.call_soon(partial(self.finish, job, result, **outcome), context=self._context)
 
     def wind_up(self) -> None:
-        """The manager is being stopped: end what the loop's thread may wait for in its loop."""
+        """For a stop: end all work that the loop's thread may be waiting for in its loop."""
         with self.mutex:
             queued, jobs, followed = list(self.queue), list(self.jobs), list(self._followed)
         for job in queued:
             self.request_cancel(job)
         for job in jobs:
-            if job.task not in self.leaving:  # a second time would cut its cleanup short
+            if job.task not in self.leaving:  # a second cancellation would cut its cleanup short
                 self.cancel(job)
         self.leaving.update(job.task for job in jobs if job.task is not None)
         for future in followed:
             future.fail(self.stopped_error(None))
 
     def cancel(self, job: Job) -> None:
-        """Cancel a job's task, unless the job was done before this came here.
+        """Cancel a job's task, unless the job is done by now.
 
-        The task of an actor lives on, and is not canceled for a call that it has answered, but
-        where the answer came too late for the caller. Where sync code of another coroutine waits
-        for it, that one may have canceled it already, by the same deadline.
+        An actor's task lives on after each call. It is not canceled for a call that it has
+        answered, unless the caller had stopped waiting before. If sync code of another coroutine
+        waits for the job, the same deadline may have canceled the task already.
         """
         if job.task is None:
-            # It has ended, or its thread was interrupted in request_cancel().
+            # The task has ended, or the job's thread was interrupted in request_cancel().
             if not job.done:
                 self.cancel_unstarted(job)
         elif job.released or not job.done:

@@ -1,4 +1,4 @@
-"""How an event loop is made. Only public asyncio is used."""
+"""Making an event loop, with public parts of asyncio only."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["make_loop"]
 def make_loop(
     factory: Callable[[], asyncio.AbstractEventLoop] | None,
 ) -> tuple[asyncio.AbstractEventLoop, WatchedSelector | None]:
-    """Make a loop, and its selector where it is ours.
+    """Make a loop. Return it with its selector, if that is our own.
 
-    In an empty context: a loop's own self-pipe handle keeps the context that it was made in.
+    It is made in an empty context, because its self-pipe handle keeps the context of its creation.
 
     Raises:
-        TypeError: The factory made something else.
+        TypeError: The factory did not return a loop.
         RuntimeError: The factory returned a loop that is closed or running.
     """
     context = contextvars.Context()
@@ -38,14 +38,14 @@ def make_loop(
         return context.run(asyncio.new_event_loop), None  # pragma: no cover - Windows
     selector = WatchedSelector()
     try:
-        # A loop that fails half-way complains when it is collected: see that it gets its sockets.
+        # Check that sockets can be made: a loop that fails halfway warns when it is collected.
         for probe in socket.socketpair():
             probe.close()
         loop = context.run(asyncio.SelectorEventLoop, selector)
     except BaseException:
-        selector.close()  # out of descriptors, most likely: keep none of them
+        selector.close()  # most likely out of descriptors: keep none open
         raise
-    # Timers too keep to the real clock where a program's modules have theirs frozen.
+    # Timers use the real clock too, even if a tool freezes the clock in a program's modules.
     setattr(loop, "time", Primitives.clock)  # noqa: B010 - a method, as far as types go
     return loop, selector
 

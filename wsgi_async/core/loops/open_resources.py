@@ -1,10 +1,10 @@
-"""What is open on a loop: for each, a task that opens it, keeps it open, and closes it itself.
+"""The resources of a loop. For each, one task opens it, keeps it open, and closes it.
 
-What is open belongs to the loop: the loop itself holds its resources, as an attribute. A table of
-ours with the loop as its weak key would not do, since whatever is open holds its loop: nothing of
-a loop that was just dropped would ever be collected.
+The loop itself holds its resources, as an attribute. A table with the loop as a weak key would not
+work, because an open resource holds its loop: a loop that is dropped without a close, and all that
+is on it, would never be collected.
 
-Only the thread that runs the loop touches a resources, so nothing here takes a lock.
+Only the thread that runs a loop changes its `OpenResources`, so nothing here takes a lock.
 """
 
 from __future__ import annotations
@@ -43,48 +43,48 @@ OPENING, OPEN, CLOSING, ENDED = range(4)
 
 _ATTRIBUTE = "wsgi_async_resources"
 _INSTANCES = "wsgi_async_instances"
-"""Of a loop. `LoopResource.__call__` spells the second one out: what is open, in one look-up."""
+"""A loop's attributes. `LoopResource.__call__` spells out the second one, to look up only once."""
 
-# For loops without room for an attribute (extension types): kept as long as something is open.
+# For loops that take no attributes (extension types). Kept as long as something is open.
 _elsewhere: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, OpenResources]
 _elsewhere = weakref.WeakKeyDictionary()
 
-# Whose code runs: set in a resource's own context, so its child tasks and callbacks have it too.
-# Weak, as a context lives as long as its task.
+# The resource task whose code runs. It is set in the resource's own context, so that child tasks
+# and callbacks have it too. Weak, because a context lives as long as its task.
 _owner: contextvars.ContextVar[weakref.ref[ResourceTask] | None]
 _owner = contextvars.ContextVar("wsgi_async resource", default=None)
 
 
 class OpenResources:
-    """What is open on one loop. Lives as long as the loop."""
+    """The resources of one loop. Lives as long as the loop."""
 
     def __init__(self) -> None:
         self.instances: dict[Hashable, Any] = {}
-        """What is open, by key. Read from other threads too, one look-up at a time."""
+        """The open instances, by key. Other threads read it too, one look-up at a time."""
         self.opening: dict[Hashable, ResourceTask] = {}
         self.open: list[
             ResourceTask
-        ] = []  # not opening any more, in the order in which they opened
-        # Whose opening or closing is held up by the opening of which key, of what name.
+        ] = []  # opened and not ended, in the order in which they opened
+        # Which task's opening or closing waits for the opening of which key, and that key's name.
         self.waits: list[tuple[ResourceTask, Hashable, str]] = []
-        self.ending = False  # the tasks have ended; what is closed now is not opened again
-        self.closed = False  # nothing is opened any more
-        self._gone: set[Hashable] = set()  # closed since `ending`
+        self.ending = False  # the loop's tasks have ended; what closes now is not reopened
+        self.closed = False  # no resource is opened any more
+        self._gone: set[Hashable] = set()  # the keys of resources closed after `ending` was set
 
     async def instance(self, key: Hashable, name: str, make: Make) -> Any:
-        """The instance of this loop, opened if it is not; on the loop only.
+        """The instance of this loop. Opens it if it is not open. On the loop only.
 
         Args:
-            key: What the instance is kept by.
-            name: What to call it in messages.
-            make: Makes the async context manager to be entered; called in its task.
+            key: The key of the instance.
+            name: Its name in messages.
+            make: Makes its async context manager; called in the task that enters it.
 
         Raises:
             RuntimeError: The loop is being closed, or the instance waits for itself.
             BaseException: What the opening raised.
         """
         while key not in self.instances:
-            # Again if the owner was canceled while it opened: that was not meant for us.
+            # Try again if the task was canceled while it opened: that does not concern this caller.
             with self._waiting_for(key, name):
                 await self._opening(key, name, make).opened()
         return self.instances[key]
@@ -120,10 +120,10 @@ class OpenResources:
             self.waits.remove(wait)
 
     def _way(self, key: Hashable, name: str, goal: Hashable) -> list[str]:
-        """The names on the way from a key to another, along the waits of owners for keys.
+        """The names on the path from one key to another, along the waits of tasks for keys.
 
-        By key, not by owner: one that closes must not open itself once more either. It ends, as
-        no cycle is ever let in.
+        The path goes by key, not by task: a task that closes must not open its own key again
+        either. The search ends, because a wait that would close a cycle is never added.
         """
         if key == goal:
             return [name]
@@ -137,18 +137,18 @@ class OpenResources:
         return []
 
     def next_to_close(self) -> list[ResourceTask]:
-        """All that are still opening, else the one that opened last, else none."""
+        """All tasks that are still opening. If there are none, the one that opened last, if any."""
         return list(self.opening.values()) or self.open[-1:]
 
     def forget(self, owner: ResourceTask) -> None:
-        """The owner has ended, or nobody waits for its end any longer."""
+        """Remove a task that has ended, or that a stop no longer waits for."""
         owner.state = ENDED
         self.withdraw(owner)
         if owner in self.open:
             self.open.remove(owner)
 
     def withdraw(self, owner: ResourceTask) -> None:
-        """From now on the next use opens the instance anew."""
+        """Remove an instance, so that the next use opens a new one."""
         if self.opening.get(owner.key) is owner:
             del self.opening[owner.key]
         elif owner in self.open and not owner.withdrawn:
@@ -158,7 +158,7 @@ class OpenResources:
             self._gone.add(owner.key)
 
     def leaving_before(self, owner: ResourceTask) -> list[asyncio.Task[None]]:
-        """The tasks of resources' tasks that may use this one's instance and are about to end."""
+        """The resource tasks that may use this one's instance and are about to end."""
         later = [*self.opening.values(), *self.open[self.open.index(owner) + 1 :]]
         return [one.task for one in later if one.state is CLOSING or one.task.cancelling()]
 
@@ -166,8 +166,8 @@ class OpenResources:
 class ResourceTask:
     """A task that opens, keeps and closes one instance. Lives from its first use to its closing.
 
-    The task runs in an empty context, since it outlives whoever used the instance first. It is
-    made past the loop's task factory: that is user code, and may fail.
+    The task runs in an empty context, since it outlives the code that used the instance first. It
+    is made without the loop's task factory, which is user code and may fail.
     """
 
     def __init__(self, resources: OpenResources, key: Hashable, name: str, make: Make) -> None:
@@ -178,7 +178,7 @@ class ResourceTask:
         self.withdrawn = False
         self.resources = resources
         self._waiters: list[asyncio.Future[None]] = []
-        self._told: asyncio.Future[None] = loop.create_future()  # to close
+        self._told: asyncio.Future[None] = loop.create_future()  # done when it is told to close
         context = contextvars.Context()
         context.run(_owner.set, weakref.ref(self))
         if bridge.active is not None:
@@ -189,11 +189,11 @@ class ResourceTask:
 
     @property
     def held_up(self) -> bool:
-        """Whether what its code and its child tasks wait for may hold up the owner itself."""
+        """Whether a wait in its code or its child tasks may hold up the task itself."""
         return self.state in (OPENING, CLOSING)
 
     async def opened(self) -> None:
-        """Wait for the end of the opening, whichever; being canceled does not concern the owner.
+        """Wait until the opening has succeeded or failed. A canceled wait does not cancel it.
 
         Raises:
             BaseException: What the opening raised.
@@ -204,10 +204,10 @@ class ResourceTask:
             await waiter
         finally:
             self._waiters.remove(waiter)
-            del waiter  # its exception's traceback holds this frame: no cycle
+            del waiter  # its exception's traceback holds this frame: avoid a cycle
 
     def end(self) -> None:
-        """Have the instance closed, or its opening canceled; on the loop only."""
+        """Have the instance closed, or its opening canceled. On the loop only."""
         if self.state is OPENING:
             self.task.cancel()
         elif not self._told.done():
@@ -219,11 +219,11 @@ class ResourceTask:
             manager, value = await _enter(make)
         except BaseException as error:
             if self._is_dropped():
-                raise  # the loop is gone, and with it whoever might want to know
+                raise  # the loop is gone, and its waiters with it
             self.resources.forget(self)
             self._say_failed(error)
             return
-        if self.state is OPENING:  # else it resisted a stop, and is closed at once
+        if self.state is OPENING:  # else a stop has given it up: close it at once
             self._say_opened(value)
             await self._until_told()
         try:
@@ -266,18 +266,18 @@ class ResourceTask:
         return isinstance(error, asyncio.CancelledError) and self.task.cancelling() > 0
 
     def _is_dropped(self) -> bool:
-        """Whether nobody steps the task, and the collector ends it by a GeneratorExit.
+        """Whether no loop runs the task, and the garbage collector ends it with a GeneratorExit.
 
-        The instance's own code may raise one too.
+        The exception alone does not tell: the instance's own code may raise a GeneratorExit too.
         """
         return running_loop() is None or asyncio.current_task() is not self.task
 
     async def _until_told(self) -> None:
-        """Keep the instance until `end()`, or until somebody cancels the task."""
+        """Keep the instance open until `end()`, or until the task is canceled."""
         try:
             await self._told
         except asyncio.CancelledError:
-            # Perhaps by asyncio.run(), which cancels all tasks at once and in no order.
+            # Perhaps asyncio.run() did it, which cancels all tasks at once and in no order.
             await self._let_others_end()
             self.resources.withdraw(self)
             while self.task.cancelling():
@@ -290,17 +290,17 @@ class ResourceTask:
             if leaving:
                 await asyncio.wait(leaving)
         except asyncio.CancelledError:
-            pass  # canceled once more: somebody is in a hurry
+            pass  # canceled once more: do not wait for the others
 
 
 async def _enter(make: Make) -> tuple[AbstractAsyncContextManager[Any], Any]:
-    # A coroutine of its own, so that a StopIteration becomes what a future can carry.
+    # A separate coroutine turns a StopIteration into a RuntimeError, which a future can carry.
     manager = make()
     return manager, await manager.__aenter__()
 
 
 def _held_up(resources: OpenResources) -> ResourceTask | None:
-    """The owner in whose opening or closing the current code waits, if it does."""
+    """The resource task whose opening or closing includes the current code, if any."""
     reference = _owner.get()
     owner = None if reference is None else reference()
     if owner is None or owner.resources is not resources or not owner.held_up:
@@ -309,7 +309,7 @@ def _held_up(resources: OpenResources) -> ResourceTask | None:
 
 
 def belongs_to_resource(task: asyncio.Task[Any]) -> bool:
-    """Whether a task is a owner, or was started by what a owner keeps open."""
+    """Whether a task is a resource task, or was started by what such a task keeps open."""
     context = context_of(task)
     reference = None if context is None else context.get(_owner)
     owner = None if reference is None else reference()
@@ -317,10 +317,10 @@ def belongs_to_resource(task: asyncio.Task[Any]) -> bool:
 
 
 def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
-    """The context that a task runs in, if it can be told."""
+    """The context that a task runs in, if it can be found."""
     if sys.version_info >= (3, 12):
         return task.get_context()
-    # No public way before; the garbage collector's view of a task has it.
+    # There is no public function before that. The garbage collector's view of a task has it.
     for held in gc.get_referents(task):  # pragma: no cover - Python 3.11 only
         if isinstance(held, contextvars.Context):
             return held
@@ -328,7 +328,7 @@ def context_of(task: asyncio.Task[Any]) -> contextvars.Context | None:
 
 
 def resources_of(loop: asyncio.AbstractEventLoop) -> OpenResources:
-    """The resources of a loop, made if it has none; in the thread that runs the loop."""
+    """The resources of a loop, made if it has none. In the thread that runs the loop."""
     resources = known_resources(loop)
     if resources is None:
         resources = OpenResources()
@@ -341,20 +341,20 @@ def resources_of(loop: asyncio.AbstractEventLoop) -> OpenResources:
 
 
 def known_resources(loop: asyncio.AbstractEventLoop) -> OpenResources | None:
-    """The resources of a loop, if it has one. From any thread."""
+    """The resources of a loop, if it has any. From any thread."""
     found: OpenResources | None = getattr(loop, _ATTRIBUTE, None)
     return _elsewhere.get(loop) if found is None else found
 
 
 def _copied(error: BaseException) -> BaseException:
-    """An exception like this one for another waiter, which gets a context and frames of its own.
+    """A copy of an exception for another waiter, so that each has its own context and frames.
 
-    Those are of the request that waits, and no other request's to see.
+    These belong to the request that waits, and no other request may see them.
     """
     try:
         made = copy.copy(error)
     except Exception:
-        return error  # it cannot be made of its arguments
+        return error  # it cannot be copied
     if type(made) is not type(error) or made is error:
         return error
     made.__cause__, made.__context__ = error.__cause__, error.__context__

@@ -1,4 +1,4 @@
-"""A selector that makes up for wake-ups that were given in the wrong way."""
+"""A selector that makes up for wake-ups that were not thread-safe."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
 __all__ = ["LOOK", "WatchedSelector"]
 
 LOOK = 1.0
-"""Seconds. A wake-up that was lost comes at most that late."""
+"""Seconds. A lost wake-up comes late by at most this."""
 
 _RESOLUTION = time.get_clock_info("monotonic").resolution
 
 _TURNS = 5
-"""How often a loop turns that is to come to rest and does not."""
+"""How many turns a loop gets to become idle before its run ends."""
 
 
 class WatchedSelector(selectors.DefaultSelector):
     """The platform's best selector, which never sleeps long while there is work in flight.
 
-    Code that shares an asyncio object between threads wakes another thread's loop by a plain
-    `call_soon()`. That puts the callback on the loop and leaves the loop asleep, perhaps for
-    ever. So a loop with work in flight has a look once a second. Lives as long as its loop; only
-    the thread that runs the loop touches it.
+    Code that shares an asyncio object between threads calls a plain `call_soon()` on another
+    thread's loop. That puts the callback on the loop and leaves the loop asleep, perhaps forever.
+    So a loop with work in flight wakes once a second. Lives as long as its loop; only the thread
+    that runs the loop changes it.
     """
 
     work: Collection[object] = ()
-    """What is in flight on the loop; it changes under our hands."""
+    """The work in flight on the loop. Other threads may change it at any moment."""
     lost: Callable[[], None] | None = None
-    """Called when a look has found a wake-up that was lost."""
+    """Called when a lost wake-up was found."""
     turns = 0
-    """How often the loop has come by. Others look at it in passing, to see whether it turns."""
+    """How often the loop has called `select()`. Other threads read it to see whether it turns."""
     asleep = False
-    """Whether it waits here with nothing to do; likewise."""
+    """Whether the loop waits in `select()` with nothing to do. Other threads read this too."""
     blind_turns = 0
-    """How many turns in a row the loop may take without a look at its descriptors, if it has other
-    work. Each look gives up the GIL, which costs a thread among busy others more than the look."""
+    """How many turns in a row the loop may skip the check of its descriptors, if it has other work.
+    Each check releases the GIL, which costs more than the check if other threads are busy."""
     _blind = 0
     _looked = False
     _turns_left = 0
@@ -50,13 +50,13 @@ class WatchedSelector(selectors.DefaultSelector):
 
     def __init__(self) -> None:
         super().__init__()
-        self._select = super().select  # bound once: every turn of the loop comes by
+        self._select = super().select  # bound once: every turn of the loop calls it
 
     def leave_soon(self, stop: Callable[[], None]) -> None:
-        """End the loop's run as soon as nothing is ready on it, and after a few turns at last.
+        """End the loop's run as soon as nothing is ready on it, or else after a few turns.
 
         Args:
-            stop: Ends it in the turn in which it is called.
+            stop: Ends the run in the turn in which it is called.
         """
         self._stop, self._turns_left = stop, _TURNS
 
@@ -76,7 +76,7 @@ class WatchedSelector(selectors.DefaultSelector):
         """As the base class."""
         self.turns += 1
         if self._turns_left and self._leaves(ready=timeout == 0):
-            return []  # whoever enters the loop next looks
+            return []  # the next run of the loop checks the descriptors
         if timeout == 0:
             if self._blind < self.blind_turns and not self._looked:
                 self._blind += 1
@@ -85,8 +85,8 @@ class WatchedSelector(selectors.DefaultSelector):
             events = self._select(0)
             if not self._looked:
                 return events
-            # The loop slept, we cut that short, and now it has something to do without any event:
-            # the callback was there all the time.
+            # We cut the loop's sleep short, and now the loop has work although there was no event
+            # and no timer was due. So the callback was there all the time.
             if not (events or self.lost is None or self._is_due()):
                 self.lost()
             self._looked = False

@@ -1,1 +1,1 @@
-"""What a user holds: managers, found by id and thread, and what opens once on each loop."""
+"""What users hold: managers, found by id and thread, and resources that open once on each loop."""

@@ -1,7 +1,7 @@
-"""`async_to_sync`: an async function as a sync one, on the thread's own living loop.
+"""`async_to_sync`: an async function as a sync one, on the thread's own loop, which stays open.
 
-Takes the place of asgiref's function of that name, whose calling conventions it has. asgiref makes
-a loop for each call; here it is the loop that the thread has anyway.
+Replaces asgiref's function of that name, and has its calling conventions. asgiref makes a loop for
+each call. This function uses the loop that the thread already has.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class AsyncToSync(Generic[P, T]):
 
     def __init__(self, awaitable: Callable[P, Awaitable[T]], force_new_loop: bool = False) -> None:
         if not _is_async(awaitable):
-            # Not every async function can be told to be one, so no error.
+            # Some async functions cannot be recognized, so this is no error.
             warnings.warn("async_to_sync was passed a non-async-marked callable", stacklevel=3)
         self.awaitable = awaitable
         self.force_new_loop = force_new_loop
@@ -112,7 +112,7 @@ def call_async(
     *,
     force_new_loop: bool = False,
 ) -> T:
-    """Call an async function in sync code, as `async_to_sync` does. From any such thread.
+    """Call an async function in sync code, as `async_to_sync` does. From any thread.
 
     Raises:
         RuntimeError: This thread runs an event loop, or the manager is being stopped.
@@ -128,7 +128,7 @@ def call_async(
     if plugin is not None and loop is not None:
         runner = runner_of(loop)
         if runner is None and loop.is_running():
-            return plugin.call(call)  # somebody else's loop, for example an ASGI server's
+            return plugin.call(call)  # other code's loop, for example an ASGI server's
         if runner is not None and not (runner.live.closing or runner.live.inherited):
             return _call_on(runner, call)
     runner = lifecycle_of(current_manager()).runner
@@ -155,12 +155,12 @@ def _call_on(runner: Runner, call: Callable[[], Awaitable[T]]) -> T:
         finally:
             close_unstarted(coro)
             if coro is not awaitable:
-                close_unstarted(awaitable)  # it was refused
+                close_unstarted(awaitable)  # the call was refused
             del awaitable, coro
 
 
 def _coroutine(awaitable: Awaitable[T]) -> Coroutine[Any, Any, T]:
-    """What is run for it: the coroutine itself, where there is nothing to see to."""
+    """The coroutine to run: the awaitable itself, if it needs no coroutine around it."""
     error = sys.exc_info()[1]
     if error is None and asyncio.iscoroutine(awaitable):
         return awaitable
@@ -168,7 +168,7 @@ def _coroutine(awaitable: Awaitable[T]) -> Coroutine[Any, Any, T]:
 
 
 async def _carry(awaitable: Awaitable[T], error: BaseException | None) -> T:
-    """Run it as asgiref does: with the exception that its caller is handling, if any."""
+    """Await it as asgiref does: while it handles the exception that its caller handles, if any."""
     if error is None:
         return await awaitable
     traceback, context = error.__traceback__, error.__context__
@@ -183,10 +183,10 @@ async def _carry(awaitable: Awaitable[T], error: BaseException | None) -> T:
 
 def _is_async(value: object) -> bool:
     if type(value) is FunctionType and value.__code__.co_flags & inspect.CO_COROUTINE:
-        return True  # as nearly always; what the others find out takes ten times as long
+        return True  # nearly always; the checks below take ten times as long
     return _marked(value) or _marked(getattr(value, "__call__", value))  # noqa: B004
 
 
 def _marked(value: object) -> bool:
-    # The mark that asgiref sets up to 3.11, which inspect does not know there.
+    # Up to Python 3.11, asgiref sets a mark that inspect does not know.
     return inspect.iscoroutinefunction(value) or hasattr(value, "_is_coroutine")

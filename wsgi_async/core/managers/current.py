@@ -1,4 +1,4 @@
-"""The manager that a thread uses when nobody says which."""
+"""The manager that the current code uses by default."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["current_manager", "request_manager", "run", "start_once", "with_grac
 
 T = TypeVar("T")
 
-# Weak, as the contexts of a request live as long as a connection that it has opened.
+# Weak, because a connection that a request has opened keeps the request's context alive.
 request_manager: contextvars.ContextVar[Callable[[], AsyncioLoopManager | None] | None]
 request_manager = contextvars.ContextVar("wsgi_async manager", default=None)
-"""Finds the manager of the present request: a weak reference, mostly."""
+"""Returns the current request's manager. Mostly a weak reference to it."""
 
 
 def current_manager() -> AsyncioLoopManager:
@@ -46,10 +46,10 @@ def current_manager() -> AsyncioLoopManager:
 
 
 def with_grace() -> AbstractContextManager[None]:
-    """Give what runs in the block the manager's grace, also after the request's deadline.
+    """Give the code in the block the manager's grace, even after the request's deadline.
 
-    For what a framework calls to answer for a request that has failed, or to clean up after it.
-    In the request's thread; elsewhere it does nothing.
+    For code that a framework calls to answer a request that has failed, or to clean up after it.
+    Works in the request's thread; elsewhere it does nothing.
     """
     reference = request_manager.get()
     manager = None if reference is None else reference()
@@ -84,7 +84,7 @@ def run(coro: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
         BaseException: What the coroutine raised.
     """
     try:
-        refuse_in_event_loop("await the coroutine itself")  # before a loop is made for nothing
+        refuse_in_event_loop("await the coroutine itself")  # before a needless loop is made
         manager = current_manager()
     except BaseException:
         close = getattr(coro, "close", None)
@@ -95,15 +95,15 @@ def run(coro: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
 
 
 def start_once(manager: AsyncioLoopManager, task_type: Hashable = None) -> AsyncioLoopManager:
-    """Start a manager that is to last as long as its thread, unless it runs; return it."""
+    """Start a manager, unless it runs, to last as long as its thread. Return it."""
     life = lifecycle_of(manager)
     while not manager.running:
         life.lasting = True
         try:
             manager.start(task_type)
         except RuntimeError:
-            # A thread that shares it was faster: start() lets in one after the other. Where its
-            # start fails, that is no error of ours: try again.
+            # Another thread that shares the manager was faster: one start() runs at a time. If
+            # that start fails, the error is not ours: try again.
             faster = manager.state == "starting" and life.wait_started()
             if not (faster or manager.running):
                 raise

@@ -20,13 +20,13 @@ __all__ = ["warn_of_leftovers"]
 
 
 def warn_of_leftovers(runner: Runner) -> Callable[[], None]:
-    """Remember the loop's tasks; the returned function warns of those that have come since."""
+    """Remember the loop's tasks. The returned function warns of tasks made since."""
     live = runner.live
     before = asyncio.all_tasks(live.raw)
 
     def warn() -> None:
         for task in asyncio.all_tasks(live.raw) - before:
-            # A job's task may be a moment behind its outcome; a resource's is there to stay.
+            # A job's task may end a moment after its outcome. A resource's task has to stay.
             if live.is_of_job(task) or belongs_to_resource(task) or not _left_by_run(task):
                 continue
             report(
@@ -41,9 +41,9 @@ def warn_of_leftovers(runner: Runner) -> Callable[[], None]:
 
 
 def _left_by_run(task: asyncio.Task[Any]) -> bool:
-    """Whether it comes from a call that has ended. The tasks of others may still be awaited."""
+    """Whether a call that has ended made the task. Tasks of other calls may still be awaited."""
     context = context_of(task)
     caller = None if context is None else context.get(current_caller)
-    while isinstance(caller, AskedFunction):  # a function of the waiting thread has begun it
+    while isinstance(caller, AskedFunction):  # a function on the waiting thread has made it
         caller = caller.outer
     return isinstance(caller, Job) and caller.done

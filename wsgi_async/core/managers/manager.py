@@ -194,7 +194,7 @@ class AsyncioLoopManager:
             raise
 
     def _node(self) -> threads.ThreadNode:
-        """The thread that it belongs to, for a start."""
+        """The node of the thread that the manager belongs to, for a start."""
         node = self._life.node
         if node.ended:
             raise ManagerStateError(
@@ -204,12 +204,12 @@ class AsyncioLoopManager:
         return node
 
     def _watch_creator(self, node: threads.ThreadNode) -> None:
-        # Before the start, which must not succeed where this fails.
+        # Before the start, because the start must not succeed if this fails.
         if self._creator_thread is not None:
             threads.watch_end(self._creator_thread, node)
 
     def _register(self, node: threads.ThreadNode) -> None:
-        """It has been started: let look-ups find it, and have it stopped with its thread."""
+        """After a start: let look-ups find the manager, and have it stopped with its thread."""
         with threads.lock():
             _instances.add(self)
             node.owned[self._life] = None
@@ -217,12 +217,12 @@ class AsyncioLoopManager:
             self._call_hook(hook)
         node.found.setdefault(self.id, self)
         if node.ended:  # pragma: no cover - a race with the end of the thread
-            # It ended just before it owned us, and could not tell us.
-            # Not owner_ended(): perhaps it did tell us, and a manager outlives a thread once.
+            # The thread ended just before its node owned us, and could not tell us. Not
+            # owner_ended(): perhaps it did tell us, and a manager outlives a thread only once.
             self._life.request_stop()
 
     def _call_hook(self, hook: Callable[[], None]) -> None:
-        # The manager is needed, and what looks at it is not.
+        # The manager is needed, but a hook that only looks at it is not.
         try:
             hook()
         except Exception as error:
@@ -320,7 +320,7 @@ class AsyncioLoopManager:
         runner = life.runner
         if runner is None or task_type != life.task_type or running_loop() is not None:
             raise self._refusal(coro, task_type, blocks=True)
-        # The type first, as it costs less.
+        # Check the type first, because that costs less.
         given: object = coro
         if not (type(given) is CoroutineType or is_coroutine(given)):
             raise not_a_coroutine(given)
@@ -482,7 +482,7 @@ class AsyncioLoopManager:
         for manager in cls.all_instances():
             node = lifecycle_of(manager).node
             found = node.found.get(manager.id) is manager
-            # The ident of an ended thread may be another's by now.
+            # The ident of an ended thread may belong to another thread by now.
             if found and node.ident is not None and not node.ended:
                 snapshot.setdefault(node.ident, {})[manager.id] = manager
         return snapshot
@@ -492,12 +492,12 @@ _start_hooks: list[Callable[[], None]] = []
 
 
 def on_start(hook: Callable[[], None]) -> None:
-    """Have this called at each start of a manager. Called at import."""
+    """Add a function to call at each start of a manager. Called at import."""
     _start_hooks.append(hook)
 
 
 def lifecycle_of(manager: AsyncioLoopManager) -> Lifecycle:
-    """The life of a manager, for the library's own parts."""
+    """The lifecycle of a manager, for the library's own parts."""
     return manager._life  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
@@ -513,10 +513,10 @@ def submit_to_group(
         manager: The manager.
         coro: The coroutine.
         task_type: The task type that the manager was started with.
-        group: What the job ends with, and whose deadline it keeps; None if it outlives both.
+        group: The group that the job ends with, and whose deadline it keeps. None if there is none.
 
     Raises:
-        RuntimeError: The group has ended; the others are those of `submit_task()`.
+        RuntimeError: The group has ended. The other errors are those of `submit_task()`.
     """
     return manager._submit(coro, task_type, group)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
@@ -548,7 +548,7 @@ def _node_for(thread: threading.Thread | None) -> threads.ThreadNode:
 
 
 def forget_all() -> list[Lifecycle]:
-    """In a forked child: none of the managers is ours. Returns their lives; takes no lock."""
+    """In a forked child: forget all managers. Return their lifecycles; takes no lock."""
     lives = [lifecycle_of(manager) for manager in list(_instances)]
     _instances.clear()
     return lives

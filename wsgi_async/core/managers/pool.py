@@ -1,12 +1,12 @@
-"""Managers that outlive their thread and go on with the next one.
+"""Managers that outlive their thread and continue with the next one.
 
-Some servers start a thread for each request. A manager that ended with its thread would keep
-nothing open there: no connection, no background work. A pool keeps it running, without an owner,
+Some servers start a thread for each request. If a manager ended with its thread, no connection and
+no background work would outlive a request. A pool keeps the manager running, without an owner,
 until the next thread takes it, or until it has waited too long.
 
-No lock is needed, nor could the dying thread take one. The managers that wait stand in a deque,
-whose appends and pops are thread-safe, and each stands there once: whoever pops it has it, a new
-thread to adopt it or a sweep to stop it.
+No lock is needed, and the dying thread could not take one. The waiting managers are in a deque,
+whose appends and pops are thread-safe. Each manager is in it once, so it belongs to the thread that
+pops it: a new thread, which adopts it, or a sweep, which stops it.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ __all__ = ["ManagerPool"]
 
 
 class ManagerPool:
-    """Keeps the managers of ended threads for the next. Lives as long as its user or its managers.
+    """Keeps managers of ended threads for new threads. Lives as long as its user or its managers.
 
-    Callable from any thread. A forked child finds it empty: what it inherits cannot be adopted.
+    Callable from any thread. In a forked child, the managers that it inherits cannot be adopted.
 
     Args:
-        max_idle: How many managers may wait for a thread. Each has a loop, with its descriptors,
-            and a thread, which is asleep. The one that has waited longest is stopped first.
-        max_idle_time: How long one may wait, in seconds.
+        max_idle: How many managers may wait for a thread. Each has a loop with its descriptors,
+            and a sleeping thread. The manager that has waited longest is stopped first.
+        max_idle_time: How long a manager may wait, in seconds.
 
     Raises:
-        TypeError, ValueError: One of them is not such a number.
+        TypeError, ValueError: An argument is not such a number.
     """
 
     def __init__(self, *, max_idle: int, max_idle_time: float) -> None:
         _check(max_idle, max_idle_time)
         self._max_idle = max_idle
         self.max_idle_time = max_idle_time
-        # In the order in which they came, so those that have waited longest are on the left.
+        # In the order of arrival, so the managers that have waited longest are on the left.
         self._idle: deque[_Member] = deque()
         with threads.lock():
             _pools.add(self)
@@ -59,18 +59,18 @@ class ManagerPool:
     def keep(self, manager: AsyncioLoopManager) -> None:
         """From now on, have the manager wait here when its thread has ended.
 
-        For a manager of the calling thread's own, made without `creator_thread`.
+        For a manager that belongs to the calling thread, made without `creator_thread`.
         """
         _watch_main_thread()
         lifecycle_of(manager).outlive = _Member(manager, self).outlive
 
     def take(self) -> AsyncioLoopManager | None:
-        """A running manager that has no thread, which is the calling thread's from now on.
+        """Give a running manager that has no thread to the calling thread.
 
         Returns:
-            The one that came last, as its connections are the freshest, and the others get the
-            chance to be stopped. None without one, and always in the main thread, which does not
-            end before the process.
+            The manager that arrived last: its connections are the freshest, and the others get
+            the chance to be stopped. None if there is none, and always in the main thread, which
+            does not end before the process.
         """
         node = threads.current_node()
         if node.ident == threading.main_thread().ident:
@@ -80,23 +80,23 @@ class ManagerPool:
                 member = self._idle.pop()
             except IndexError:
                 return None
-            # It may have been stopped while it waited, or be the parent process's.
+            # It may have been stopped while it waited, or belong to the parent process.
             if member.adopt(node):
                 return member.manager
 
     def add(self, member: _Member) -> None:
-        """Let a manager wait. Takes no lock, as the thread that comes here is ending."""
+        """Let a manager wait. Takes no lock, because the calling thread is ending."""
         self._idle.append(member)
 
     def sweep(self) -> None:
-        """Stop the managers that are too many, and those that have waited too long.
+        """Stop the managers that exceed `max_idle`, and those that have waited too long.
 
-        Called on one of the managers' loops; others may sweep at the same time.
+        Called on the loop of a manager; other loops may sweep at the same time.
         """
         while True:
             try:
-                # A look first, as a thread that came while all of them are out would make
-                # a manager more than it needs.
+                # Check before the pop: a new thread that finds no manager, because all of them
+                # are popped just now, would make one too many.
                 if len(self._idle) <= self._max_idle and not self._idle[0].overdue():
                     return
                 oldest = self._idle.popleft()
@@ -109,7 +109,7 @@ class ManagerPool:
             lifecycle_of(oldest.manager).request_stop()
 
     def stop_idle(self) -> None:
-        """Stop all that wait, without waiting for their end."""
+        """Stop all waiting managers, without waiting for their end."""
         while True:
             try:
                 member = self._idle.popleft()
@@ -124,27 +124,28 @@ class _Member:
     def __init__(self, manager: AsyncioLoopManager, pool: ManagerPool) -> None:
         self.manager = manager
         self._pool = pool
-        # Written by the ending thread, before the pool knows of it.
+        # Written by the ending thread before the pool has this member. The adopting thread
+        # unsets `_waits`.
         self._since = 0.0
         self._waits = False
-        # Written on the loop only: the timer of one idle time serves the next ones too, so that
-        # they do not pile up. A manager that is started again has a new loop and no timer.
+        # Written on the loop only. The timer of one idle time also serves the next ones, so that
+        # timers do not pile up. A manager that is started again has a new loop and no timer.
         self._timed: LiveLoop | None = None
 
     # -- in the thread that ends, without a lock ---------------------------------------------
 
     def outlive(self) -> bool:
-        """Let the manager wait for another thread; False if it is being stopped already."""
+        """Let the manager wait for another thread; False if it has to stop instead."""
         runner = lifecycle_of(self.manager).runner
         if runner is None or runner.resident or runner.live.closing:
             return False
         if not threading.main_thread().is_alive():
             return False  # the process is ending: there is no next thread
-        # In this order: once it is in the pool, it may be another thread's at any moment.
+        # In this order: once it is in the pool, another thread may take it at any moment.
         self._since = Primitives.clock()
         self._waits = True
         self._pool.add(self)
-        # In an empty context: the timer would keep that of the last request.
+        # In an empty context: the timer would otherwise keep the context of the last request.
         runner.live.post(contextvars.Context().run, self._settle)
         return True
 
@@ -180,7 +181,7 @@ class _Member:
     def _set_timer(self) -> None:
         runner = lifecycle_of(self.manager).runner
         if runner is None or runner.live.closing or not self._waits:
-            return  # in use, or stopping; the next end of a thread settles it again
+            return  # in use, or stopping; when its next thread ends, this runs again
         if self._timed is not runner.live:
             self._timed = runner.live
             runner.live.raw.call_later(max(0.0, self._left()), self._time_over)
@@ -190,16 +191,17 @@ class _Member:
         self._settle()
 
 
-# The lineage's lock guards both. The second one is the process that the watch runs in.
+# The lineage's lock guards both. The second one has the id of the process that is watched.
 _pools: weakref.WeakSet[ManagerPool] = weakref.WeakSet()
 _watched: set[int] = set()
 
 
 def _watch_main_thread() -> None:
-    """Stop what waits as soon as the main thread has ended, in a thread of its own.
+    """Start a thread that stops all waiting managers as soon as the main thread has ended.
 
-    The interpreter waits for all threads then, and calls its exit hooks after that. What waits may
-    well have such a thread (a connection of aiosqlite has), which would never end.
+    The interpreter then waits for all non-daemon threads, and calls its exit hooks after that. A
+    resource of a waiting manager may have such a thread (a connection of aiosqlite has one). That
+    thread would never end.
     """
     with threads.lock():
         if os.getpid() in _watched:

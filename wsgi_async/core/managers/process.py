@@ -21,13 +21,13 @@ _inherited: list[Any] = []
 """The parent process's runners and loops, kept forever: see `Lifecycle.inherit`."""
 
 _hooked: set[int] = set()
-"""The process whose exit `multiprocessing` tells us of, if it is one of its children."""
+"""The id of this process, if it is a child of `multiprocessing` with an exit hook of ours."""
 
 
 def install_hooks() -> None:
     """Register the exit hook and the fork hook. Called once, at import."""
-    # atexit runs after all non-daemon threads have been joined, so never under a request that
-    # still runs. gunicorn's worker_exit and threading._register_atexit do run under it.
+    # atexit runs after all non-daemon threads have been joined, so never during a request.
+    # gunicorn's worker_exit and threading._register_atexit may run while a request still runs.
     atexit.register(stop_all)
     install_fork_hook(_forget_parent)
     manager.on_start(stop_with_process)
@@ -36,10 +36,10 @@ def install_hooks() -> None:
 def stop_with_process() -> None:
     """Have managers stopped at the end of a child of `multiprocessing`, which skips `atexit`.
 
-    Called at each start of a manager, as such a child drops what it finds registered.
+    Called at each start of a manager, because such a child drops the hooks that it inherits.
     """
     pid = os.getpid()
-    # Each of its children has imported it. Nobody else need pay for that.
+    # Each child of multiprocessing has imported it. Other processes need not pay for the import.
     multiprocessing = imported("multiprocessing.process")
     if pid in _hooked or multiprocessing is None or multiprocessing.parent_process() is None:
         return
@@ -47,16 +47,16 @@ def stop_with_process() -> None:
 
     _hooked.clear()
     _hooked.add(pid)
-    # After those with a higher priority, such as the child's own pools.
+    # Runs after hooks with a higher priority, such as those of the child's own pools.
     util.Finalize(None, stop_all, exitpriority=0)
 
 
 def stop_all() -> None:
     """Stop every manager at once, within one common budget."""
-    notice_fork()  # a child that ends before its first request
+    notice_fork()  # for a child that ends before its first request
     deadline = Deadline(STOP_TIMEOUT)
     thread_pool.shut_down_pools(deadline)
-    # A function that does not end holds its thread's loop too, and must not be waited for twice.
+    # A function of a pool that does not end also holds its thread's loop. Do not wait for it twice.
     left = max(deadline.left() or 0.0, STOP_TIMEOUT / 10)
     managers = manager.AsyncioLoopManager.all_instances()
     lives = [manager.lifecycle_of(one) for one in managers]
@@ -64,11 +64,11 @@ def stop_all() -> None:
         try:
             wait()
         except RuntimeError:  # pragma: no cover - threading cannot join it
-            pass  # one that cannot be waited for; the others are
+            pass  # this manager cannot be waited for, but the others can
 
 
 def _forget_parent() -> None:
-    # Other threads' locks may be held forever here: none is taken, all are replaced.
+    # A lock that another thread held at the fork is held forever: take none, replace all.
     _inherited.extend(life.inherit() for life in manager.forget_all())
     threads.reset()
     forget_seat()

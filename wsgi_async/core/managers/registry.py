@@ -1,4 +1,4 @@
-"""Finding a manager by id, in the current thread and in those that led to it."""
+"""Finding a manager by id, in the current thread and in the threads that it descends from."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def find_manager(id: Hashable) -> AsyncioLoopManager | None:
     here = threads.current_node()
     with threads.lock():
         line = list(here.line())
-    # Not under the lock: users' ids are compared.
+    # Without the lock, because the look-up compares users' ids, which runs user code.
     for node in line:
         manager: AsyncioLoopManager | None = node.found.get(id)
         if manager is None or node.ended or manager.state not in _USABLE:

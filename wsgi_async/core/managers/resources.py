@@ -68,14 +68,15 @@ class LoopResource(Generic[T]):
                 f"{kind_of(factory)} cannot make a loop resource. Give an async generator function "
                 "that yields once, or a callable that returns an async context manager."
             )
-        functools.update_wrapper(self, factory, updated=())  # not what a class has in its __dict__
+        functools.update_wrapper(self, factory, updated=())  # without the __dict__ of a class
         self.name: str = getattr(factory, "__qualname__", None) or repr(factory)
         """What the log and errors call it: the factory's qualified name."""
         self._factory = factory
-        # While it is overridden, one that no loop knows: the fast path need not look for that.
+        # While the resource is overridden, a key that no loop has. So the fast path need not check
+        # for overrides.
         self._key: object = self
-        # The lock guards the list and the key. It can be taken again by its thread: a destructor
-        # that ends an override may come between any two steps.
+        # The lock guards the list and the key. The thread that holds it can take it again: a
+        # destructor that ends an override may run between any two steps.
         self._lock = new_mutex()
         self._overrides: list[_Override[Any]] = []
 
@@ -106,10 +107,10 @@ class LoopResource(Generic[T]):
                 gets it. The next use tries again.
         """
         try:
-            # The attribute's name spelt out and no method called: half of the time would go there.
+            # The attribute's name is spelled out, and no method called: this saves half the time.
             return get_running_loop().wsgi_async_instances[self._key]  # type: ignore[attr-defined,no-any-return]
         except (AttributeError, KeyError):
-            pass  # not in here, or it would be the context of what the opening raises
+            pass  # continue outside, or this error becomes the context of one from the opening
         return await self._first_use()
 
     async def _first_use(self) -> T:
@@ -208,7 +209,7 @@ def loop_resource(factory: Factory[T], /) -> LoopResource[T]:
 
 
 class _Override(AbstractContextManager[F]):
-    """One value in a resource's place, from `__enter__` to `__exit__`."""
+    """One value that replaces a resource's instance, from `__enter__` to `__exit__`."""
 
     def __init__(
         self,

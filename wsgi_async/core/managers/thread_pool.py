@@ -120,7 +120,7 @@ _pools: weakref.WeakSet[LoopThreadPoolExecutor] = weakref.WeakSet()
 
 
 def crew_of(pool: LoopThreadPoolExecutor) -> Crew:
-    """The threads of a pool, for the library's own parts."""
+    """The crew of a pool, for the library's own parts."""
     return pool._crew  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
@@ -138,7 +138,7 @@ def shut_down_pools(deadline: Deadline) -> None:
 
 
 def forget_pools() -> None:
-    """In a forked child: the threads are the parent's."""
+    """In a forked child: the threads belong to the parent."""
     for pool in list(_pools):
         crew_of(pool).inherit()
     _pools.clear()

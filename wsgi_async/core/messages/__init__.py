@@ -1,1 +1,1 @@
-"""What a user is told: the errors, and the advice that goes into them."""
+"""The errors that users get, and the advice in them."""

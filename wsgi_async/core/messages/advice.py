@@ -1,7 +1,7 @@
-"""What errors advise, by what the code looks like that got them. Looked at only when one is raised.
+"""The advice in errors, which depends on the code that gets them. Runs only when one is raised.
 
-The frames tell: a coroutine that waits by itself, a sync function that a coroutine has called, an
-async test, or a cell of a notebook.
+The stack frames tell which code it is: a coroutine that waits by itself, a sync function that a
+coroutine has called, an async test, or a cell of a notebook.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OURS = __name__.partition(".")[0] + "."
 
 
 class _Caller(NamedTuple):
-    """The nearest coroutine below the present code."""
+    """The nearest coroutine on the stack below the current code."""
 
     name: str
     module: str
@@ -31,7 +31,7 @@ class _Caller(NamedTuple):
 
 
 def instead_of_waiting(instead: str) -> str:
-    """What to do where a thread would wait that runs an event loop.
+    """What to do instead of waiting in a thread that runs an event loop.
 
     Args:
         instead: What a coroutine does, in the imperative.
@@ -72,12 +72,12 @@ def _module(frame: FrameType) -> str:
 
 
 def _in_notebook(caller: _Caller) -> bool:
-    # IPython runs a cell in a coroutine of its own, or the cell is one, if it has an `await`.
+    # IPython runs a cell inside its own coroutine. A cell with an `await` is a coroutine itself.
     return caller.module.startswith("IPython.") or caller.name.startswith("<")
 
 
 def kind_of(value: object) -> str:
-    """What to call a value in an error: never by its contents, which may be secret."""
+    """How an error names a value: never by its contents, which may be secret."""
     name = getattr(value, "__qualname__", None)
     kind = type(value).__qualname__
     article = "an" if kind[0] in "aeiouAEIOU" else "a"
@@ -85,7 +85,7 @@ def kind_of(value: object) -> str:
 
 
 def not_a_coroutine(value: object) -> TypeError:
-    """What whoever gives something else gets, with what to give."""
+    """The error for a value that is not a coroutine, with what to pass instead."""
     kind = kind_of(value)
     if inspect.isasyncgen(value):
         advice = "is not a coroutine but an async generator. Iterate over it with iterate()."
@@ -118,7 +118,7 @@ def _how_to_get_one(value: object) -> str:
 
 
 def not_an_async_iterable(value: object) -> TypeError:
-    """What whoever gives something else to iterate over gets, with what to give."""
+    """The error for a value that is not an async iterable, with what to pass instead."""
     if inspect.iscoroutine(value):
         advice = "Its function has no `yield`, so it makes no items. Await it or run() it instead."
     elif callable(value):

@@ -140,4 +140,4 @@ class TaskCancelledError(WsgiAsyncError, concurrent.futures.CancelledError, asyn
 
 
 class Closing(Exception):
-    """The manager is being stopped: the work was not taken, and nothing was started."""
+    """The manager is being stopped: the work was not accepted, and nothing was started."""

@@ -1,4 +1,4 @@
-"""Errors about another event loop: a note on them says what is behind them.
+"""Errors about another event loop: they get a note that explains the cause.
 
 Nothing here runs unless there is an error.
 """
@@ -21,7 +21,7 @@ NOTE = (
     'global client" in the documentation of wsgi_async.'
 )
 
-# What asyncio, uvloop, and the libraries say that look for it themselves.
+# The words of asyncio, of uvloop, and of libraries that check for this themselves.
 _WORDS = (
     "different event loop",
     "different loop",
@@ -29,13 +29,13 @@ _WORDS = (
     "non-thread-safe operation",
 )
 _MOST = 16
-"""How many errors of a chain are looked at."""
+"""How many errors of a chain are checked at most."""
 
 
 def explain(error: BaseException) -> None:
-    """Add a note to an error that is about another event loop, or was caused by such a one.
+    """Add a note to an error that is about another event loop, or that such an error has caused.
 
-    Libraries often raise an error of their own from it. Nothing happens to any other error.
+    Libraries often raise an error of their own from it. Any other error stays as it is.
     """
     try:
         chain = list(_chain(error))
@@ -60,7 +60,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is_about_loops(error: BaseException) -> bool:
-    # asyncio raises a ValueError where futures of two loops are gathered.
+    # asyncio raises a ValueError if futures of two loops are gathered.
     if isinstance(error, RunningLoopError) or not isinstance(error, (RuntimeError, ValueError)):
         return False
     text = str(error).lower()

@@ -1,1 +1,1 @@
-"""What a thread waits on: futures, and groups of tasks."""
+"""What a thread waits for: futures, and groups of jobs."""

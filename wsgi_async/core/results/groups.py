@@ -1,4 +1,4 @@
-"""Submitted jobs that end together, when what they were for is over."""
+"""Submitted jobs that end together, when the request that they belong to is over."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Ended", "JobGroup"]
 
 
 class Ended(OutsideRequestError):
-    """A group does not take a job any more, and nothing was started."""
+    """A group does not accept jobs any more, and nothing was started."""
 
     def __str__(self) -> str:
         return (
@@ -31,14 +31,14 @@ class Ended(OutsideRequestError):
 
 
 class JobGroup:
-    """Jobs of one manager that `end()` cancels and waits for. Lives until then, and once only.
+    """Jobs of one manager that `end()` cancels and waits for. Lives until then; used once only.
 
-    It stands between each job and its future, as a user may fill a future while its task still
-    cleans up. All methods may be called from any thread.
+    It stands between each job and its future, because a user may fill the future while the task
+    still cleans up. All methods may be called from any thread.
 
     Args:
         runner: Runs the jobs.
-        ended: It takes none from the beginning.
+        ended: The group never accepts a job.
     """
 
     inbox = None  # Never changes: end() runs no functions for the jobs.
@@ -47,25 +47,25 @@ class JobGroup:
         # Never changes:
         self._runner = runner
         self._live = runner.live
-        # Guarded by `LiveLoop.mutex`. One of our own would be a second lock that a destructor can
-        # want, which interrupts whoever holds the first.
+        # Guarded by `LiveLoop.mutex`. A lock of our own would be a second one: a destructor could
+        # need it while it interrupts a thread that holds the first.
         self._ended = ended
-        self._jobs: dict[Job, JobFuture] = {}  # not done
-        self._entering: set[Job] = set()  # those that are not in the loop's queue yet
+        self._jobs: dict[Job, JobFuture] = {}  # the jobs that are not done
+        self._entering: set[Job] = set()  # jobs that are not in the loop's queue yet
         self._wakeup: Wakeup | None = None  # of the thread that waits in end()
 
     # -- for the manager and the loop ----------------------------------------------------------
 
     def submit(self, runner: Runner, job: Job, future: JobFuture) -> None:
-        """Hand a job in that ends with the group.
+        """Submit a job that ends with the group.
 
         Args:
-            runner: The manager's present one.
+            runner: The manager's present runner.
             job: A new job.
-            future: What its outcome is for.
+            future: Gets the job's outcome.
 
         Raises:
-            Ended: The group has ended, or is of the manager's life before a `stop()`.
+            Ended: The group has ended, or the manager was stopped since the group was made.
             Closing: The manager is being stopped.
         """
         with self._live.mutex:
@@ -81,7 +81,7 @@ class JobGroup:
             self._discard(job)
             raise
         except BaseException:
-            self._entered(job)  # a signal handler raised when it was in the queue, perhaps
+            self._entered(job)  # a signal handler raised, perhaps after it was queued
             raise
         self._entered(job)
 
@@ -89,12 +89,12 @@ class JobGroup:
         with self._live.mutex:
             self._entering.discard(job)
             late = self._ended
-        # end() leaves those alone that are on their way in. One of the two sees the other.
+        # end() skips jobs that are still entering, so one that enters late is canceled here.
         if late:
             self._live.request_cancel(job)
 
     def settle(self, job: Job) -> None:
-        """Hand the outcome of a job that is done on to its future. For the loop."""
+        """Pass the outcome of a job that is done to its future. For the loop."""
         with self._live.mutex:
             future = self._jobs[job]
         try:
@@ -114,15 +114,14 @@ class JobGroup:
 
     @property
     def done(self) -> bool:
-        """Whether no job is left. Without the mutex: who takes the last one out wakes us after."""
+        """Whether no job is left. Read without the mutex: removing the last job wakes us after."""
         return not self._jobs
 
     def end(self) -> None:
         """Refuse new jobs, cancel those that are left, and wait for all of them together.
 
-        The wait takes as long as the manager's grace at most. A job that resists is logged by
-        name, and continues. A thread that runs an event loop does not wait: the tasks may be on
-        that very loop.
+        The wait takes at most the manager's grace. A job that does not end is logged by name, and
+        continues. A thread that runs an event loop does not wait: the tasks may be on that loop.
         """
         live = self._live
         if live.inherited:

@@ -50,19 +50,19 @@ class SyncFuture(concurrent.futures.Future[T]):
     """
 
     # Class attributes are the defaults.
-    # Never changes once the job is handed in:
+    # Never changes once the job is submitted:
     _name = ""
-    # No lock: set before that, and taken back by the one thread that settles the future.
+    # No lock: set before that, and removed by the one thread that settles the future.
     _runner: Runner | None = None
     _job: Job | None = None
-    # No lock: written before the future is done, and taken by a thread that asks after that.
+    # No lock: written before the future is done, and removed by a thread that retrieves it later.
     _unretrieved: tuple[BaseException, Context] | None = None  # and the context of its task
 
     def __init__(self) -> None:
         super().__init__()
         # Never changes:
         self._condition = cast("Any", Blocked())
-        # Never changes; the base class guards what is in it.
+        # Never changes; the base class guards its contents.
         self._waiters = cast("Any", Waiters())  # the type is private to the standard library
 
     def __repr__(self) -> str:
@@ -70,7 +70,7 @@ class SyncFuture(concurrent.futures.Future[T]):
         return f"{text[:-1]} of {self._name}>" if self._name else text
 
     def attach(self, runner: Runner, job: Job) -> None:
-        """Have it carry this job's outcome. For the manager; once, before the job is handed in."""
+        """Connect the future to a job. For the manager; once, before the job is submitted."""
         self._runner, self._job, self._name = runner, job, job.name
         job.future = self
 
@@ -78,7 +78,7 @@ class SyncFuture(concurrent.futures.Future[T]):
         if self._unretrieved is None:
             return
         error, context = self._unretrieved
-        # This may be any thread, in another request, whose variables are not for this record.
+        # This may be a thread of another request, whose variables must not get into this record.
         context.copy().run(
             report,
             logging.ERROR,
@@ -91,8 +91,8 @@ class SyncFuture(concurrent.futures.Future[T]):
         return asyncio.wrap_future(self).__await__()
 
     # -- asking --------------------------------------------------------------------------------
-    # An exception's traceback holds the frame of result(). Where the loop runs on this thread, the
-    # coroutine's frames lead to all of those below which it ran: none of them may lead back.
+    # An exception's traceback holds the frame of result(). If the loop runs on this thread, the
+    # coroutine's frames refer to all the frames that called it: none of them may refer back.
 
     def running(self) -> bool:
         """Whether the task has begun and is not done."""
@@ -142,7 +142,7 @@ class SyncFuture(concurrent.futures.Future[T]):
             del self
 
     def _get_snapshot(self) -> Any:  # pragma: no cover - Python 3.15 only
-        # From Python 3.15 on asyncio.wrap_future() asks so, past exception().
+        # From Python 3.15 on, asyncio.wrap_future() calls this instead of exception().
         self._unretrieved = None
         return super()._get_snapshot()  # type: ignore[misc] # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType, reportAttributeAccessIssue]
 
@@ -174,14 +174,14 @@ class SyncFuture(concurrent.futures.Future[T]):
             wakeup.end()
 
     def _check(self) -> None:
-        """Raise if this thread cannot wait for it."""
+        """Raise if this thread cannot wait for the future."""
         need_stack()
         refuse_in_event_loop("await this future")
 
     def _refuse_in_child(self) -> None:
-        """Raise in a forked child, where it will never be done."""
-        # Before any look at its state: another thread may have held that lock at the fork.
-        runner = self._runner  # once: the loop takes it back when there is an outcome
+        """Raise in a forked child, where the future will never be done."""
+        # Before its state is read: another thread may have held the lock around it at the fork.
+        runner = self._runner  # read once: the loop removes it when there is an outcome
         if runner is not None and runner.live.inherited:
             raise inherited_error(runner.live.label)
 
@@ -221,39 +221,39 @@ class SyncFuture(concurrent.futures.Future[T]):
                     self._unretrieved = job.exception, job.context
                 self.set_exception(job.exception)
         except concurrent.futures.InvalidStateError:
-            self._unretrieved = None  # somebody has filled it by hand
+            self._unretrieved = None  # the user has filled the future by hand
         except BaseException as error:
-            # A callback's, or of the user's logging while a callback's failure is logged. The
-            # loop's thread has others to tell.
+            # It comes from a callback, or from the user's logging of a callback's failure. The
+            # loop's thread continues, to settle other futures.
             report(logging.ERROR, "A done callback of %r failed", self, error=error)
         finally:
-            # Not before it is done: a cancel() that found no job would cancel the future itself,
-            # and the outcome would be lost.
+            # Only after the future is done: a cancel() that finds no job would cancel the future
+            # itself, and the outcome would be lost.
             self._runner = self._job = None
 
 
 class Blocked(Condition):
-    """A future's condition, which also wakes the threads that wait for the future in our way.
+    """A future's condition. It also wakes the threads that block in `SyncFuture._wait()`.
 
-    The base class of the future notifies it once there is an outcome, and calls the done callbacks
-    after that. So a callback may wait for one of these threads. Lives as long as the future.
+    The future's base class calls `notify_all()` when there is an outcome, and the done callbacks
+    after that. So a callback can wait for one of these threads. Lives as long as the future.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        # No lock: a thread appends its wake-up before it looks whether the future is done, and the
-        # list is read after it is. One of the two sees the other.
+        # No lock: a thread appends its wake-up before it checks whether the future is done, and the
+        # list is read after the future is done. So either the check or the reader sees the other.
         self.wakeups: list[Wakeup] = []
 
     def notify_all(self) -> None:
-        """The future has its outcome. On the thread that has brought it, with the lock."""
+        """Wake all threads. Called on the thread that sets the outcome, which holds the lock."""
         super().notify_all()
         for wakeup in list(self.wakeups):
             wakeup.set()
 
 
 class _Outcome:
-    """What a thread waits for that waits for a future. Lives as long as the wait."""
+    """What a thread that waits for a future passes to `wait_for()`. Lives as long as the wait."""
 
     inbox: Inbox | None = None
 
@@ -265,5 +265,5 @@ class _Outcome:
         return self._future is None or self._future.done()
 
     def forget(self) -> None:
-        """The wait is over."""
+        """The wait is over: drop the future."""
         self._future = None

@@ -13,16 +13,17 @@ __all__ = ["Waiters"]
 
 
 class Waiters(list[Any]):
-    """Whom a future tells that it is done, beside its callbacks. Lives as long as the future.
+    """A future's waiters: told that it is done, beside its callbacks. Lives as long as the future.
 
-    The two functions add a waiter to each future, and block on its event. On a resident thread
-    that would keep the loop from turning that is to bring the outcome, so the waiter gets an event
-    there that runs the loop. They hold the locks of all futures meanwhile: nobody sets the event.
+    The two functions add a waiter to each future, and block on the waiter's event. On a resident
+    thread that would stop the loop that has to bring the outcome. So there the waiter gets an
+    event that runs the loop. The two functions hold the locks of all futures at that moment, so no
+    thread sets the event meanwhile.
     """
 
     def append(self, waiter: Any) -> None:
         """As the base class."""
-        # In a coroutine it blocks the loop, as such a wait always does there.
+        # In a coroutine, such a wait blocks the loop, as it always does there.
         runner = resident_here() if running_loop() is None else None
         if runner is not None and not isinstance(waiter.event, _LoopEvent):
             waiter.event = _LoopEvent(LoopWakeup(runner))
@@ -30,10 +31,10 @@ class Waiters(list[Any]):
 
 
 class _LoopEvent:
-    """What a waiter needs of a `threading.Event`, for a resident thread. For one wait.
+    """The parts of `threading.Event` that a waiter uses, for a resident thread. For one wait.
 
     Args:
-        wakeup: The thread's.
+        wakeup: The thread's wake-up.
     """
 
     inbox = None
@@ -41,7 +42,7 @@ class _LoopEvent:
     def __init__(self, wakeup: LoopWakeup) -> None:
         # Never changes:
         self._wakeup = wakeup
-        # No lock: set before the thread is woken, which looks again.
+        # No lock: set before the thread is woken, and read again by the woken thread.
         self.done = False
 
     def set(self) -> None:

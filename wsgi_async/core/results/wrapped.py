@@ -57,13 +57,13 @@ def async_to_sync_future(
     runner = runner_of(loop)
     if runner is not None:
         runner.live.follow(wrapped)  # a stop() of our manager must not leave its waiter hanging
-    # An asyncio future is not thread-safe: what touches it has to run on its loop.
+    # An asyncio future is not thread-safe: code that touches it has to run on its loop.
     _call_on(loop, future.add_done_callback, wrapped.copy_late)
     return wrapped
 
 
 class WrappedFuture(SyncFuture[T]):
-    """A `SyncFuture` that follows another library's future. Lives as long as either."""
+    """A `SyncFuture` that follows another library's future. Lives as long as either future."""
 
     def __init__(self, cancel_source: Callable[[], object]) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class WrappedFuture(SyncFuture[T]):
     def copy(self, source: asyncio.Future[T] | concurrent.futures.Future[T]) -> None:
         """Take over the outcome of a future that is done."""
         if source.cancelled():
-            if super().cancel():  # there is no job to be asked
+            if super().cancel():  # there is no job to cancel
                 self.set_running_or_notify_cancel()
         elif (error := source.exception()) is not None:
             explain(error)
@@ -98,9 +98,9 @@ class WrappedFuture(SyncFuture[T]):
             self._fill(None, source.result())
 
     def copy_late(self, source: asyncio.Future[T]) -> None:
-        """As `copy()`, for a future that its waiters have seen pending.
+        """As `copy()`, for a future that was still pending when it was wrapped.
 
-        If a `stop()` of our manager has canceled it, they get that error.
+        If a `stop()` of our manager has canceled it, its waiters get the error of the stop.
         """
         runner = runner_of(source.get_loop())
         if source.cancelled() and runner is not None and runner.live.closing:
@@ -109,7 +109,7 @@ class WrappedFuture(SyncFuture[T]):
             self.copy(source)
 
     def fail(self, error: RuntimeError) -> None:
-        """The loop has ended without the source."""
+        """Fail, because the loop has ended before the source was done."""
         self._fill(error)
 
     def _fill(self, error: BaseException | None, result: Any = None) -> None:
@@ -119,7 +119,7 @@ class WrappedFuture(SyncFuture[T]):
             else:
                 self.set_result(result)
         except concurrent.futures.InvalidStateError:
-            pass  # the loop has ended, or the source after all
+            pass  # the other one was first: the end of the loop, or the source
 
 
 def _call_on(loop: asyncio.AbstractEventLoop, fn: Callable[..., Any], *args: Any) -> None:

@@ -1,1 +1,1 @@
-"""What runs a loop: a thread of its own, or the worker thread that it is for."""
+"""What runs a loop: a keeper, a resident worker thread, or a server with a guest."""

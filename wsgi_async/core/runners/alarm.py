@@ -15,11 +15,11 @@ __all__ = ["Alarm"]
 
 
 class Alarm:
-    """Calls something when a wait in a loop has lasted too long.
+    """Calls a function when a wait in a loop has lasted too long.
 
-    Nearly every wait is over before that. So one timer stays on the loop from wait to wait, and
-    looks, when it rings, how long the wait of that moment may still last. Lives as long as the
-    loop; for its thread only.
+    Nearly every wait is over before that. So one timer stays on the loop from wait to wait. When
+    it rings, it checks how long the current wait may still last. Lives as long as the loop; for
+    its thread only.
     """
 
     def __init__(self, live: LiveLoop) -> None:
@@ -28,18 +28,18 @@ class Alarm:
         self._clock = live.primitives.clock
         # One thread, the loop's:
         self._call: Callable[[], None] | None = None  # None between two waits
-        self._due = math.inf  # the end of the wait
+        self._due = math.inf  # when the current wait has to end
         self._timer: asyncio.TimerHandle | None = None
-        self._rings = math.inf  # when the timer does
+        self._rings = math.inf  # when the timer rings
 
     def set(self, seconds: float, call: Callable[[], None]) -> None:
-        """Call this in so many seconds, unless it is cleared before."""
+        """Call a function after `seconds`, unless `clear()` is called before."""
         self._call, self._due = call, self._clock() + seconds
         if self._due < self._rings:
             self._start(seconds)
 
     def clear(self) -> None:
-        """The wait is over."""
+        """The wait is over: do not call the function."""
         self._call = None
 
     def _start(self, seconds: float) -> None:

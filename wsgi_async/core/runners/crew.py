@@ -31,8 +31,8 @@ class Crew:
     Callable from any thread.
 
     Args:
-        size: How many threads there are at most.
-        prefix: What their names begin with.
+        size: The maximum number of threads.
+        prefix: The prefix of the threads' names.
         begin: Called at the start of each thread. If it raises, the thread ends.
         primitives: Locks, wake-ups and threads.
     """
@@ -46,17 +46,17 @@ class Crew:
         self._numbers = itertools.count()
         self._primitives = primitives
         self.begin = begin
-        # Its thread can take it again: a destructor may submit work anywhere.
+        # The thread that holds it can take it again: a destructor may submit work anywhere.
         self._lock = primitives.mutex()
         # Guarded by `Crew._lock`:
-        self._queue: deque[Work] = deque()  # what no thread has taken yet
-        # Threads without work, and what each waits with. Who came last is woken first: its caches
-        # are warm, and the others may sleep on.
+        self._queue: deque[Work] = deque()  # work that no thread has taken yet
+        # Idle threads, and what each waits with. The thread that became idle last is woken first:
+        # its caches are warm, and the other threads can stay asleep.
         self._idle: dict[Worker, Wakeup] = {}
-        # What busy threads wait with that would rather do the pool's work.
+        # The wake-ups of threads that stand by: they are busy, but only wait, and can take work.
         self._standing_by: dict[Wakeup, Wakeup] = {}
         self._workers: set[Worker] = set()
-        self._leaving: set[Worker] = set()  # they take no work, and close their loops
+        self._leaving: set[Worker] = set()  # these take no work, and close their loops
         self._shut_down = False
         # No lock: written in a forked child, where there is one thread.
         self._inherited = False
@@ -65,8 +65,8 @@ class Crew:
         """Have a thread do a piece of work.
 
         Raises:
-            RuntimeError: The pool is shut down or the parent process's, or its first thread cannot
-                be started.
+            RuntimeError: The pool is shut down or belongs to the parent process, or its first
+                thread cannot be started.
         """
         if self._inherited:
             raise RuntimeError(
@@ -84,7 +84,7 @@ class Crew:
                 _wake_one(self._standing_by)
 
     def _add_worker(self, work: Work) -> None:
-        """Start a thread for a piece of work. The lock is held: a close() has to see it."""
+        """Start a thread for a piece of work. The lock is held, so that close() sees it."""
         worker = Worker(self, f"{self._prefix}_{next(self._numbers)}", self._primitives)
         self._workers.add(worker)
         try:
@@ -92,16 +92,16 @@ class Crew:
         except BaseException as error:
             self._workers.discard(worker)
             if self._workers and isinstance(error, RuntimeError):
-                return  # there are no more threads to be had, but one that will come to it
+                return  # no further thread can be started, but an existing one will do the work
             if work in self._queue:  # pragma: no branch - a destructor here may have closed us
                 self._queue.remove(work)
             raise
 
     def close(self, *, cancel_futures: bool) -> list[Worker]:
-        """Refuse new work, and have the threads end; returns those that have not.
+        """Refuse new work, and have the threads end. Return those that have not ended.
 
         Args:
-            cancel_futures: Cancel what no thread has taken yet; else it is done first.
+            cancel_futures: Cancel work that no thread has taken yet; else it is done first.
         """
         if self._inherited:
             return []
@@ -118,13 +118,13 @@ class Crew:
         return workers
 
     def threads(self) -> list[threading.Thread]:
-        """Those that have not ended; none once it is closed."""
+        """The threads that have not ended; none once the crew is closed."""
         with self._lock:
             workers = () if self._shut_down else (*self._workers, *self._leaving)
         return [worker.thread for worker in workers if worker.thread is not None]
 
     def inherit(self) -> None:
-        """In a forked child: the threads are the parent's."""
+        """In a forked child: the threads belong to the parent."""
         self._inherited = True
 
     # -- for the workers -----------------------------------------------------------------------
@@ -132,13 +132,13 @@ class Crew:
     def next_work(self, worker: Worker) -> Work | Wakeup | None:
         """What a thread does next: a piece of work, or wait with this wake-up, or end.
 
-        To look for work and to go on the idle list is one step, so a thread that waits is woken
-        for what comes after its look.
+        The check for work and the entry on the idle list are one step, under the lock. So an idle
+        thread is woken for work that comes after its check.
         """
         if self._inherited:
             return None
         with self._lock:
-            # It is not idle any more, if it was: perhaps nobody has woken it.
+            # The thread is not idle now. It may still be listed, if no other thread has woken it.
             self._idle.pop(worker, None)
             if self._queue:
                 return self._queue.popleft()
@@ -148,7 +148,7 @@ class Crew:
             return wakeup
 
     def stand_by(self, wakeup: Wakeup) -> bool:
-        """A busy thread begins a wait of its own: wake it if there is work that no other can take.
+        """Have a busy thread, which begins a wait, woken for work that no other thread can take.
 
         Returns:
             False if there is work now, or the pool is shut down.
@@ -160,12 +160,12 @@ class Crew:
             return True
 
     def end_standing_by(self, wakeup: Wakeup) -> bool:
-        """Its wait is over; False if the thread was woken to take work."""
+        """The thread's wait is over. False if the thread was woken to take work."""
         with self._lock:
             return self._standing_by.pop(wakeup, None) is not None
 
     def leave(self, worker: Worker, *, failed: bool) -> None:
-        """A thread takes no more work."""
+        """Record that a thread takes no more work."""
         if self._inherited:
             return
         lost: list[Work] = []
@@ -181,7 +181,7 @@ class Crew:
             )
 
     def forget(self, worker: Worker) -> None:
-        """A thread is at its end, and its loop is closed."""
+        """Remove a thread that is about to end, and whose loop is closed."""
         if not self._inherited:
             with self._lock:
                 self._leaving.discard(worker)
@@ -189,7 +189,7 @@ class Crew:
 
 def _wake_one(waiting: dict[Any, Wakeup]) -> None:
     last = next(reversed(waiting))
-    # Woken first: a signal handler that raises in between must not lose the wake-up.
+    # Wake, then remove: a signal handler that raises in between must not lose the wake-up.
     waiting[last].set()
     waiting.pop(last, None)
 
@@ -210,17 +210,17 @@ class Work:
             self.future.set_result(fn(*args, **kwargs))
         except BaseException as error:
             if self.future.done():
-                raise  # it comes from one of the future's callbacks, or from outside
+                raise  # it comes from a callback of the future, or from another thread
             self.future.set_exception(error)
-            del self  # the traceback holds this frame: no cycle
+            del self  # the traceback holds this frame: avoid a cycle
 
     def drop(self) -> None:
-        """No thread will take it: cancel it, and tell all who wait."""
+        """Cancel the work, which no thread will take, and tell all waiters."""
         if self.future.cancel():
             self.future.set_running_or_notify_cancel()
 
     def fail(self, error: BaseException) -> None:
-        """No thread will take it: have it raise this."""
+        """Fail the work, which no thread will take, with this error."""
         if self.future.set_running_or_notify_cancel():
             self.future.set_exception(error)
 
@@ -233,10 +233,10 @@ class Worker:
         self._crew = crew
         self._primitives = primitives
         self.name = name
-        self.thread: threading.Thread | None = None  # set before anybody else gets to see us
+        self.thread: threading.Thread | None = None  # set before other threads see us
         # One thread, its own:
         self._seat: Seat | None = None
-        self._disturbed = 0  # how often it was, in a row
+        self._disturbed = 0  # how many errors came from outside of functions, in a row
 
     def join(self, timeout: float | None) -> None:
         """Wait for the thread's end, at most `timeout` seconds."""
@@ -262,16 +262,16 @@ class Worker:
             self._crew.forget(self)
 
     def _go_on(self) -> bool:
-        """Do the next thing; whether there may be another.
+        """Do a piece of work, or wait for one. Return whether to continue.
 
         Raises:
-            BaseException: The thread is of no use any more, as its loop is broken.
+            BaseException: The thread is of no use any more, because its loop is broken.
         """
         try:
             going_on = self._do_next()
         except BaseException as error:
-            # Somebody has raised it in this thread from outside, most likely to end a function
-            # that had just ended. If it comes again and again, it comes from the loop itself.
+            # Other code has raised it in this thread, most likely to end a function that had just
+            # ended. If it comes again and again, the loop itself is broken.
             self._disturbed += 1
             if self._disturbed > _TOO_OFTEN:
                 raise
@@ -292,11 +292,11 @@ class Worker:
             return False
         if isinstance(found, Work):
             found.run()
-            del found  # its function and its result, which nobody else may need any more
+            del found  # it holds a function and a result that may be needed no more
             self._give_loop_a_turn()
         else:
             self._rest(found)
-        # Looked at after the loop has run: that may have used up the wake-up of a stop().
+        # Checked after the loop has run, because that may have used up the wake-up of a stop().
         self._close_if_stopped()
         return True
 
@@ -314,7 +314,7 @@ class Worker:
         return None if self._seat is None else self._seat.runner
 
     def _give_loop_a_turn(self) -> None:
-        """There may be work without end: background tasks go on between two pieces of it."""
+        """Let background tasks continue between two pieces of work, even if work never ends."""
         runner = self._runner
         if runner is not None and not runner.live.closing:
             runner.turn()

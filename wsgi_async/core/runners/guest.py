@@ -1,4 +1,4 @@
-"""A guest: runs on a loop that somebody else runs, for example an ASGI server."""
+"""A guest: uses a loop that other code runs, for example an ASGI server."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["Guest"]
 
 
 class Guest:
-    """Hands work to a loop that another one runs. Made on the loop's thread.
+    """Submits work to a loop that other code runs. Made on the loop's thread.
 
-    It ends its own work only: the loop's other tasks, and the loop itself, are not its own. Lives
-    from a manager's start on the loop to its `stop()`, or to the loop's end.
+    It ends its own work only, not the loop's other tasks or the loop itself. Lives from a
+    manager's start on the loop to its `stop()`, or to the loop's end.
 
     Args:
         live: The live loop.
-        depart: Ends the work; called on the loop, or without it where it has ended before us.
+        depart: Ends the work. Called on the loop, or without it if the loop ends first.
     """
 
     # Never changes:
@@ -40,7 +40,7 @@ class Guest:
         self.owner = live.primitives.current()
         self._primitives = live.primitives
         self._depart = depart
-        # Never changes: nobody tells us when the loop is entered.
+        # Never changes: we cannot notice when the loop is entered.
         self.entries = 0
         self.inside = True
         register(self)
@@ -48,25 +48,25 @@ class Guest:
         try:
             setattr(live.raw, "close", self._close_with_us)  # noqa: B010 - a method, as far as types go
         except AttributeError:
-            pass  # an extension type: nobody tells us of its end
+            pass  # an extension type: we cannot notice the end of the loop
 
     def _close_with_us(self) -> None:
-        """In the place of the loop's `close()`: nobody is to wait for a loop that is gone."""
+        """Replaces the loop's `close()`, so that no thread waits for a loop that is closed."""
         if not self.live.inherited:  # else another thread may have held the mutex at the fork
             self._depart()
         self._close()
 
     @property
     def usable_here(self) -> bool:
-        """False on the loop's own thread while it is not in the loop: nobody else enters that."""
+        """False on the loop's own thread while it is outside the loop: no other thread runs it."""
         return self._primitives.current() != self.owner or self.live.raw.is_running()
 
     def begin(self, job: Job) -> None:
-        """Hand in a job that this thread waits for next.
+        """Submit a job that this thread waits for next.
 
         Raises:
             Closing: The manager is being stopped.
-            RunningLoopError: The loop is this thread's to run.
+            RunningLoopError: Only this thread runs the loop.
         """
         if not self.usable_here:
             raise RunningLoopError(
@@ -76,7 +76,7 @@ class Guest:
         self.live.submit(job)
 
     def go(self) -> None:
-        """Our work has ended: leave the loop as we found it."""
+        """Restore the loop's own `close()` after our work has ended."""
         raw = self.live.raw
         if getattr(raw, "__dict__", {}).get("close") == self._close_with_us:
             del raw.close
@@ -86,11 +86,11 @@ class Guest:
         return wakeup_here(self._primitives)
 
     def leave(self) -> None:
-        """Have the loop end our work, soon; at once where it does not run, and takes locks then."""
+        """Have the loop end our work, soon. If it does not run, end the work now, with locks."""
         if self.live.raw.is_running():
             self.live.post(self._depart)
         else:
             self._depart()
 
     def join(self, timeout: float) -> None:
-        """Nothing: the thread is another's."""
+        """Do nothing: the thread is not ours."""

@@ -50,17 +50,17 @@ class Keeper(LoopEntry):
         """Start the thread; on return the loop is running.
 
         Args:
-            close: Run in the keeper's thread as the last thing it does.
+            close: Called in the keeper's thread, as the last thing that it does.
             name: The thread's name.
 
         Raises:
             RuntimeError: The process cannot start another thread, or the loop is broken.
             BaseException: What a signal handler or another thread raised in this one meanwhile.
-                The thread does not run then, or has ended.
+                In that case the new thread never runs, or it was told to end.
         """
         self.live.loop.thread = name
         running, ended = self._primitives.wakeup(), self._primitives.wakeup()
-        once = threading.Lock()  # for the thread, or for us if it is not to run any more
+        once = threading.Lock()  # taken by the thread, or by us if it must not run any more
 
         def run() -> None:
             if not once.acquire(blocking=False):
@@ -79,7 +79,7 @@ class Keeper(LoopEntry):
                     "loop_factory."
                 )
         except BaseException:
-            if not once.acquire(blocking=False):  # it runs, though we may not even have it
+            if not once.acquire(blocking=False):  # it runs, even if `_thread` is not set
                 self.live.closing = True
                 self.leave()
                 ended.wait(PATIENCE)
@@ -92,7 +92,7 @@ class Keeper(LoopEntry):
         return wakeup_here(self._primitives)
 
     def leave(self) -> None:
-        """End the loop's run; the keeper looks whether it is being stopped. Takes no lock."""
+        """End the loop's run, so that the keeper checks for a stop. Takes no lock."""
         self.live.post(self.live.loop.stop)
 
     def join(self, timeout: float) -> None:
@@ -108,7 +108,7 @@ class Keeper(LoopEntry):
             while not live.closing:
                 self.enter_again()
         except BaseException as error:
-            # Not from a task: the loop itself is broken, for example its selector.
+            # The error is not a task's: the loop itself is broken, for example its selector.
             live.closing = True
             report(
                 logging.ERROR,

@@ -1,7 +1,7 @@
-"""A resident loop: it lives on the worker thread that it is for.
+"""A resident loop: it lives on the worker thread that uses it.
 
-With no work the thread waits inside its loop. A `run()` on that thread enters the loop until the
-task is done, so there is no hop; background tasks go on whenever the thread waits.
+A thread without work waits inside its loop. A `run()` on that thread enters the loop until the
+task is done, so there is no hop. Background tasks continue whenever the thread waits.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ __all__ = [
 ]
 
 PATIENCE = 5.0
-"""Seconds that a thread waits for a loop whose own thread does not come to it."""
+"""Seconds that a thread waits for a loop whose own thread does not enter it."""
 
 _LOOKS = 10
-"""So many times it looks for that meanwhile."""
+"""How often it checks the loop in that time."""
 
 _BLIND_TURNS = 3
-"""See `WatchedSelector`. With eight threads on two cores it gave a tenth more requests."""
+"""See `WatchedSelector`. With eight threads on two cores this gave 10 % more requests."""
 
 
 class Seat:
@@ -64,18 +64,18 @@ _here = _Here()
 
 
 def take_seat() -> Seat:
-    """From now on the first manager that the current thread starts lives on it."""
+    """Let the loop of the first manager that the current thread starts live on this thread."""
     seat = _here.seat = Seat()
     return seat
 
 
 def current_seat() -> Seat | None:
-    """The current thread's."""
+    """The current thread's seat, if it has one."""
     return _here.seat
 
 
 def forget_seat() -> None:
-    """In a forked child: the current thread has no loop here, only its parent's."""
+    """In a forked child: the current thread has no loop, since its loop is the parent's."""
     seat = _here.seat
     if seat is not None and seat.runner is not None:
         seat.runner.forget()
@@ -88,7 +88,7 @@ def has_free_seat() -> bool:
 
 
 def resident_here() -> Resident | None:
-    """Runs the loop that lives on the current thread, if one does."""
+    """The runner of the loop that lives on the current thread, if there is one."""
     seat = _here.seat
     return None if seat is None else seat.runner
 
@@ -106,7 +106,7 @@ class Resident(LoopEntry):
 
     Args:
         live: The live loop.
-        seat: The current thread's.
+        seat: The current thread's seat.
         close: Closes the loop; for the owner's thread.
     """
 
@@ -125,11 +125,11 @@ class Resident(LoopEntry):
         self.owner = self.current()
         # One thread, the owner's:
         self.alarm = Alarm(live)
-        self.waits = 0  # how many it is in, one inside the other
-        self.gone = False  # the loop is closed, or our parent process's
+        self.waits = 0  # how many waits it is in, one inside another
+        self.gone = False  # the loop is closed, or the parent process's
         seat.runner = self
         live.wake_with = self._call_soon
-        if live.selector is not None:  # the loop's threads are many, and compete for the GIL
+        if live.selector is not None:  # many threads have such a loop, and compete for the GIL
             live.selector.blind_turns = _BLIND_TURNS
 
     # -- from any thread -----------------------------------------------------------------------
@@ -140,15 +140,15 @@ class Resident(LoopEntry):
         return self.current() == self.owner
 
     def _call_soon(self, callback: Callable[..., object], *args: object, **context: Any) -> None:
-        """Call something on the loop, which its own thread need not wake between two runs."""
-        # In a run it must: a destructor may come after the loop has looked, and before it sleeps.
+        """Call a function on the loop. Its own thread need not wake it between two runs."""
+        # During a run it must: a destructor may run after the loop's check and before its sleep.
         if self.current() == self.owner and not self.inside:
             self.live.raw.call_soon(callback, *args, **context)
         else:
             self.live.loop.call_soon_threadsafe(callback, *args, **context)
 
     def begin(self, job: Job) -> None:
-        """Hand in a job that this thread waits for next."""
+        """Submit a job that this thread waits for next."""
         if self.current() == self.owner:
             self.live.begin_now(job)
         else:
@@ -162,7 +162,7 @@ class Resident(LoopEntry):
         return LoopWakeup(self)
 
     def leave(self) -> None:
-        """End what the owner's thread waits for in its loop. Takes no lock."""
+        """End all work that the owner's thread waits for in its loop. Takes no lock."""
         self.live.post(self._wind_up)
 
     def _wind_up(self) -> None:
@@ -170,17 +170,17 @@ class Resident(LoopEntry):
         self.live.loop.stop()
 
     def join(self, timeout: float) -> None:
-        """Nothing: the thread lives on without its loop."""
+        """Do nothing: the thread lives on without its loop."""
 
     # -- in the owner's thread -----------------------------------------------------------------
 
     def turn(self) -> None:
-        """Give the loop one turn: what is ready on it runs."""
+        """Give the loop one turn, in which everything runs that is ready."""
         self.live.loop.stop()
         self.enter_again()
 
     def forget(self) -> None:
-        """The loop is closed: the thread waits like any other from now on."""
+        """The loop is closed: from now on the thread waits like any other thread."""
         self.gone = True
         if self._seat.runner is self:  # pragma: no branch - or the next manager has the seat
             self._seat.runner = None
@@ -189,9 +189,9 @@ class Resident(LoopEntry):
 class LoopWakeup:
     """A wake-up for a resident thread, which runs its loop while it waits. For one wait."""
 
-    # No lock: set before the loop is stopped, and looked at before it is entered.
+    # No lock: set before the loop is stopped, and read before the loop is entered.
     _set = False
-    # No lock: written before a look at that flag, and read after it is set.
+    # No lock: written before that flag is read, and read after that flag is set.
     _outside: Wakeup | None = None  # what the thread waits with when its loop is closed
     # One thread, the owner's:
     _late = False
@@ -203,8 +203,8 @@ class LoopWakeup:
 
     def set(self) -> None:
         """Wake the thread. From any thread; takes no lock."""
-        # The flag first. A thread that looks at it before enters the loop after that, where the
-        # stop then ends the next turn.
+        # Set the flag first. A thread that has read it before enters the loop afterwards, and
+        # the stop then ends the next turn.
         self._set = True
         if self._outside is not None:
             self._outside.set()
@@ -214,17 +214,17 @@ class LoopWakeup:
             self._live.post(self._live.loop.stop)
 
     def end(self) -> None:
-        """As the protocol says. Where the manager is being stopped, close the loop."""
+        """As the protocol says. If the manager is being stopped, close the loop."""
         runner = self.runner
         runner.waits -= 1
-        # Not before all waits are over: in its cleanup a coroutine may ask for this thread.
+        # Only when all waits are over: a coroutine may ask for this thread in its cleanup.
         if self._live.closing and not (runner.waits or runner.gone):
             runner.close()
 
     def nudge(self) -> None:
-        """As `set()`, but from the loop itself: other branches first come to where they wait.
+        """As `set()`. But on the loop itself, other tasks first run until they have to wait.
 
-        The request that one of them sends is then under way while the thread does something else.
+        A request that one of them sends is then under way while the thread does something else.
         """
         if self.runner.current() == self.runner.owner:
             self._live.leave_soon()
@@ -243,7 +243,7 @@ class LoopWakeup:
         return True
 
     def rest(self) -> None:
-        """As `wait()`, for an idle thread, which goes on whatever comes out of the loop."""
+        """As `wait()`, for an idle thread, which continues after an exception leaves the loop."""
         if not (self._set or self.runner.gone):
             self.runner.enter_again()
         self._set = False
@@ -259,7 +259,7 @@ class LoopWakeup:
         return done or not self._late
 
     def _wait_outside(self, timeout: float | None) -> bool:
-        """The thread has stopped its manager, in a function that it ran during this very wait."""
+        """Wait without the loop: a function that ran during this wait has stopped the manager."""
         if self._live.inherited:
             raise inherited_error(self._live.label)
         outside = self._outside = self._live.primitives.wakeup()
@@ -278,8 +278,8 @@ class _PatientWakeup:
     def __init__(self, wakeup: Wakeup, runner: Resident) -> None:
         self._wakeup = wakeup
         self._runner = runner
-        self._entries = runner.entries  # when it was last seen to come to its loop
-        self._still = 0.0  # seconds since then, about
+        self._entries = runner.entries  # when its thread was last seen to enter it
+        self._still = 0.0  # about the seconds since then
         self._patience = PATIENCE
         self._slice = PATIENCE / _LOOKS
         self.set = wakeup.set
@@ -287,7 +287,7 @@ class _PatientWakeup:
         self.end = wakeup.end
 
     def wait(self, timeout: float | None = None) -> bool:
-        """As the wake-up within, in parts, between which it looks at the loop.
+        """As the inner wake-up, but in slices, with a check of the loop after each.
 
         Raises:
             RuntimeError: The loop stands still.
@@ -305,7 +305,7 @@ class _PatientWakeup:
             return
         self._still += self._slice
         if self._still >= self._patience:
-            self._still = -math.inf  # once: it is not in the way of the wait for the cleanup
+            self._still = -math.inf  # once only: the wait for the cleanup is not disturbed
             raise ManagerStateError(
                 f"The loop of {runner.live.label} has been standing still for {self._patience} s: "
                 "its thread does something else, or waits for this one. Use a manager with a "

@@ -43,8 +43,8 @@ def run(
 
     Args:
         runner: Runs the loop.
-        coro: The coroutine. If it is not taken, it is closed.
-        timeout: Seconds; see `AsyncioLoopManager.run()`, as for the next two.
+        coro: The coroutine. It is closed if it is not accepted.
+        timeout: Seconds; see `AsyncioLoopManager.run()`, also for the next two.
         context: The context that it runs in.
         copy_back: Whether the caller sees the context variables that it set.
 
@@ -77,10 +77,10 @@ def run(
         else:
             complete(runner, job, seconds)
     except Closing:
-        job.discard()  # what is around the caller's own
+        job.discard()  # closes a plug-in's wrapper around the caller's coroutine
         raise
     finally:
-        if copy_back and len(own) > 1:  # with nothing in it but ours there is nothing to copy
+        if copy_back and len(own) > 1:  # with only our own variable there is nothing to copy
             copy_changes(own, before, inner=inner)
     if job.exception is None and not job.expired:
         result, job.result = job.result, None  # the loop may hold the job a little longer
@@ -102,19 +102,19 @@ def _tell(plugin: bridge.Bridge, runner: Runner, job: Job) -> bool:
         job.quiet = True
         job.coro = plugin.cancel_with_caller(job.coro)
     if plugin.thread_inbox() is not None:
-        plugin.submitted(job.context)  # what it leaves behind finds this thread too
+        plugin.submitted(job.context)  # tasks that it leaves behind find this thread too
     return inner
 
 
 def _complete_for(function: AskedFunction, runner: Runner, job: Job, seconds: float | None) -> None:
-    """As `complete()`, in a function that a coroutine has asked for: it is canceled with that."""
+    """As `complete()`, in a function that a coroutine has asked for: both are canceled together."""
     job.quiet = True
     with function.waiting(partial(runner.live.request_cancel, job)):
         complete(runner, job, seconds)
 
 
 def complete(runner: Runner, job: Job, seconds: float | None) -> None:
-    """Hand a job in and wait for it; cancel it where the time passes or the wait is interrupted.
+    """Submit a job and wait for it. Cancel it if the time passes or the wait is interrupted.
 
     Args:
         runner: Runs the loop.
@@ -122,7 +122,7 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
         seconds: How long to wait; None without a limit.
 
     Raises:
-        Closing: The manager is being stopped; the job was not taken.
+        Closing: The manager is being stopped; the job was not accepted.
         BaseException: What a signal handler raised in the waiting main thread.
     """
     job.wakeup = wakeup = runner.wakeup()
@@ -134,7 +134,7 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
         if not wait_for(job, wakeup, job.deadline):
             _give_up(runner, job, wakeup)
     except Closing:
-        raise  # it was not taken, so there is nothing to wait for
+        raise  # the job was not accepted, so there is nothing to wait for
     except BaseException:
         if not job.done:
             _give_up(runner, job, wakeup, interrupted=True)
@@ -146,28 +146,28 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
 
 
 def _give_up(runner: Runner, job: Job, wakeup: Wakeup, *, interrupted: bool = False) -> None:
-    """Cancel a job whose thread cannot wait any longer, and wait for its cleanup, bounded.
+    """Cancel a job whose thread cannot wait any longer, and wait for its cleanup up to the grace.
 
     Args:
         runner: Runs the loop.
         job: The job.
-        wakeup: The thread's.
-        interrupted: By an exception. Else the time has passed, and the loop may have canceled it
-            for that already: once more would interrupt its cleanup.
+        wakeup: The thread's wake-up.
+        interrupted: An exception has interrupted the wait. Else the time has passed, and the loop
+            may have canceled the job already: a second time would interrupt its cleanup.
     """
     live = runner.live
     if live.inherited:
         return  # the waiting thread has forked, and this is the child
     with live.mutex:
         if job.done:
-            return  # just now
+            return  # it ended just now
         expired, job.expired = job.expired, True
     if interrupted or not expired:
         live.request_cancel(job)
     try:
         over = wait_for(job, wakeup, Deadline(live.grace))
     except BaseException:
-        if interrupted:  # for the second time: nobody comes for the functions that it asks for
+        if interrupted:  # twice by now: no thread will run the functions that it asks for
             with live.mutex:
                 job.released = not job.done
         raise
@@ -176,10 +176,10 @@ def _give_up(runner: Runner, job: Job, wakeup: Wakeup, *, interrupted: bool = Fa
 
 
 def _fail(job: Job, timeout: float | None, seconds: float | None) -> NoReturn:
-    """Raise what came of a job that has failed, or has not ended in time."""
+    """Raise the error of a job that has failed, or that has not ended in time."""
     error = job.exception
     try:
-        # Without an outcome its time has passed, whatever a stop does with it from now on.
+        # A job without an outcome has run out of time, even if a stop ends it from now on.
         if error is None or (job.expired and not job.stopped and _is_ordinary(error)):
             canceled = job.cut_off or job.cancelled or not job.done
             what = "did not end" if canceled else "ended, but not"
@@ -192,7 +192,7 @@ def _fail(job: Job, timeout: float | None, seconds: float | None) -> NoReturn:
         raise error
     finally:
         job.exception = None
-        del error, job  # the traceback holds this frame: no cycle
+        del error, job  # the traceback holds this frame: avoid a cycle
 
 
 def _cancelled_error(error: BaseException) -> BaseException:

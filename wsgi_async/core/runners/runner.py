@@ -1,4 +1,4 @@
-"""What runs a loop, as the code sees it that hands work to one."""
+"""What runs a loop, as seen by the code that submits work to it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Runner", "register", "runner_of"]
 
-# Weak on both sides, as a runner holds its loop.
+# Weak on both sides, because a runner holds its loop.
 _runners: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, weakref.ref[Runner]]
 _runners = weakref.WeakKeyDictionary()
 
@@ -30,7 +30,7 @@ def register(runner: Runner) -> None:
 
 
 def runner_of(loop: asyncio.AbstractEventLoop) -> Runner | None:
-    """What runs a loop that belongs to a manager; None for any other. From any thread."""
+    """The runner of a manager's loop; None for any other loop. From any thread."""
     reference = _runners.get(loop)
     return None if reference is None else reference()
 
@@ -43,7 +43,7 @@ class Runner(Protocol):
 
     live: LiveLoop
     kind: str
-    """`"keeper"`, `"resident"`, or `"guest"` where somebody else runs the loop."""
+    """`"keeper"`, `"resident"`, or `"guest"` if other code runs the loop."""
     resident: bool
     """Whether the loop's thread is the one that the manager belongs to."""
     owner: int
@@ -51,10 +51,10 @@ class Runner(Protocol):
     entries: int
     """How often that thread has entered the loop; a hint."""
     inside: bool
-    """Whether it is in the loop right now; a hint."""
+    """Whether that thread is in the loop right now; a hint."""
 
     def begin(self, job: Job) -> None:
-        """Hand in a job that this thread waits for next.
+        """Submit a job that this thread waits for next.
 
         Raises:
             Closing: The manager is being stopped.
@@ -68,4 +68,4 @@ class Runner(Protocol):
         """Have the loop's thread notice that the manager is being stopped. Takes no lock."""
 
     def join(self, timeout: float) -> None:
-        """Wait until the loop's thread has done with the loop, after a stop."""
+        """After a stop, wait until the loop's thread no longer needs the loop."""
