@@ -345,3 +345,14 @@ def test_the_cancellation_of_a_wrapped_future_may_be_refused() -> None:
         assert not future.cancel()
         go_on.set()
         assert future.result(LIMIT)
+
+
+def test_the_wait_for_a_wrapped_future_ends_when_its_source_is_canceled() -> None:
+    """`concurrent.futures.wait()` is told of the cancellation."""
+    source: concurrent.futures.Future[int] = concurrent.futures.Future()
+    future = async_to_sync_future(source)
+    with Worker() as waiter:
+        waiting = waiter.begin(concurrent.futures.wait, [future], LIMIT)
+        source.cancel()
+        assert waiting.result(LIMIT).done == {future}
+    assert future.cancelled()

@@ -31,7 +31,7 @@ from tests.core.support import (
     wait_until,
 )
 from tests.streaming.parts import Numbers, fail_when_cancelled, ident, open_on, variable
-from wsgi_async import AsyncioLoopManager
+from wsgi_async import AsyncioLoopManager, TaskCancelledError
 from wsgi_async.core.base.deadlines import Deadline, request_deadline
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ def test_closing_while_it_waits_ends_it_at_once(make_manager: MakeManager, prefe
         reached(numbers.stalled)
         wait_until(lambda: stream.present is not None, "nobody waits for the item")
         closer.call(iterator.close)
-        assert isinstance(waiting.exception(LIMIT), asyncio.CancelledError | StopIteration)
+        assert isinstance(waiting.exception(LIMIT), TaskCancelledError | StopIteration)
     assert numbers.closed.is_set()
     assert isinstance(numbers.ended_by, asyncio.CancelledError)
 
@@ -509,7 +509,7 @@ def test_closing_what_swallows_a_cancellation(make_manager: MakeManager, prefetc
         reached(began)
         iterator.close()
         assert closed.is_set()
-        assert isinstance(waiting.exception(LIMIT), asyncio.CancelledError)
+        assert isinstance(waiting.exception(LIMIT), TaskCancelledError)
     assert open_on(manager) == 0
 
 

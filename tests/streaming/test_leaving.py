@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import LIMIT, Worker, in_process, outcome
+from tests.core.support import LIMIT, Worker, in_process, outcome, wait_until
 from wsgi_async import AsyncioLoopManager
-from wsgi_async.core.actors.leaving import end_streams, open_streams
+from wsgi_async.core.actors.leaving import end_streams, open_streams, time_to_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -145,3 +145,16 @@ def child_signal_in_the_middle_of_a_start() -> None:
 def test_a_signal_handler_may_call_it_while_a_lock_of_threading_is_held() -> None:
     """The signal may come in the middle of a `Thread.start()`, for which nobody can wait then."""
     in_process(child_signal_in_the_middle_of_a_start)
+
+
+def test_a_stream_that_has_not_begun_needs_no_end(
+    manager: AsyncioLoopManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It has nothing to clean up; its first item is the end."""
+    source = Source()
+    items = manager.iterate(source.items())
+    end_streams()
+    wait_until(time_to_end, what="the time to end")
+    manager.run(asyncio.sleep(0.01))
+    assert list(items) == []
+    assert caplog.records == []
