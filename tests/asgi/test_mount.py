@@ -168,6 +168,19 @@ def test_a_request_without_a_length(worker: Executor, terminated: bool) -> None:
     assert body == (b"ab" if terminated else b"")
 
 
+@pytest.mark.parametrize("length", ["-5", "abc", "1e3", ""])
+def test_a_length_that_is_not_a_number(worker: Executor, length: str) -> None:
+    """A client that sends nonsense gets an answer, and its connection is not read."""
+    source = Dribble(b"a")
+    environ = environ_of_get() | {"CONTENT_LENGTH": length, "wsgi.input": source}
+
+    def client() -> bytes:  # the validator would refuse it
+        return b"".join(mounted(echo)(environ, lambda *_: print))
+
+    assert worker.submit(client).result(20) == b""
+    assert source.reads == 0
+
+
 def test_a_wait_for_the_request_that_is_given_up() -> None:
     """A poll for a disconnect loses nothing of the request, though its read has begun."""
     polled = threading.Event()

@@ -28,7 +28,8 @@ class RequestBody:
         # How many bytes are left, if the client sent a length. The server ends a chunked body.
         self._left: int | None = None
         if length is not None or not environ.get("wsgi.input_terminated"):
-            self._left = int(length or 0)
+            # Some servers pass on what a client sends. It has no body then.
+            self._left = int(length) if length is not None and length.isdecimal() else 0
         # No lock: the thread writes it before it hands a piece over; the loop reads it afterwards.
         self.more = self._input is not None and self._left != 0
 

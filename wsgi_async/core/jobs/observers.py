@@ -12,6 +12,8 @@ from wsgi_async.core.base.log import report
 from wsgi_async.core.base.primitives import new_mutex
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .job import Job
 
 __all__ = [
@@ -63,40 +65,28 @@ def remove(observer: Observer) -> None:
 
 
 def tell_done(job: Job) -> None:
-    """Tell all observers that a job is done. In the thread that has ended the job."""
-    for observer in observers:
-        try:
-            observer.call_done(job)
-        except Exception as error:
-            _say_failed(observer, error)
+    """Tell all observers that a job is done. On the thread that ended it."""
+    _tell(lambda observer: observer.call_done(job))
 
 
 def tell_cut_off(name: str) -> None:
     """Tell all observers that a stop has cut off a task. On its loop's thread."""
-    for observer in observers:
-        try:
-            observer.cut_off(name)
-        except Exception as error:
-            _say_failed(observer, error)
+    _tell(lambda observer: observer.cut_off(name))
 
 
 def tell_lost() -> None:
     """Tell all observers that a wake-up was lost. On the loop's thread."""
-    for observer in observers:
-        try:
-            observer.wakeup_lost()
-        except Exception as error:
-            _say_failed(observer, error)
+    _tell(lambda observer: observer.wakeup_lost())
 
 
 def tell_stopped() -> None:
-    """Tell all observers that a manager is stopped. On its loop's thread, also at exit."""
+    """Tell all observers that a manager has stopped. On its loop's thread, or at exit."""
+    _tell(lambda observer: observer.stopped())
+
+
+def _tell(event: Callable[[Observer], None]) -> None:
     for observer in observers:
         try:
-            observer.stopped()
+            event(observer)
         except Exception as error:
-            _say_failed(observer, error)
-
-
-def _say_failed(observer: Observer, error: Exception) -> None:
-    report(logging.ERROR, "an observer of the loops, %r, failed", observer, error=error)
+            report(logging.ERROR, "an observer of the loops, %r, failed", observer, error=error)
