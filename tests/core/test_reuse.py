@@ -471,3 +471,23 @@ def test_a_forked_child_gets_none_of_the_parents(loop: str) -> None:
     if loop == "uvloop":
         pytest.importorskip("uvloop", reason="uvloop is not installed")
     assert in_process(child_forks, loop) == "served\n"
+
+
+def test_a_thread_whose_end_is_noticed_twice_gives_its_manager_once(threads: Threads) -> None:
+    """Another manager belongs to the same thread, and was made before the thread had one."""
+    go_on = threading.Event()
+
+    def body() -> None:
+        assert go_on.wait(LIMIT)
+        threads.manager()
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    before = set(threading.enumerate())
+    with AsyncioLoopManager("other", creator_thread=thread):
+        joins = [one for one in threading.enumerate() if one not in before and "join" in one.name]
+        go_on.set()
+        for one in (thread, *joins):
+            one.join(LIMIT)
+    with Worker() as one, Worker() as two:
+        assert one.call(threads.manager) is not two.call(threads.manager)

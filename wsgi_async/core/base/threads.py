@@ -84,7 +84,9 @@ class ThreadNode:
                 self.found.setdefault(id, found)  # pragma: no cover - a race
 
     def end(self) -> None:
-        """Tell the thread's managers that the thread is ending. Takes no lock."""
+        """Tell the thread's managers that the thread is ending, once. Takes no lock."""
+        if self.ended:
+            return  # the guard came first: its thread can be joined after that only
         self.ended = True
         for life in list(self.owned):
             life.owner_ended()
