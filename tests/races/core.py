@@ -238,7 +238,7 @@ def controlled() -> Iterator[pytest.MonkeyPatch]:
             patch.setattr(module, "new_mutex", lambda: ControlledMutex(present.world.scheduler))
         for module in (lifecycle, crew):
             patch.setattr(module, "threading", threads)
-        patch.setattr(sync_future, "Blocked", _Blocked)
+        patch.setattr(sync_future, "_Blocked", _Blocked)
         tasks = SimpleNamespace(Task=ControlledTask)
         patch.setattr(live_loop, "asyncio", _Real(asyncio, tasks))
         patch.setattr(primitives, "threading", _Real(threading, _WakeupsThreading()))

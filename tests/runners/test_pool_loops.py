@@ -322,7 +322,7 @@ def test_an_exception_that_hits_a_thread_that_waits_for_a_future(
     future = owner.call(manager.submit_task, door.walk())
     door.await_reached()
     waits = owner.begin(future.result)
-    wait_until(lambda: bool(vars(future).get("_blocked")), "it does not wait")
+    wait_until(lambda: bool(vars(future)["_condition"].wakeups), "it does not wait")
     inject(owner.thread, manager, Injected)
     with pytest.raises(Injected):
         waits.result(LIMIT)

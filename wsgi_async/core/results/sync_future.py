@@ -61,7 +61,7 @@ class SyncFuture(concurrent.futures.Future[T]):
     def __init__(self) -> None:
         super().__init__()
         # Never changes:
-        self._condition = cast("Any", Blocked())
+        self._condition = cast("Any", _Blocked())
         # Never changes; the base class guards its contents.
         self._waiters = cast("Any", Waiters())  # the type is private to the standard library
 
@@ -162,7 +162,7 @@ class SyncFuture(concurrent.futures.Future[T]):
         self._check()
         runner = self._runner
         wakeup = wakeup_here(primitives) if runner is None else runner.wakeup()
-        blocked = cast("Blocked", self._condition).wakeups
+        blocked = cast("_Blocked", self._condition).wakeups
         blocked.append(wakeup)
         outcome = _Outcome(self)
         del self
@@ -232,7 +232,7 @@ class SyncFuture(concurrent.futures.Future[T]):
             self._runner = self._job = None
 
 
-class Blocked(Condition):
+class _Blocked(Condition):
     """A future's condition. It also wakes the threads that block in `SyncFuture._wait()`.
 
     The future's base class calls `notify_all()` when there is an outcome, and the done callbacks

@@ -89,13 +89,18 @@ class WrappedFuture(SyncFuture[T]):
         if source.cancelled():
             if super().cancel():  # there is no job to cancel
                 self.set_running_or_notify_cancel()
-        elif (error := source.exception()) is not None:
-            explain(error)
-            self._name = self._name or getattr(source, "get_name", partial(repr, source))()
-            self._unretrieved = error, contextvars.copy_context()
-            self._fill(error)
-        else:
+            return
+        # Read before the source is asked for its exception. From then on this future logs it.
+        noted = source._unretrieved if isinstance(source, SyncFuture) else None
+        error = source.exception()
+        if error is None:
             self._fill(None, source.result())
+            return
+        explain(error)
+        self._name = getattr(source, "get_name", partial(repr, source))()
+        foreign = not isinstance(source, SyncFuture)
+        self._unretrieved = (error, contextvars.copy_context()) if foreign else noted
+        self._fill(error)
 
     def copy_late(self, source: asyncio.Future[T]) -> None:
         """As `copy()`, for a future that was still pending when it was wrapped.
@@ -119,7 +124,7 @@ class WrappedFuture(SyncFuture[T]):
             else:
                 self.set_result(result)
         except concurrent.futures.InvalidStateError:
-            pass  # the other one was first: the end of the loop, or the source
+            self._unretrieved = None  # the other one was first: the end of the loop, or the source
 
 
 def _call_on(loop: asyncio.AbstractEventLoop, fn: Callable[..., Any], *args: Any) -> None:
