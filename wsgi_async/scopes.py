@@ -140,7 +140,7 @@ class RequestScope:
                 "asyncio.timeout(), and elsewhere give run() or result() a timeout."
             )
         deadline = self._deadline or self._begin()
-        made = _Limit(self, limit)
+        made = _Limit(self, limit, inner=deadline.extended_to is not None)
         self._limits.append(made)
         self._apply(deadline)
         return made
@@ -176,9 +176,14 @@ class RequestScope:
         finally:
             request_deadline.reset(token)
 
-    def _apply(self, deadline: Deadline) -> None:
-        nearest = min((limit.until for limit in self._limits), default=math.inf)
-        deadline.until = None if nearest == math.inf else nearest
+    def _apply(self, deadline: _RequestDeadline) -> None:
+        deadline.until = self._nearest(inner=False)
+        deadline.inner = self._nearest(inner=True)
+
+    def _nearest(self, *, inner: bool) -> float | None:
+        limits = (limit.until for limit in self._limits if limit.inner == inner)
+        nearest = min(limits, default=math.inf)
+        return None if nearest == math.inf else nearest
 
     def remove(self, limit: _Limit) -> None:
         """End a `with` block's deadline. Does nothing if the response is being closed."""
@@ -195,7 +200,7 @@ class RequestScope:
         """
         self._limits.clear()
         if self._deadline is not None:
-            self._deadline.until = self._deadline.general = None
+            self._deadline.until = self._deadline.general = self._deadline.inner = None
 
     def end(self) -> None:
         """Refuse new tasks, cancel the others, and wait for them. Called by the middleware."""
@@ -216,20 +221,26 @@ class _RequestDeadline(Deadline):
         general: Seconds from now, as the middleware sets them; None for no limit.
     """
 
-    __slots__ = ("general",)
+    __slots__ = ("general", "inner")
 
     def __init__(self, general: float | None) -> None:
+        super().__init__()
         # No lock: written by the request's own thread, and by the thread that closes the response.
         self.until = None  # the nearest deadline that the request has set
+        self.inner: float | None = None  # the nearest that it has set while it had more time
         # No lock: any thread may remove this limit, and no thread brings it back.
         self.general = None if general is None else Primitives.clock() + general
 
     def left(self) -> float | None:
-        """Seconds until the nearer of the two deadlines, 0 if it has passed; None without one."""
-        until, general = self.until, self.general
+        """Seconds until the nearest deadline, 0 if it has passed; None without one."""
+        until, general, inner = self.until, self.general, self.inner
         if until is None or (general is not None and general < until):
             until = general
-        return None if until is None else max(0.0, until - Primitives.clock())
+        left = self._left(until)
+        if inner is None:
+            return left
+        inner_left = max(0.0, inner - Primitives.clock())
+        return inner_left if left is None else min(left, inner_left)
 
 
 class _Limit:
@@ -238,12 +249,14 @@ class _Limit:
     Args:
         scope: The scope that the deadline belongs to.
         seconds: Seconds from now; None for no limit.
+        inner: Whether the request had more time when this was set; see `Deadline.extended()`.
     """
 
-    __slots__ = ("_ended", "_scope", "until")
+    __slots__ = ("_ended", "_scope", "inner", "until")
 
-    def __init__(self, scope: RequestScope, seconds: float | None) -> None:
+    def __init__(self, scope: RequestScope, seconds: float | None, *, inner: bool = False) -> None:
         self._scope = scope
+        self.inner = inner
         self._ended = False
         self.until = math.inf if seconds is None else Primitives.clock() + seconds
 

@@ -146,7 +146,9 @@ def test_a_shutdown_that_raises_stops_the_manager() -> None:
     hooks: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
         await send({"type": "lifespan.startup.complete"})
+        assert (await receive())["type"] == "lifespan.shutdown"
         raise LookupError("of the shutdown")
 
     async def main() -> None:

@@ -160,6 +160,9 @@ class _Blocked(ControlledCondition):
 
     def notify_all(self) -> None:
         self.scheduler.point(READ, self.wakeups.name)
+        self.wake_all()
+
+    def wake_all(self) -> None:
         for wakeup in list(self.wakeups):
             wakeup.set()
 

@@ -156,14 +156,14 @@ def stops_before_it_says_so(patch: pytest.MonkeyPatch) -> None:
 
 
 def claims_a_start_without_the_lock(patch: pytest.MonkeyPatch) -> None:
-    def claim(self: Any) -> str:
+    def claim(self: Any, before: list[str]) -> None:
         state: str = self.state
         if state not in ("new", "stopped"):
             raise self.refusal()
         with self._lock:
             self._state = "starting"
         self._started.clear()
-        return state
+        before.append(state)
 
     patch.setattr(core.SharedLifecycle, "_claim", claim)
 

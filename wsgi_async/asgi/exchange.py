@@ -40,6 +40,11 @@ INSTEAD = "await the ASGI app itself"
 _READ: Any = object()
 """What the thread gets instead of a part when the app asks for the request's body."""
 
+_FEW = 100
+"""So many parts of a response without a body are dropped without a pause."""
+_REST = 0.001
+"""Seconds between the next ones."""
+
 _DISCONNECT = {"type": "http.disconnect"}
 
 
@@ -101,6 +106,7 @@ class Exchange(Actor):
         self._turns = asyncio.Lock()  # one send() at a time
         self._putting = False  # a send() waits for the thread
         self._complete = False  # the last part has been handed over
+        self._dropped = 0  # parts after the last one
         self._dropped_until = 0.0  # until when later parts are ignored, if there is no body
         self._gone = False  # the client has gone
         self._end: BaseException | None = None  # the error that ended the app between two calls
@@ -149,6 +155,8 @@ class Exchange(Actor):
             self.call(call, INSTEAD, self.live.grace)
         except (asyncio.CancelledError, TimeoutError):
             pass
+        finally:
+            self.abandon_unless_served(call)
         if call.expired:
             report(
                 logging.WARNING,
@@ -231,6 +239,11 @@ class Exchange(Actor):
             self.leaving = True
             self._tell_gone()
             self.task.cancel()
+
+    def _cancel(self) -> None:
+        """As the base class: nobody is there for the rest of the response."""
+        self._tell_gone()
+        super()._cancel()
 
     def _tell_gone(self) -> None:
         self._gone = True
@@ -345,7 +358,9 @@ class Exchange(Actor):
         if more and Primitives.clock() > self._dropped_until:
             self._gone = True
             raise ClientDisconnected
-        await asyncio.sleep(0)  # the app may await nothing else
+        # The app may send without a pause, and nothing else would keep it from using the whole CPU.
+        self._dropped += 1
+        await asyncio.sleep(0 if self._dropped < _FEW else _REST)
 
     async def _until_asked(self) -> None:
         self._putting = True

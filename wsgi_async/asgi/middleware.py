@@ -105,10 +105,22 @@ class AsyncLoopMiddleware:
                 await self._running.stop()
             await send(message)
 
+        ending = False
+
+        async def receive_and_note() -> Message:
+            nonlocal ending
+            message = await receive()
+            ending = message["type"] == "lifespan.shutdown"
+            return message
+
         try:
-            await self.app(scope, receive, send_and_start_or_stop)
-        finally:
-            await self._running.stop()  # its shutdown may have failed
+            await self.app(scope, receive_and_note, send_and_start_or_stop)
+        except Exception:
+            if ending:  # the application's shutdown has failed
+                await self._running.stop()
+            raise
+        if ending:
+            await self._running.stop()  # it has not said that it is complete
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         manager = await self._running.manager()

@@ -29,7 +29,8 @@ class RequestBody:
         self._left: int | None = None
         if length is not None or not environ.get("wsgi.input_terminated"):
             # Some servers pass on what a client sends. It has no body then.
-            self._left = int(length) if length is not None and length.isdecimal() else 0
+            told = str(length).strip()
+            self._left = int(told) if told.isdecimal() else 0
         # No lock: the thread writes it before it hands a piece over; the loop reads it afterwards.
         self.more = self._input is not None and self._left != 0
 

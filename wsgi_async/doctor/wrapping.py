@@ -64,7 +64,7 @@ def _inside(part: Part) -> Iterator[Part]:
     else:
         found = [inner for name in _ATTRIBUTES if callable(inner := _get(part, name))]
         mounts = _get(part, "mounts")  # werkzeug's DispatcherMiddleware
-        found += _items(mounts)
+        found += filter(callable, _items(mounts))
         if not found:
             found = _of_unknown(part)
     return (each for each in found if callable(each) and not isinstance(each, type))

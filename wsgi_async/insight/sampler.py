@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from wsgi_async.core import AsyncioLoopManager
 from wsgi_async.core.base.log import report
-from wsgi_async.core.base.primitives import Primitives, start_thread
+from wsgi_async.core.base.primitives import Primitives, new_mutex, start_thread
 from wsgi_async.core.managers.manager import lifecycle_of, on_start
 
 from .progress import Watched
@@ -63,7 +63,7 @@ class _Sampler:
 
     def __init__(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = new_mutex()
         # Under the lock; the tuple is read without it.
         self.watchers: tuple[Watcher, ...] = ()
         self._thread: threading.Thread | None = None
@@ -106,7 +106,7 @@ class _Sampler:
     def forget(self) -> None:
         """In a forked child: forget the thread and the loops, which only exist in the parent."""
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = new_mutex()
         self._thread = None
         self._drop_loops()
         for watcher in self.watchers:

@@ -12,7 +12,7 @@ import socket
 import threading
 from pathlib import Path
 
-from wsgi_async.core.base.primitives import start_thread
+from wsgi_async.core.base.primitives import new_mutex, start_thread
 from wsgi_async.core.managers.manager import on_start
 
 from .answers import answer
@@ -85,7 +85,7 @@ class _State:
 
     def __init__(self) -> None:
         # Guards all below. New in a forked child, because another thread may have held it.
-        self.lock = threading.RLock()
+        self.lock = new_mutex()
         self.folder: Path | None = None
         self.socket: _Socket | None = None
 
@@ -161,7 +161,7 @@ def _notice_fork() -> None:
 
 
 def _in_child() -> None:
-    _state.lock = threading.RLock()
+    _state.lock = new_mutex()
     inherited, _state.socket = _state.socket, None
     if inherited is not None:
         inherited.drop()

@@ -12,7 +12,6 @@ Serve with `serve()` in place of waitress' function of this name::
 from __future__ import annotations
 
 import logging
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from waitress.utilities import logger, queue_logger
 from wsgi_async.core import LoopThreadPoolExecutor
 from wsgi_async.core.actors.leaving import end_streams
 from wsgi_async.core.base.deadlines import Deadline
+from wsgi_async.core.base.primitives import new_mutex
 from wsgi_async.core.managers.thread_pool import crew_of
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class LoopThreadDispatcher:
     def __init__(self, threads: int) -> None:
         self._threads = threads
         self._pool = LoopThreadPoolExecutor(threads, "waitress", own_managers=False)
-        self._lock = threading.Lock()  # guards the count
+        self._lock = new_mutex()  # guards the count
         self._tasks = 0  # requests that are not done
 
     def add_task(self, task: Any) -> None:

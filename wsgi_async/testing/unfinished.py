@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["left_on", "outlast", "unfinished", "wait_for_tasks"]
 
+_MOMENT = 0.001
+"""Seconds between two looks at jobs that are about to begin."""
+
 _MARGIN = 1.0
 """Seconds for a loop to answer the question; a blocked loop does not answer."""
 
@@ -109,9 +112,12 @@ async def _until_ended(
         left = [work for work in _on(live) if _task_of(work) is not me and work not in known]
         tasks = [task for task in map(_task_of, left) if task is not None]
         seconds = deadline - time.monotonic()
-        if not tasks or seconds <= 0:
+        if not left or seconds <= 0:
             return left
-        await asyncio.wait(tasks, timeout=seconds)
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+        else:
+            await asyncio.sleep(_MOMENT)  # they have not begun
 
 
 def left_on(loop: asyncio.AbstractEventLoop, known: Container[object]) -> list[str]:

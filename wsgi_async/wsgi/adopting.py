@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -58,8 +58,10 @@ class AdoptingContext:
         finally:
             _here.facade = outer
             self._facade.post_deferred()
-            self._thread.leave()
-            asyncio.set_event_loop(outer)
+            try:
+                self._thread.leave()
+            finally:
+                asyncio.set_event_loop(outer)
 
 
 class _Here(threading.local):
@@ -116,11 +118,16 @@ class _Facade:
             here.post_deferred()
         get_coro = getattr(future, "get_coro", None)  # `future` may be a task
         named = future if get_coro is None else get_coro()
-        coro = name_after(named, self._thread.wait_for(self._awaitable(future)))
+        coro = name_after(named, self._thread_here().wait_for(self._awaitable(future)))
         try:
             return self._manager.run(coro, task_type=self._manager.task_type)
         finally:
             close_unstarted(future)  # if the manager refused it
+
+    def _thread_here(self) -> _RequestThread:
+        """The present request's; an SDK may have kept this facade from an earlier request."""
+        here = _here.facade or self
+        return here._thread  # type: ignore[no-any-return] # noqa: SLF001
 
     def _awaitable(self, future: Any) -> Any:
         """Adapt a future for the loop: a future of gather() may have the facade as its loop."""
@@ -135,7 +142,7 @@ class _Facade:
         """Make a task on the loop, from any thread. It begins at once."""
         if "context" not in options:
             options["context"] = copy_context()
-            options["context"].run(current_caller.set, self._thread)
+            options["context"].run(current_caller.set, self._thread_here())
         if running_loop() is self.raw:
             return self.raw.create_task(coro, **options)
 
@@ -270,8 +277,9 @@ class _RequestThread:
         with self._mutex:
             self._open = False
             asked, self._asked = self._asked, []
-        for function in asked:
-            function.run()
+        with ExitStack() as calls:  # all of them, also if one is interrupted
+            for function in reversed(asked):
+                calls.callback(function.run)
 
     async def wait_for(self, future: Awaitable[T]) -> T:
         """On the loop: wait for the future that the thread waits for."""

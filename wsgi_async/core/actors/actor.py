@@ -141,6 +141,7 @@ class Actor:
     def _cancel(self) -> None:
         self.leaving = True
         self.ahead = False  # no thread comes for what it asks for from now on
+        self._lose_asked()
         if self.task is None:
             self.ended = True  # no call has arrived yet
         else:
@@ -242,9 +243,12 @@ class Actor:
         finally:
             self.ended = True
             self.live.actors.discard(self)
-            asked, self._asked = self._asked, []
-            for function in asked:
-                function.lose()
+            self._lose_asked()
+
+    def _lose_asked(self) -> None:
+        asked, self._asked = self._asked, []
+        for function in asked:
+            function.lose()
 
     async def act(self) -> None:
         """Serve the calls. An exception ends the actor, and goes to the current call."""

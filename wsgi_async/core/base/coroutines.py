@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-__all__ = ["close_unstarted", "is_coroutine", "name_after", "name_of", "need_stack"]
+__all__ = [
+    "close_refused",
+    "close_unstarted",
+    "is_coroutine",
+    "name_after",
+    "name_of",
+    "need_stack",
+]
 
 T = TypeVar("T")
 
@@ -29,17 +36,23 @@ def is_coroutine(value: object) -> bool:
 def close_unstarted(awaitable: object) -> None:
     """Close a coroutine that has not started, so that Python does not warn about it.
 
-    A coroutine that has started is left alone: it may be running on another thread right now.
+    A coroutine that has started is left alone: it may be running on another thread right now. So
+    is one of another type than Python's own, because it does not tell.
     """
-    if not asyncio.iscoroutine(awaitable):
-        return
-    # One of another type, for example Cython's, does not tell.
     if (
-        type(awaitable) is not CoroutineType
-        or inspect.getcoroutinestate(cast("Coroutine[Any, Any, Any]", awaitable))
+        type(awaitable) is CoroutineType
+        and inspect.getcoroutinestate(cast("Coroutine[Any, Any, Any]", awaitable))
         == inspect.CORO_CREATED
     ):
         awaitable.close()
+
+
+def close_refused(coro: Coroutine[Any, Any, Any]) -> None:
+    """Close a coroutine that was not taken, unless it has started elsewhere."""
+    if type(coro) is CoroutineType:
+        close_unstarted(coro)
+    else:
+        coro.close()
 
 
 def name_after(awaitable: object, coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:

@@ -8,7 +8,7 @@ request even for a thread that was started in the request and lives on with a co
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from .primitives import Primitives
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from contextlib import AbstractContextManager
 
 __all__ = ["Deadline", "at_least", "bounded", "request_deadline", "time_left", "within"]
 
@@ -26,21 +27,37 @@ __all__ = ["Deadline", "at_least", "bounded", "request_deadline", "time_left", "
 class Deadline:
     """A moment on the monotonic clock, or no limit. Lives as long as what it limits.
 
-    One thread writes `until`. The other threads read it, and may see it a moment late.
+    One thread writes its fields. The other threads read them, and may see a change a moment late.
 
     Args:
         seconds: Seconds from now; None for no limit.
     """
 
-    __slots__ = ("until",)
+    __slots__ = ("extended_to", "until")
 
     def __init__(self, seconds: float | None = None) -> None:
         self.until = None if seconds is None else Primitives.clock() + seconds
+        self.extended_to: float | None = None  # while a block has more time
 
     def left(self) -> float | None:
         """Seconds until the deadline, 0 when it has passed; None without a limit."""
-        until = self.until
-        return None if until is None else max(0.0, until - Primitives.clock())
+        return self._left(self.until)
+
+    def _left(self, until: float | None) -> float | None:
+        if until is None:
+            return None
+        if self.extended_to is not None:
+            until = max(until, self.extended_to)
+        return max(0.0, until - Primitives.clock())
+
+    @contextmanager
+    def extended(self, seconds: float) -> Generator[None]:
+        """Give the code in the block at least `seconds`. In the thread that writes the deadline."""
+        before, self.extended_to = self.extended_to, Primitives.clock() + seconds
+        try:
+            yield
+        finally:
+            self.extended_to = before
 
 
 request_deadline: ContextVar[Deadline | None] = ContextVar("wsgi_async deadline", default=None)
@@ -78,21 +95,13 @@ def time_left(timeout: float | None) -> float | None:
     return seconds
 
 
-@contextmanager
-def at_least(seconds: float) -> Generator[None]:
+def at_least(seconds: float) -> AbstractContextManager[None]:
     """Give the code in the block at least `seconds`, even after the request's deadline.
 
-    For code that must run after a deadline too, because it answers the request or cleans up.
+    For code that must also run after a deadline, because it answers for the request or cleans up.
     """
-    left = bounded(None)
-    if left is None or left >= seconds:
-        yield
-        return
-    token = request_deadline.set(Deadline(seconds))
-    try:
-        yield
-    finally:
-        request_deadline.reset(token)
+    deadline = request_deadline.get()
+    return nullcontext() if deadline is None else deadline.extended(seconds)
 
 
 def within(timeout: float | None, waited: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wsgi_async.core.base.coroutines import close_unstarted
+from wsgi_async.core.base.coroutines import close_refused
 from wsgi_async.core.base.log import with_origin
 from wsgi_async.core.base.primitives import Primitives
 
@@ -158,7 +158,7 @@ class Job:
 
     def discard(self) -> None:
         """Close the coroutine, which will never run, so that Python does not warn about it."""
-        close_unstarted(self.coro)
+        close_refused(self.coro)
 
     def task_ended(self, _: object) -> None:
         """On the loop: end the job if its task has ended without running the coroutine.

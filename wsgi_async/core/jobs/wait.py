@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
 from . import bridge
@@ -62,5 +63,6 @@ def wait_for(waited: Waited, wakeup: Wakeup, deadline: Deadline | None = None) -
 
 def finish_inbox(inbox: Inbox) -> None:
     """After the wait: refuse further functions, and run those that are in the inbox."""
-    for call in inbox.close():
-        call()
+    with ExitStack() as calls:  # all of them, also if one is interrupted
+        for call in reversed(inbox.close()):
+            calls.callback(call)

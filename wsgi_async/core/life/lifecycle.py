@@ -145,10 +145,10 @@ class Lifecycle:
             resident: The loop lives on the current thread, which enters it whenever it waits.
         """
 
-        def build() -> Runner:
-            runner = self._build(resident=resident)
-            self._call_on_start(runner)
-            return runner
+        def build(made: list[Runner]) -> None:
+            self._build(made, resident=resident)
+            if self._settings.on_start is not None:
+                run_on_start(made[0], self._settings.on_start)
 
         self._start(task_type, build)
 
@@ -161,33 +161,55 @@ class Lifecycle:
         if self._settings.on_start is not None:
             await call_hook(self._settings.on_start)
 
-    def _start(self, task_type: Hashable, build: Callable[[], Runner]) -> None:
+    def _start(self, task_type: Hashable, build: Callable[[list[Runner]], None]) -> None:
         if self._state == "inherited":
             raise self.refusal()  # before the lock: another thread may have held it at the fork
+        # Filled by the calls below: what they returned would be lost if a signal handler raised.
         before: list[str] = []
+        made: list[Runner] = []
         try:
             self._claim(before)
             self._deadline, self.given_up = None, False  # those of an earlier stop
-            runner = build()
+            build(made)
+            self._publish(made[0], task_type)
+            warn_of_silent_forks(lambda: self.label)
         except BaseException:
             if before:  # else it is another thread's
-                with self._lock:
-                    self._state = before[0]
-                self._started.set()
+                self._undo_start(before[0], made)
             raise
+
+    def _publish(self, runner: Runner, task_type: Hashable) -> None:
         with self._lock:
             self.task_type = task_type
             self._ended = threading.Event()
             self.runner = runner
             self._state = "running"
         self._started.set()
-        warn_of_silent_forks(lambda: self.label)
+
+    def _undo_start(self, before: str, made: list[Runner]) -> None:
+        self.runner = None
+        for runner in made:
+            self._end_runner(runner)
+        with self._lock:
+            self._state = before
+        self._started.set()
+
+    def _end_runner(self, runner: Runner) -> None:
+        """End a runner whose start has failed. Its loop is closed."""
+        self._refuse_work(runner, STOP_TIMEOUT)
+        if isinstance(runner, Resident):
+            runner.close()
+            runner.forget()
+            return
+        runner.leave()
+        if isinstance(runner, Keeper):  # a guest's end needs this thread, which runs the loop
+            runner.join(STOP_TIMEOUT)
 
     def _claim(self, before: list[str]) -> None:
         """Change the state to starting.
 
         Args:
-            before: Gets the state before. A return value would be lost if a signal handler raised.
+            before: Gets the state before.
         """
         # Only the state changes under the lock: user code makes the loop.
         with self._lock:
@@ -206,11 +228,12 @@ class Lifecycle:
         """Wait a limited time for another thread's `start()`. Return whether it is over."""
         return self._started.wait(STOP_TIMEOUT)
 
-    def _build(self, *, resident: bool) -> Runner:
+    def _build(self, made: list[Runner], *, resident: bool) -> None:
         with ExitStack() as undo:
             raw, selector = make_loop(self._settings.loop_factory)
             loop = BoundLoop(raw)
-            undo.callback(loop.give_back)
+            # A runner that is made ends its loop itself.
+            undo.callback(lambda: None if made else loop.give_back())
             if self._settings.debug is not None:
                 raw.set_debug(self._settings.debug)
             executor = self._executor = LoopExecutor()
@@ -218,11 +241,10 @@ class Lifecycle:
             live = self._live(loop, selector)
             loop.guard(lambda: self.label)
             watch(live)
-            runner = self._run(live, partial(self._close, live, executor), resident=resident)
+            self._run(made, live, partial(self._close, live, executor), resident=resident)
             undo.pop_all()
-        return runner
 
-    def _build_guest(self) -> Runner:
+    def _build_guest(self, made: list[Runner]) -> None:
         self._executor = None  # the loop has its own
         live = self._live(BoundLoop(asyncio.get_running_loop()), None)
         departure = Departure(
@@ -231,7 +253,7 @@ class Lifecycle:
             on_stop=self._settings.on_stop,
             ended=partial(self._close, live, None),
         )
-        return Guest(live, departure.begin)
+        made.append(Guest(live, departure.begin))
 
     def _live(self, loop: BoundLoop, selector: WatchedSelector | None) -> LiveLoop:
         self._raw = loop.raw
@@ -244,30 +266,22 @@ class Lifecycle:
             selector=selector,
         )
 
-    def _call_on_start(self, runner: Runner) -> None:
-        hook = self._settings.on_start
-        if hook is None:
-            return
-        try:
-            run_on_start(runner, hook)
-        except BaseException:
-            self._refuse_work(runner, STOP_TIMEOUT)
-            if isinstance(runner, Resident):
-                runner.close()
-                runner.forget()
-            else:
-                runner.leave()
-                runner.join(STOP_TIMEOUT)
-            raise
-
-    def _run(self, live: LiveLoop, close: Callable[[], None], *, resident: bool) -> Runner:
+    def _run(
+        self, made: list[Runner], live: LiveLoop, close: Callable[[], None], *, resident: bool
+    ) -> None:
         seat = current_seat()
         if resident and seat is not None:
-            return Resident(live, seat, close)
+            made.append(Resident(live, seat, close))
+            return
         keeper = Keeper(live)
         named = "" if self.id is None else f" {self.id!r}"
-        keeper.start(close, f"wsgi_async keeper{named}")
-        return keeper
+        try:
+            keeper.start(close, f"wsgi_async keeper{named}")
+            made.append(keeper)
+        except BaseException:
+            if keeper.owner and not live.closing:  # a signal handler raised after its start
+                self._end_runner(keeper)
+            raise
 
     # -- stop ----------------------------------------------------------------------------------
 

@@ -216,7 +216,7 @@ class LiveLoop:
             job.result, job.exception, job.cancelled = result, exception, cancelled
             self.jobs.discard(job)
             job.done = True
-        if job.released and exception is not None and not cancelled:
+        if job.released and exception is not None and not (cancelled or stopped):
             report(
                 logging.ERROR,
                 "%s: %s failed after its caller had given it up",

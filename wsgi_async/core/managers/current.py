@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from wsgi_async.core.base.checks import refuse_in_event_loop, running_loop
+from wsgi_async.core.base.coroutines import close_refused
 from wsgi_async.core.base.deadlines import at_least
 
 from .manager import AsyncioLoopManager, lifecycle_of
@@ -87,9 +89,8 @@ def run(coro: Coroutine[Any, Any, T], *, timeout: float | None = None) -> T:
         refuse_in_event_loop("await the coroutine itself")  # before a needless loop is made
         manager = current_manager()
     except BaseException:
-        close = getattr(coro, "close", None)
-        if close is not None:
-            close()
+        if asyncio.iscoroutine(coro):
+            close_refused(coro)
         raise
     return manager.run(coro, timeout=timeout, task_type=manager.task_type)
 

@@ -26,7 +26,7 @@ from wsgi_async.core.base.checks import (
     refuse_in_event_loop,
     running_loop,
 )
-from wsgi_async.core.base.coroutines import close_unstarted, is_coroutine, need_stack
+from wsgi_async.core.base.coroutines import close_refused, is_coroutine, need_stack
 from wsgi_async.core.base.deadlines import request_deadline
 from wsgi_async.core.base.forks import notice_fork
 from wsgi_async.core.base.log import report
@@ -329,7 +329,7 @@ class AsyncioLoopManager:
         try:
             return run(runner, coro, timeout, context, copy_back=copy_back)
         except Closing:
-            coro.close()
+            close_refused(coro)
             raise life.refusal() from None
         finally:
             if leftovers is not None:
@@ -377,7 +377,7 @@ class AsyncioLoopManager:
             future: SyncFuture[T] = SyncFuture()
             future.attach(runner, job)
         except BaseException:
-            coro.close()
+            close_refused(coro)
             raise
         try:
             if group is None:
@@ -385,11 +385,11 @@ class AsyncioLoopManager:
             else:
                 group.submit(runner, job, future)
         except Closing:
-            coro.close()
+            close_refused(coro)
             raise self._life.refusal() from None
         except BaseException as error:
             if isinstance(error, Ended):
-                coro.close()
+                close_refused(coro)
             else:  # what a signal handler raised
                 runner.live.request_cancel(job)
             raise
@@ -455,7 +455,7 @@ class AsyncioLoopManager:
         """Why a coroutine is not accepted; closes it."""
         if not is_coroutine(coro):
             return not_a_coroutine(coro)
-        close_unstarted(coro)
+        close_refused(coro)  # type: ignore[arg-type]
         if self._life.runner is None:
             return self._life.refusal()
         if task_type != self._life.task_type:

@@ -230,6 +230,7 @@ class SyncFuture(concurrent.futures.Future[T]):
             # Only after the future is done: a cancel() that finds no job would cancel the future
             # itself, and the outcome would be lost.
             self._runner = self._job = None
+            cast("_Blocked", self._condition).wake_all()  # a signal handler may have raised above
 
 
 class _Blocked(Condition):
@@ -247,7 +248,13 @@ class _Blocked(Condition):
 
     def notify_all(self) -> None:
         """Wake all threads. Called on the thread that sets the outcome, which holds the lock."""
-        super().notify_all()
+        try:
+            super().notify_all()
+        finally:  # a signal handler may raise in there
+            self.wake_all()
+
+    def wake_all(self) -> None:
+        """Wake the threads again, which does no harm."""
         for wakeup in list(self.wakeups):
             wakeup.set()
 

@@ -91,7 +91,7 @@ class WrappedFuture(SyncFuture[T]):
                 self.set_running_or_notify_cancel()
             return
         # Read before the source is asked for its exception. From then on this future logs it.
-        noted = source._unretrieved if isinstance(source, SyncFuture) else None
+        noted = source._unretrieved if isinstance(source, SyncFuture) else None  # noqa: SLF001
         error = source.exception()
         if error is None:
             self._fill(None, source.result())
@@ -127,10 +127,9 @@ class WrappedFuture(SyncFuture[T]):
             self._unretrieved = None  # the other one was first: the end of the loop, or the source
 
 
-def _call_on(loop: asyncio.AbstractEventLoop, fn: Callable[..., Any], *args: Any) -> None:
+def _call_on(loop: asyncio.AbstractEventLoop, fn: Callable[..., Any], *args: Any) -> Any:
     if running_loop() is loop:
-        fn(*args)
-        return
+        return fn(*args)
     try:
         loop.call_soon_threadsafe(fn, *args)
     except RuntimeError:

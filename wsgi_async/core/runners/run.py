@@ -8,7 +8,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from wsgi_async.core.base.coroutines import close_unstarted, need_stack
+from wsgi_async.core.base.coroutines import close_refused, need_stack
 from wsgi_async.core.base.deadlines import Deadline, request_deadline, time_left, within
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.calling_thread import AskedFunction
@@ -66,7 +66,7 @@ def run(
         own.run(current_caller.set, job)
         inner = bridge.active is not None and _tell(bridge.active, runner, job)
     except BaseException:
-        close_unstarted(coro)
+        close_refused(coro)
         raise
     if context is not None:
         job.foreign_context = True
@@ -140,9 +140,11 @@ def complete(runner: Runner, job: Job, seconds: float | None) -> None:
             _give_up(runner, job, wakeup, interrupted=True)
         raise
     finally:
-        if job.inbox is not None:
-            finish_inbox(job.inbox)
-        wakeup.end()
+        try:
+            if job.inbox is not None:
+                finish_inbox(job.inbox)
+        finally:
+            wakeup.end()
 
 
 def _give_up(runner: Runner, job: Job, wakeup: Wakeup, *, interrupted: bool = False) -> None:

@@ -25,7 +25,7 @@ def register(runner: Runner) -> None:
     A guest on a loop of ours does not take the place of what runs that loop.
     """
     present = runner_of(runner.live.raw)
-    if present is None or present.live.closing:
+    if present is None or present.live.closing or present.kind == "guest":
         _runners[runner.live.raw] = weakref.ref(runner)
 
 
