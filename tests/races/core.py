@@ -239,8 +239,8 @@ def controlled() -> Iterator[pytest.MonkeyPatch]:
             patch.setattr(module, name, shared)
         for module in (lifecycle, inbox):
             patch.setattr(module, "new_mutex", lambda: ControlledMutex(present.world.scheduler))
-        for module in (lifecycle, crew):
-            patch.setattr(module, "threading", threads)
+        patch.setattr(lifecycle, "Event", threads.Event)
+        patch.setattr(crew, "threading", threads)
         patch.setattr(sync_future, "_Blocked", _Blocked)
         tasks = SimpleNamespace(Task=ControlledTask)
         patch.setattr(live_loop, "asyncio", _Real(asyncio, tasks))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Condition",
+    "Event",
     "MainThreadWakeup",
     "Mutex",
     "Primitives",
@@ -90,6 +91,14 @@ class Condition(threading.Condition):
     _lock: Any
     __enter__ = _enter if _SKIPS_EXIT else property(attrgetter("_lock.__enter__"))  # pyright: ignore[reportAssignmentType]
     __exit__ = property(attrgetter("_lock.__exit__"))  # pyright: ignore[reportAssignmentType]
+
+
+class Event(threading.Event):
+    """An event that no signal handler can leave locked; see `Condition`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._cond = Condition()
 
 
 class Wakeup(Protocol):

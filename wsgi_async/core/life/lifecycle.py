@@ -13,7 +13,7 @@ from wsgi_async.core.base.checks import refuse_in_event_loop
 from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.base.forks import warn_of_silent_forks
 from wsgi_async.core.base.log import report
-from wsgi_async.core.base.primitives import new_mutex
+from wsgi_async.core.base.primitives import Event, new_mutex
 from wsgi_async.core.jobs import bridge, observers
 from wsgi_async.core.loops.guard import BoundLoop
 from wsgi_async.core.loops.live_loop import LiveLoop
@@ -65,14 +65,14 @@ class Lifecycle:
         self.id = id
         self._settings = settings
         self._on_stopped = on_stopped
-        self._started = threading.Event()  # set when a start() is over
+        self._started = Event()  # set when a start() is over
         self._lock = new_mutex()
         # Guarded by `Lifecycle._lock`, and read without it: if a stop() overtakes a call, the live
         # loop refuses the call.
         self.runner: Runner | None = None  # None whenever the manager cannot be used
         self.task_type: Hashable = None
         self._state = "new"
-        self._ended = threading.Event()  # one for each start
+        self._ended = Event()  # one for each start
         # No lock: written by start(), before there is a runner. Both belong to the loop made last.
         self._executor: LoopExecutor | None = None
         self._raw: asyncio.AbstractEventLoop | None = None  # None once it is closed
@@ -181,7 +181,7 @@ class Lifecycle:
     def _publish(self, runner: Runner, task_type: Hashable) -> None:
         with self._lock:
             self.task_type = task_type
-            self._ended = threading.Event()
+            self._ended = Event()
             self.runner = runner
             self._state = "running"
         self._started.set()
@@ -327,7 +327,7 @@ class Lifecycle:
         runner = self.request_stop(timeout)
         return _nothing if runner is None else partial(self._wait_stopped, runner, ended, deadline)
 
-    def _wait_stopped(self, runner: Runner, ended: threading.Event, deadline: Deadline) -> None:
+    def _wait_stopped(self, runner: Runner, ended: Event, deadline: Deadline) -> None:
         left = deadline.left() or 0.0
         # The loop's thread has the same deadline. Wait a little longer, so that it can log what
         # it left behind.
