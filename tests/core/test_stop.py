@@ -367,18 +367,25 @@ def test_a_timeout_that_cannot_be_used(make_manager: MakeManager, wrong: Any) ->
 def test_a_thread_of_the_loop_may_wait_for_the_loop_to_its_last(make_manager: MakeManager) -> None:
     """A function in `to_thread()` that waits for a coroutine at the end of the loop gets it."""
     manager = make_manager()
-    entered, go_on, found = threading.Event(), threading.Event(), []
+    entered, go_on = threading.Event(), threading.Event()
+    found: list[str] = []
+    kept: list[AsyncIterator[None]] = []
 
     def save(loop: asyncio.AbstractEventLoop) -> None:
         entered.set()
         assert go_on.wait(LIMIT)
         found.append(asyncio.run_coroutine_threadsafe(give("saved"), loop).result(LIMIT))
 
-    async def work() -> None:
+    async def generator() -> AsyncIterator[None]:
         try:
-            await asyncio.to_thread(save, asyncio.get_running_loop())
+            yield
         finally:
-            go_on.set()  # the stop is at the tasks, and the function goes on after them
+            go_on.set()  # the stop has ended all tasks, and is at the last step before the executor
+
+    async def work() -> None:
+        kept.append(generator())
+        await anext(kept[0])
+        await asyncio.to_thread(save, asyncio.get_running_loop())
 
     manager.submit_task(work())
     reached(entered)
