@@ -224,9 +224,8 @@ class _RequestDeadline(Deadline):
     __slots__ = ("general", "inner")
 
     def __init__(self, general: float | None) -> None:
-        super().__init__()
         # No lock: written by the request's own thread, and by the thread that closes the response.
-        self.until = None  # the nearest deadline that the request has set
+        super().__init__()  # `until` is the nearest deadline that the request has set
         self.inner: float | None = None  # the nearest that it has set while it had more time
         # No lock: any thread may remove this limit, and no thread brings it back.
         self.general = None if general is None else Primitives.clock() + general

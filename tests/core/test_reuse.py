@@ -487,7 +487,7 @@ def test_a_thread_whose_end_is_noticed_twice_gives_its_manager_once(threads: Thr
     with AsyncioLoopManager("other", creator_thread=thread):
         joins = [one for one in threading.enumerate() if one not in before and "join" in one.name]
         go_on.set()
-        for one in (thread, *joins):
-            one.join(LIMIT)
+        for each in (thread, *joins):
+            each.join(LIMIT)
     with Worker() as one, Worker() as two:
         assert one.call(threads.manager) is not two.call(threads.manager)

@@ -127,7 +127,7 @@ class _Facade:
     def _thread_here(self) -> _RequestThread:
         """The present request's; an SDK may have kept this facade from an earlier request."""
         here = _here.facade or self
-        return here._thread  # type: ignore[no-any-return] # noqa: SLF001
+        return here._thread  # noqa: SLF001
 
     def _awaitable(self, future: Any) -> Any:
         """Adapt a future for the loop: a future of gather() may have the facade as its loop."""

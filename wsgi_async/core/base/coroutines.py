@@ -50,7 +50,7 @@ def close_unstarted(awaitable: object) -> None:
 def close_refused(coro: Coroutine[Any, Any, Any]) -> None:
     """Close a coroutine that was not taken, unless it has started elsewhere."""
     if type(coro) is CoroutineType:
-        close_unstarted(coro)
+        close_unstarted(cast("object", coro))
     else:
         coro.close()
 
