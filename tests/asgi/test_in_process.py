@@ -168,6 +168,23 @@ def test_a_shutdown_that_raises_stops_the_manager() -> None:
     asyncio.run(main())
 
 
+def test_a_lifespan_that_returns_early_stops_nothing() -> None:
+    """The manager serves the requests that come after it."""
+    hooks: list[str] = []
+
+    async def main() -> None:
+        app = AsyncLoopMiddleware(
+            sends("startup.complete"),
+            on_start=lambda: hooks.append("started"),
+            on_stop=lambda: hooks.append("stopped"),
+        )
+        assert await live(app) == ["lifespan.startup.complete"]
+        await request(app)
+        assert hooks == ["started"]
+
+    asyncio.run(main())
+
+
 def test_a_shutdown_in_the_middle_of_the_start() -> None:
     """The request that began it was canceled; the shutdown waits for it, and stops the manager."""
     hooks: list[str] = []

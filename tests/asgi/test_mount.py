@@ -168,6 +168,16 @@ def test_a_request_without_a_length(worker: Executor, terminated: bool) -> None:
     assert body == (b"ab" if terminated else b"")
 
 
+def test_a_length_with_spaces(worker: Executor) -> None:
+    """Some servers leave them in."""
+    environ = environ_of_get() | {"CONTENT_LENGTH": " 3 ", "wsgi.input": Dribble(b"abc")}
+
+    def client() -> bytes:  # the validator would refuse it
+        return b"".join(mounted(echo)(environ, lambda *_: print))
+
+    assert worker.submit(client).result(20) == b"abc"
+
+
 @pytest.mark.parametrize("length", ["-5", "abc", "1e3", ""])
 def test_a_length_that_is_not_a_number(worker: Executor, length: str) -> None:
     """A client that sends nonsense gets an answer, and its connection is not read."""

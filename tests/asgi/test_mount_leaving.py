@@ -13,6 +13,7 @@ import pytest
 
 from tests.asgi.mounting import answers, ask, begin, mounted, start
 from tests.core.support import wait_until
+from wsgi_async import current_manager
 from wsgi_async.asgi.exchange import Exchange
 from wsgi_async.core.actors.leaving import end_streams, open_streams
 
@@ -291,3 +292,24 @@ def test_a_stop_of_the_manager_ends_the_request(worker: Executor) -> None:
 
     with pytest.raises(RuntimeError, match="was stopped before this call was done"):
         ask(worker, app)
+
+
+def test_an_app_on_a_busy_loop_is_canceled_once_the_loop_is_free() -> None:
+    """A client that leaves meanwhile is not forgotten."""
+    app, go_on, begun = Watched(), threading.Event(), threading.Event()
+
+    async def block() -> None:
+        begun.set()
+        go_on.wait(20)
+
+    def client() -> None:
+        _, parts, body = begin(mounted(app, grace=0.05))
+        next(parts)
+        current_manager().submit_task(block())
+        begun.wait(20)
+        body.close()
+
+    with ThreadPoolExecutor(1) as worker:  # a keeper: its loop can be busy while the thread is not
+        worker.submit(client).result(20)
+        go_on.set()
+        assert app.ended.wait(20)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
+import threading
 import warnings
+import weakref
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 import asgiref.sync
 import pytest
 
-from tests.core.support import give
-from wsgi_async import async_to_sync
+from tests.core.support import LIMIT, give, wait_until
+from wsgi_async import AsyncioLoopManager, async_to_sync
+from wsgi_async.core.base.deadlines import Deadline, request_deadline
+from wsgi_async.core.managers.current import request_manager
 from wsgi_async.integrations import asgiref as integration
 
 if TYPE_CHECKING:
@@ -178,3 +184,50 @@ def test_is_sync(worker: Worker, convert: Callable[..., Any]) -> None:
     sync = convert(give)
     assert not asgiref.sync.iscoroutinefunction(sync)
     assert worker.call(convert(asgiref.sync.sync_to_async(sync)), 4) == 4
+
+
+class Compiled(Coroutine[Any, Any, None]):
+    """A coroutine of another type than Python's own, as compiled code makes them."""
+
+    def __init__(self, coro: Coroutine[Any, Any, None]) -> None:
+        self._coro = coro
+
+    def send(self, value: Any) -> Any:
+        return self._coro.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coro.throw(*error)
+
+    def close(self) -> None:
+        self._coro.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        return self._coro.__await__()
+
+
+@pytest.mark.filterwarnings("ignore:async_to_sync was passed a non-async-marked")
+def test_a_compiled_coroutine_is_not_closed_while_it_cleans_up() -> None:
+    """Its cleanup runs on the loop's thread to its end, though nobody waits for it any more."""
+    on_its_thread: list[bool] = []
+
+    with AsyncioLoopManager(grace=0.01) as manager:
+        loop, go_on = manager.get_event_loop(), asyncio.Event()
+
+        async def work() -> None:
+            thread = threading.get_ident()
+            try:
+                await asyncio.sleep(LIMIT)
+            finally:
+                await go_on.wait()
+                on_its_thread.append(threading.get_ident() == thread)
+
+        def call() -> None:
+            request_manager.set(weakref.ref(manager))
+            request_deadline.set(Deadline(0.05))
+            with pytest.raises(TimeoutError):
+                async_to_sync(lambda: Compiled(work()))()
+
+        contextvars.copy_context().run(call)
+        assert on_its_thread == []
+        loop.call_soon_threadsafe(go_on.set)
+        wait_until(lambda: on_its_thread == [True], what="its cleanup is over")

@@ -11,8 +11,14 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 import wsgi_async
-from tests.core.support import LIMIT, in_thread, our_log
-from wsgi_async import AsyncioLoopManager, ManagerStateError, RunningLoopError, loop_resource
+from tests.core.support import LIMIT, Worker, in_thread, our_log
+from wsgi_async import (
+    AsyncioLoopManager,
+    ManagerStateError,
+    RunningLoopError,
+    async_to_sync_future,
+    loop_resource,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -406,3 +412,23 @@ def test_a_loop_that_takes_no_attributes() -> None:
 
     with asyncio.Runner(loop_factory=Closed) as runner:
         runner.run(main())
+
+
+def test_the_second_guest_of_a_loop_ends_its_waiters_too() -> None:
+    """Of two guests the first one's stop leaves the other in its place."""
+
+    async def main() -> None:
+        one, two = AsyncioLoopManager("one"), AsyncioLoopManager("two")
+        await one.start_on_running_loop()
+        await two.start_on_running_loop()
+        await asyncio.to_thread(one.stop)
+        future = asyncio.get_running_loop().create_future()
+        wrapped = async_to_sync_future(future)
+        with Worker() as waiter:
+            waiting = waiter.begin(wrapped.result, LIMIT)
+            await asyncio.to_thread(two.stop)
+            error = await asyncio.to_thread(waiting.exception, LIMIT)
+        assert isinstance(error, RuntimeError)
+        assert "'two'" in str(error)
+
+    asyncio.run(main())

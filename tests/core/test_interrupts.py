@@ -411,14 +411,14 @@ def test_the_loop_works_on_whatever_line_a_signal_interrupts(call: str) -> None:
     assert (out.strip(), status) == ("interrupted True", 0), out + err
 
 
-def child_interrupted_start() -> None:
-    """A signal comes just after the start of a manager has been claimed."""
+def child_interrupted_start(where: str) -> None:
+    """A signal comes at the end of a step of a manager's start."""
 
     def handle(*_: object) -> None:
         raise SoftTimeLimit
 
     def arrive(frame: FrameType, event: str, _: object) -> None:
-        if event == "return" and frame.f_code.co_name == "_claim":
+        if event == "return" and frame.f_code.co_name == where:
             sys.setprofile(None)
             signal.raise_signal(signal.SIGALRM)
 
@@ -428,13 +428,15 @@ def child_interrupted_start() -> None:
     with pytest.raises(SoftTimeLimit):
         manager.start()
     assert manager.state == "new"
+    assert threading.enumerate() == [threading.main_thread()]
     with manager:
         assert manager.run(give(1)) == 1
 
 
-def test_a_start_that_is_interrupted_can_be_tried_again() -> None:
-    """The manager is not said to be starting forever."""
-    in_process(child_interrupted_start)
+@pytest.mark.parametrize("where", ["_claim", "_run", "_build", "_publish"])
+def test_a_start_that_is_interrupted_can_be_tried_again(where: str) -> None:
+    """The manager is not said to be starting forever, and no thread of it is left."""
+    in_process(child_interrupted_start, where)
 
 
 def child_interrupted_function(kind: str) -> None:

@@ -20,6 +20,7 @@ from tests.core.support import (
     Worker,
     give,
     in_process,
+    on_plain_worker,
     on_worker,
     our_log,
     reached,
@@ -706,3 +707,35 @@ def test_the_work_of_another_thread_is_not_canceled_with_it(make_manager: MakeMa
     manager.get_event_loop().call_soon_threadsafe(go_on.set)
     threads[0].join(LIMIT)
     assert found == ["done"]
+
+
+@on_plain_worker
+def test_an_interrupted_function_keeps_no_other_from_running(make_manager: MakeManager) -> None:
+    """Two tasks have asked; the thread runs both functions at the end of its wait."""
+    manager, canceled = make_manager(), threading.Event()
+    tasks: list[asyncio.Task[Any]] = []
+
+    def first() -> NoReturn:
+        assert canceled.wait(LIMIT)
+        raise KeyboardInterrupt
+
+    async def ask_first() -> None:
+        try:
+            await run_in_calling_thread(first)
+        except asyncio.CancelledError:
+            canceled.set()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        tasks.append(asyncio.create_task(ask_first()))
+        tasks.append(asyncio.create_task(run_in_calling_thread(str, "second")))
+        await asyncio.sleep(0)
+        loop.call_later(0.01, tasks[0].cancel)
+
+    with pytest.raises(KeyboardInterrupt):
+        manager.run(main())
+
+    async def collect() -> Any:
+        return await asyncio.wait_for(tasks[1], LIMIT)
+
+    assert manager.run(collect()) == "second"

@@ -202,3 +202,16 @@ def test_an_error_that_comes_after_the_caller_has_gone_is_logged(
     manager.get_event_loop().call_soon_threadsafe(go_on.set)
     wait_until(lambda: "the rollback failed" in caplog.text, what="the error is logged")
     assert any("save failed after its caller" in line for line in our_log(caplog))
+
+
+@on_plain_worker
+def test_a_stop_of_what_was_given_up_is_no_error(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log has told already that the call continues without its caller."""
+    manager, stubborn = make_manager(grace=0.01), Stubborn()
+    with pytest.raises(TimeoutError):
+        manager.run(stubborn.wait(), timeout=BEGIN)
+    stubborn.release()
+    manager.stop()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

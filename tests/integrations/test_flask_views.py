@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,7 +26,8 @@ from flask import (
 from flask.views import MethodView, View
 
 from tests.core.support import LIMIT, Worker
-from wsgi_async import get_or_create_loop_manager, loop_from
+from wsgi_async import get_or_create_loop_manager, loop_from, run, scope_from
+from wsgi_async.core.base.deadlines import request_deadline
 from wsgi_async.integrations.flask import AsyncLoop, current_loop
 
 if TYPE_CHECKING:
@@ -486,3 +487,37 @@ def test_a_cleanup_after_the_deadline_is_bounded() -> None:
     with pytest.raises(TimeoutError):
         get(app)
     assert canceled.is_set()
+
+
+def test_the_time_of_hooks_is_the_requests_own() -> None:
+    """A hook can shorten it, take it away, and pass it to a thread that outlives the request."""
+    answers: list[str] = []
+    go_on = threading.Event()
+    app = Flask(__name__)
+    AsyncLoop(app, timeout=0.05)
+
+    def later() -> None:
+        assert go_on.wait(LIMIT)
+        answers.append(run(asyncio.sleep(0, "sent")))
+
+    threads: list[threading.Thread] = []
+
+    @app.get("/")
+    def index() -> str:
+        return "page"
+
+    @app.after_request
+    def after(response: Response) -> Response:
+        scope = scope_from(request)
+        with pytest.raises(TimeoutError), scope.timeout(0.01):
+            current_loop.run(asyncio.sleep(LIMIT))
+        threads.append(threading.Thread(target=copy_context().run, args=(later,)))
+        threads[0].start()
+        scope.no_timeout()
+        assert request_deadline.get().left() is None  # type: ignore[union-attr]
+        return response
+
+    assert get(app).text == "page"
+    go_on.set()
+    threads[0].join(LIMIT)
+    assert answers == ["sent"]

@@ -137,6 +137,27 @@ def test_a_loop_that_an_sdk_keeps_works_in_later_requests() -> None:
 
 
 @on_worker
+def test_tasks_of_a_kept_loop_have_the_present_requests_thread() -> None:
+    """A function that such a task asks for runs on the thread of the request that made the task."""
+    kept: list[asyncio.AbstractEventLoop] = []
+    found: list[bool] = []
+
+    async def ask() -> int:
+        return await run_in_calling_thread(threading.get_ident)
+
+    def view(environ: WSGIEnvironment) -> list[bytes]:
+        kept.append(asyncio.get_event_loop())
+        task = kept[0].create_task(ask())
+        found.append(kept[0].run_until_complete(task) == threading.get_ident())
+        return []
+
+    app = app_of(view, adopt=True)
+    for _ in range(2):
+        serve(app)
+    assert found == [True] * 2
+
+
+@on_worker
 def test_timers_that_sync_code_sets_ring_on_the_loop() -> None:
     """An SDK may set a timer from the request's thread, though the loop sleeps on another one."""
     rang = threading.Event()

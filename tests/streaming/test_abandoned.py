@@ -177,3 +177,32 @@ def test_what_an_abandoned_exit_raises_is_logged(caplog: pytest.LogCaptureFixtur
         gc.collect()
         wait_until(lambda: "the rollback failed" in caplog.text, what="the error is logged")
     assert "transaction" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_what_an_abandoned_stream_has_asked_for_is_lost() -> None:
+    """A function that was to run in the thread of the next item: there is none."""
+    asked, closed = threading.Event(), threading.Event()
+    events: list[str] = []
+
+    async def items() -> AsyncIterator[int]:
+        yield 1
+        task = asyncio.ensure_future(run_in_calling_thread(int))
+        asyncio.get_running_loop().call_soon(asked.set)
+        try:
+            await asyncio.shield(task)
+        finally:
+            try:
+                await task
+            except CallerNotFound:
+                events.append("nobody")
+            closed.set()
+
+    with AsyncioLoopManager() as manager:
+        iterator = manager.iterate(items(), prefetch=2)
+        next(iterator)
+        reached(asked)
+        del iterator
+        gc.collect()
+        reached(closed)
+    assert events == ["nobody"]

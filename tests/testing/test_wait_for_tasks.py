@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.core.support import LIMIT, Endless, on_worker, reached
+from tests.core.support import LIMIT, Endless, Worker, on_worker, reached
 from tests.middleware.test_scope import app_of
 from tests.middleware.wsgi import serve
 from wsgi_async import AsyncioLoopManager, loop_from, loop_resource, run
@@ -74,3 +75,19 @@ def test_a_manager_that_is_not_started() -> None:
     """It is an error, as for everything that needs the loop."""
     with pytest.raises(RuntimeError, match="not started"):
         wait_for_tasks(AsyncioLoopManager())
+
+
+def test_a_task_that_has_not_begun_is_waited_for(make_manager: MakeManager) -> None:
+    """Other threads may submit at any moment."""
+    manager, over = make_manager(), threading.Event()
+
+    def submit() -> None:
+        while not over.is_set():
+            manager.submit_task(asyncio.sleep(0)).result(LIMIT)
+
+    with Worker() as one:
+        submitting = one.begin(submit)
+        for _ in range(100):
+            wait_for_tasks(manager, timeout=LIMIT)
+        over.set()
+        submitting.result(LIMIT)

@@ -29,7 +29,7 @@ class RequestBody:
         self._left: int | None = None
         if length is not None or not environ.get("wsgi.input_terminated"):
             # Some servers pass on what a client sends. It has no body then.
-            told = str(length).strip()
+            told = (length or "").strip()
             self._left = int(told) if told.isdecimal() else 0
         # No lock: the thread writes it before it hands a piece over; the loop reads it afterwards.
         self.more = self._input is not None and self._left != 0
