@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wsgi_async import WaitTimeoutError
+from wsgi_async import WaitTimeoutError, loop_resource
 from wsgi_async.asgi import AsyncLoopMiddleware
 from wsgi_async.core.base.deadlines import request_deadline
 from wsgi_async.routing import async_task, override_routes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 variable = contextvars.ContextVar("variable", default="empty")
 
@@ -216,6 +216,36 @@ def test_task_types_have_routes() -> None:
 
     with override_routes({}):
         asyncio.run(main())
+
+
+def test_a_resource_is_a_dependency_of_fastapi() -> None:
+    """`Depends(resource)` gives an endpoint the loop's own instance, opened once."""
+    fastapi = pytest.importorskip("fastapi", reason="fastapi is not installed")
+    api = fastapi.FastAPI()
+    opened, found = [], []
+
+    @loop_resource
+    async def client() -> AsyncIterator[str]:
+        opened.append("client")
+        yield "the client"
+
+    its_instance: Any = fastapi.Depends(client)
+
+    @api.get("/")
+    async def index(given: Any = its_instance) -> None:
+        found.append(given)
+
+    async def main() -> None:
+        for _ in range(2):
+            await api(
+                {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []},
+                receive,
+                send,
+            )
+
+    asyncio.run(main())
+    assert found == ["the client"] * 2
+    assert opened == ["client"]
 
 
 def test_an_app_that_cannot_be_called() -> None:
