@@ -70,6 +70,19 @@ def test_a_websocket_outlives_the_timeout() -> None:
     assert outcomes == {"http": "late", "websocket": "done"}
 
 
+def test_a_coroutine_cannot_set_the_deadline() -> None:
+    """A limit that could not end an async endpoint's waits is refused; sync code may set one."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        timeout = scope["async.scope"].timeout
+        with pytest.raises(RuntimeError, match=r"asyncio\.timeout"):
+            timeout(5)
+        with await asyncio.to_thread(timeout, 5):
+            pass
+
+    asyncio.run(request(AsyncLoopMiddleware(app)))
+
+
 def test_on_start_sees_nothing_of_the_first_request() -> None:
     """What on_start begins lives on, so it does not get the first request's variables."""
     seen: list[str] = []

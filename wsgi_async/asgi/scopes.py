@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wsgi_async.core.base.checks import running_loop
 from wsgi_async.core.base.deadlines import request_deadline
 from wsgi_async.scopes import RequestScope
 
@@ -36,4 +37,6 @@ class AsgiScope(RequestScope):
         return self._group is not None
 
     def _is_current(self) -> bool:
-        return self._context is not None and request_deadline.get() is self._deadline
+        current = self._context is not None and request_deadline.get() is self._deadline
+        # A coroutine of the request sees its deadline too, which cannot end the coroutine's waits.
+        return current and running_loop() is None
