@@ -7,10 +7,12 @@ import contextvars
 import gc
 import sys
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.core.support import LIMIT
 from wsgi_async import WaitTimeoutError, loop_resource
 from wsgi_async.asgi import AsyncLoopMiddleware
 from wsgi_async.core.base.deadlines import request_deadline
@@ -191,6 +193,35 @@ def test_a_shutdown_in_the_middle_of_the_start() -> None:
         asyncio.get_running_loop().call_soon(go_on.set)
         await live(app)
         assert hooks == ["started", "stopped"]
+
+    asyncio.run(main())
+
+
+def test_a_shutdown_while_all_threads_wait_for_the_loop() -> None:
+    """The server shuts down, and each waiting thread gets an error."""
+    waiting: list[asyncio.Task[None]] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        began = asyncio.Event()
+
+        async def wait() -> None:
+            began.set()
+            await asyncio.Event().wait()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "lifespan":
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+            waiting.append(asyncio.create_task(asyncio.to_thread(scope["async.loop"].run, wait())))
+            await began.wait()
+
+        wrapped = AsyncLoopMiddleware(app)
+        await request(wrapped)
+        async with asyncio.timeout(LIMIT):
+            await live(wrapped)
+            with pytest.raises(RuntimeError, match="stop"):
+                await waiting[0]
 
     asyncio.run(main())
 
