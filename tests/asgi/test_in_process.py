@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import sys
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ from wsgi_async.routing import async_task, override_routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+
+    from wsgi_async import SyncFuture
 
 variable = contextvars.ContextVar("variable", default="empty")
 
@@ -224,6 +227,62 @@ def test_a_shutdown_while_all_threads_wait_for_the_loop() -> None:
                 await waiting[0]
 
     asyncio.run(main())
+
+
+def test_a_request_ends_while_all_threads_are_busy() -> None:
+    """Its tasks clean up at once, and it waits for them."""
+    cleaned: list[str] = []
+    go_on = threading.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append("work")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["async.scope"].submit_task(work())
+        await asyncio.sleep(0)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        busy = asyncio.create_task(asyncio.to_thread(go_on.wait))
+        try:
+            async with asyncio.timeout(LIMIT):
+                await request(AsyncLoopMiddleware(app))
+            assert cleaned == ["work"]
+        finally:
+            go_on.set()
+            await busy
+
+    asyncio.run(main())
+
+
+def test_a_task_that_outlasts_the_grace_of_its_request(caplog: pytest.LogCaptureFixture) -> None:
+    """The request ends without it, and the log names it."""
+
+    async def main() -> None:
+        go_on = asyncio.Event()
+        futures: list[SyncFuture[str]] = []
+
+        async def stubborn() -> str:
+            try:
+                await go_on.wait()
+            except asyncio.CancelledError:
+                await go_on.wait()
+            return "ended"
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            futures.append(scope["async.scope"].submit_task(stubborn()))
+            await asyncio.sleep(0)
+
+        await request(AsyncLoopMiddleware(app, grace=0.01))
+        go_on.set()
+        assert await futures[0] == "ended"
+
+    asyncio.run(main())
+    assert "stubborn (GET /) did not end within 0.01 s after its request" in caplog.text
 
 
 def test_a_closed_loop_is_forgotten() -> None:

@@ -31,10 +31,11 @@ class AsgiScope(RequestScope):
         request_deadline.set(outer)  # resetting the token restores it
         return request_deadline.set(deadline)
 
-    @property
-    def has_tasks(self) -> bool:
-        """Whether a task was submitted, so that the end may have to wait."""
-        return self._group is not None
+    async def end_on_loop(self) -> None:
+        """As `end()`, on the server's loop, which the tasks need for their cleanup."""
+        self.end()  # cancels the tasks, and does not wait in a thread that runs a loop
+        if self._group is not None:  # one that is made from now on accepts no task
+            await self._group.wait_on_loop()
 
     def _is_current(self) -> bool:
         current = self._context is not None and request_deadline.get() is self._deadline
