@@ -17,7 +17,8 @@ from tests.core.support import LIMIT
 from wsgi_async import WaitTimeoutError, loop_resource
 from wsgi_async.asgi import AsyncLoopMiddleware
 from wsgi_async.core.base.deadlines import request_deadline
-from wsgi_async.routing import async_task, override_routes
+from wsgi_async.routing import async_task
+from wsgi_async.routing.tasks import table
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -298,7 +299,7 @@ def test_a_closed_loop_is_forgotten() -> None:
     assert loop() is None
 
 
-def test_task_types_have_routes() -> None:
+def test_task_types_have_routes(monkeypatch: pytest.MonkeyPatch) -> None:
     """With routes=, a view submits a function with a task type, which runs on the server's loop."""
     loops: list[object] = []
 
@@ -317,8 +318,8 @@ def test_task_types_have_routes() -> None:
         await request(AsyncLoopMiddleware(app, routes={"asgi": "thread"}))
         assert loops == [asyncio.get_running_loop()] * 2
 
-    with override_routes({}):
-        asyncio.run(main())
+    monkeypatch.setattr(table, "routes", {})  # so that they end with the test
+    asyncio.run(main())
 
 
 def test_a_resource_is_a_dependency_of_fastapi() -> None:
