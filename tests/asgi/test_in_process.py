@@ -6,18 +6,24 @@ import asyncio
 import contextvars
 import gc
 import sys
+import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from wsgi_async import WaitTimeoutError
+from tests.core.support import LIMIT
+from wsgi_async import WaitTimeoutError, loop_resource
 from wsgi_async.asgi import AsyncLoopMiddleware
 from wsgi_async.core.base.deadlines import request_deadline
-from wsgi_async.routing import async_task, override_routes
+from wsgi_async.routing import async_task
+from wsgi_async.routing.tasks import table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
+
+    from wsgi_async import SyncFuture
 
 variable = contextvars.ContextVar("variable", default="empty")
 
@@ -68,6 +74,19 @@ def test_a_websocket_outlives_the_timeout() -> None:
 
     asyncio.run(main())
     assert outcomes == {"http": "late", "websocket": "done"}
+
+
+def test_a_coroutine_cannot_set_the_deadline() -> None:
+    """A limit that could not end an async endpoint's waits is refused; sync code may set one."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        timeout = scope["async.scope"].timeout
+        with pytest.raises(RuntimeError, match=r"asyncio\.timeout"):
+            timeout(5)
+        with await asyncio.to_thread(timeout, 5):
+            pass
+
+    asyncio.run(request(AsyncLoopMiddleware(app)))
 
 
 def test_on_start_sees_nothing_of_the_first_request() -> None:
@@ -210,6 +229,91 @@ def test_a_shutdown_in_the_middle_of_the_start() -> None:
     asyncio.run(main())
 
 
+def test_a_shutdown_while_all_threads_wait_for_the_loop() -> None:
+    """The server shuts down, and each waiting thread gets an error."""
+    waiting: list[asyncio.Task[None]] = []
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        began = asyncio.Event()
+
+        async def wait() -> None:
+            began.set()
+            await asyncio.Event().wait()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "lifespan":
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+            waiting.append(asyncio.create_task(asyncio.to_thread(scope["async.loop"].run, wait())))
+            await began.wait()
+
+        wrapped = AsyncLoopMiddleware(app)
+        await request(wrapped)
+        async with asyncio.timeout(LIMIT):
+            await live(wrapped)
+            with pytest.raises(RuntimeError, match="stop"):
+                await waiting[0]
+
+    asyncio.run(main())
+
+
+def test_a_request_ends_while_all_threads_are_busy() -> None:
+    """Its tasks clean up at once, and it waits for them."""
+    cleaned: list[str] = []
+    go_on = threading.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append("work")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        scope["async.scope"].submit_task(work())
+        await asyncio.sleep(0)
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        busy = asyncio.create_task(asyncio.to_thread(go_on.wait))
+        try:
+            async with asyncio.timeout(LIMIT):
+                await request(AsyncLoopMiddleware(app))
+            assert cleaned == ["work"]
+        finally:
+            go_on.set()
+            await busy
+
+    asyncio.run(main())
+
+
+def test_a_task_that_outlasts_the_grace_of_its_request(caplog: pytest.LogCaptureFixture) -> None:
+    """The request ends without it, and the log names it."""
+
+    async def main() -> None:
+        go_on = asyncio.Event()
+        futures: list[SyncFuture[str]] = []
+
+        async def stubborn() -> str:
+            try:
+                await go_on.wait()
+            except asyncio.CancelledError:
+                await go_on.wait()
+            return "ended"
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            futures.append(scope["async.scope"].submit_task(stubborn()))
+            await asyncio.sleep(0)
+
+        await request(AsyncLoopMiddleware(app, grace=0.01))
+        go_on.set()
+        assert await futures[0] == "ended"
+
+    asyncio.run(main())
+    assert "stubborn (GET /) did not end within 0.01 s after its request" in caplog.text
+
+
 def test_a_closed_loop_is_forgotten() -> None:
     """Where each request has a loop of its own, as in tests, none of them stays in memory."""
     app = AsyncLoopMiddleware(nothing)
@@ -223,7 +327,7 @@ def test_a_closed_loop_is_forgotten() -> None:
     assert loop() is None
 
 
-def test_task_types_have_routes() -> None:
+def test_task_types_have_routes(monkeypatch: pytest.MonkeyPatch) -> None:
     """With routes=, a view submits a function with a task type, which runs on the server's loop."""
     loops: list[object] = []
 
@@ -242,8 +346,38 @@ def test_task_types_have_routes() -> None:
         await request(AsyncLoopMiddleware(app, routes={"asgi": "thread"}))
         assert loops == [asyncio.get_running_loop()] * 2
 
-    with override_routes({}):
-        asyncio.run(main())
+    monkeypatch.setattr(table, "routes", {})  # so that they end with the test
+    asyncio.run(main())
+
+
+def test_a_resource_is_a_dependency_of_fastapi() -> None:
+    """`Depends(resource)` gives an endpoint the loop's own instance, opened once."""
+    fastapi = pytest.importorskip("fastapi", reason="fastapi is not installed")
+    api = fastapi.FastAPI()
+    opened, found = [], []
+
+    @loop_resource
+    async def client() -> AsyncIterator[str]:
+        opened.append("client")
+        yield "the client"
+
+    its_instance: Any = fastapi.Depends(client)
+
+    @api.get("/")
+    async def index(given: Any = its_instance) -> None:
+        found.append(given)
+
+    async def main() -> None:
+        for _ in range(2):
+            await api(
+                {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []},
+                receive,
+                send,
+            )
+
+    asyncio.run(main())
+    assert found == ["the client"] * 2
+    assert opened == ["client"]
 
 
 def test_an_app_that_cannot_be_called() -> None:

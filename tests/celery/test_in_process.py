@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import signal
@@ -22,6 +23,7 @@ from wsgi_async import (
     AsyncLoopMiddleware,
     RunningLoopError,
     WaitTimeoutError,
+    async_to_sync,
     current_manager,
     loop_from,
     run,
@@ -238,6 +240,25 @@ def test_a_pydantic_task(app: Any) -> None:
     double.__annotations__.update({"of": model, "return": model})
     AsyncLoop(app)
     assert app.task(pydantic=True)(double).delay({"number": 2}).get() == {"number": 4}
+
+
+def test_a_task_that_runs_its_async_function_itself(app: Any) -> None:
+    """A sync wrapper around an async function works as it does without `AsyncLoop(app)`."""
+    AsyncLoop(app)
+
+    @functools.wraps(add)
+    def add_and_wait(*args: int) -> int:
+        return asyncio.run(add(*args))
+
+    async def add_in_task(_: Task, *args: int) -> int:
+        return await add(*args)
+
+    class Adding(Task):
+        name = "adding"
+        run: Any = async_to_sync(add_in_task)
+
+    assert app.task(add_and_wait, name="waiting", shared=False).delay(1, 2).get() == 3
+    assert app.register_task(Adding()).delay(1, 2).get() == 3
 
 
 def test_a_task_that_a_coroutine_calls(app: Any) -> None:

@@ -352,6 +352,45 @@ def test_a_stream_may_be_begun_in_the_body_of_another(app: Application, worker: 
     assert worker.call(text, app) == "first;1 ann 7;1 ann 7;"
 
 
+@pytest.mark.parametrize("read", [False, True])
+@pytest.mark.parametrize("around", ["app_context", "test_request_context"])
+def test_a_test_may_ask_inside_a_context(app: Application, around: str, read: bool) -> None:
+    """The test leaves its context as usual, before or after it has read a stream."""
+
+    @app.get("/")
+    @stream
+    async def index() -> AsyncIterator[str]:
+        for _ in range(2):
+            await asyncio.sleep(0)
+            yield f"{request.path} {current_app.name};"
+
+    pieces = f"/ {app.name};" * 2
+    with getattr(app, around)():
+        response = app.test_client().get("/", buffered=read)
+        if read:
+            assert response.text == pieces
+    assert response.text == pieces
+    assert app.trail.count("request over / NoneType") == 1 + (around == "test_request_context")
+
+
+def test_a_view_may_hand_on_the_stream_of_its_test_client(app: Application, worker: Worker) -> None:
+    """The stream continues after the view's request is over."""
+
+    @app.get("/pieces")
+    @stream
+    async def pieces() -> AsyncIterator[str]:
+        for _ in range(2):
+            await asyncio.sleep(0)
+            yield f"{request.path};"
+
+    @app.get("/")
+    def index() -> Any:
+        return Response(app.test_client().get("/pieces").iter_encoded())
+
+    assert worker.call(text, app) == "/pieces;/pieces;"
+    assert "request over /pieces NoneType" in app.trail
+
+
 def test_flasks_own_streams_work_in_the_test_client_too(app: Application) -> None:
     """`with client:` and stream_with_context() in an async view, read piece by piece."""
 

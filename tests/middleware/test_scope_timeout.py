@@ -290,6 +290,31 @@ def test_a_request_within_a_request_keeps_the_outer_deadline() -> None:
 
 
 @on_worker
+def test_cleanup_of_a_request_within_a_request_is_not_bound() -> None:
+    """The inner body's `finally` runs its coroutines although the outer deadline is over."""
+    closed: list[str] = []
+
+    def inner(environ: WSGIEnvironment) -> Iterator[bytes]:
+        try:
+            yield b"one"
+        finally:
+            closed.append(loop_from(environ).run(give("closed")))
+            with scope_from(environ).timeout(1000):
+                assert left() <= 1000
+            assert left() == math.inf
+
+    def outer(environ: WSGIEnvironment) -> None:
+        with scope_from(environ).timeout(0):
+            body: Any = app_of(inner)(make_environ(), ignore_start)
+            assert next(body) == b"one"
+            body.close()
+            assert left() == 0
+
+    in_view(outer)
+    assert closed == ["closed"]
+
+
+@on_worker
 def test_work_for_the_manager_outlives_the_deadline() -> None:
     """What is submitted to the manager may wait in sync code; what is the scope's may not."""
 

@@ -1,17 +1,12 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from wsgi_async.routing import override_routes
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from wsgi_async.routing.tasks import table
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    """Routes belong to the process: what a test sets ends with it."""
-    with override_routes({}):
-        yield
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Routes and functions belong to the process: what a test adds ends with it."""
+    monkeypatch.setattr(table, "routes", table.routes)
+    monkeypatch.setattr(table, "_tasks", dict(table._tasks))

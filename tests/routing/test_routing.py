@@ -39,9 +39,10 @@ from wsgi_async.routing.managers import process_manager
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wsgi_async.routing import AsyncTask
+    from wsgi_async.routing import AnyRoute, AsyncTask
 
 LIMIT = 20.0
+IN_THREAD: dict[str, AnyRoute] = {"mail": "thread"}
 
 
 @pytest.fixture(params=[False, True], ids=["keeper", "resident"])
@@ -395,6 +396,37 @@ def test_routes_of_a_test() -> None:
         assert work.resize.submit("cat").result(LIMIT) == "cat, resized"
     assert len(recorded.submitted) == 1
     assert work.double.submit(3).result(LIMIT) == 6
+
+
+def test_a_test_may_define_functions_that_the_queue_refuses() -> None:
+    """The queue has its route again after the block, whatever the test has defined in there."""
+
+    class Strict(Recorded):
+        def register(self, task: AsyncTask[..., Any]) -> None:
+            task.check_importable()
+
+    queue = Strict()
+    set_routes({"mail": queue})
+    with override_routes(IN_THREAD):
+
+        @async_task("mail")
+        async def local() -> str:
+            return "ran here"
+
+        assert local.submit().result(LIMIT) == "ran here"
+    work.double.submit(3)
+    assert [name for name, *_ in queue.submitted] == ["tests.routing.work.double"]
+
+
+def test_a_test_may_make_the_application_that_sets_the_routes() -> None:
+    """The override applies to the application too, and the application's routes after the block."""
+    queue = Recorded()
+    with override_routes(IN_THREAD):
+        with override_routes({"mail": Recorded()}), override_routes(IN_THREAD):
+            set_routes({"mail": queue})
+            assert work.double.submit(3).result(LIMIT) == 6
+        assert work.double.submit(3).result(LIMIT) == 6
+    assert work.double.submit(3) == "a ticket"
 
 
 def test_routes_of_flask() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -136,16 +135,7 @@ class AsyncLoopMiddleware:
         finally:
             for token in reversed(tokens):
                 token.var.reset(token)  # type: ignore[arg-type]
-            await _end(request)
-
-
-async def _end(request: AsgiScope) -> None:
-    """End the request's scope. Its tasks may need time to clean up."""
-    if request.has_tasks:
-        # end() blocks until tasks of this very loop have ended, so it needs another thread.
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, request.end))
-    else:
-        request.end()
+            await request.end_on_loop()
 
 
 def _line(scope: Scope) -> RequestLine:

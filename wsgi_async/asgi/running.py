@@ -7,6 +7,7 @@ import contextvars
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from wsgi_async.core.managers.manager import lifecycle_of
 from wsgi_async.core.managers.registry import get_or_create_loop_manager
 
 if TYPE_CHECKING:
@@ -76,4 +77,6 @@ class RunningLoop:
             await self._starting[loop]
         manager = self._managers.pop(loop, None)
         if manager is not None:
+            # First here: the default executor may be full of threads that wait for the stop.
+            lifecycle_of(manager).request_stop()
             await asyncio.to_thread(manager.stop)

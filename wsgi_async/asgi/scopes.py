@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wsgi_async.core.base.checks import running_loop
 from wsgi_async.core.base.deadlines import request_deadline
 from wsgi_async.scopes import RequestScope
 
@@ -30,10 +31,13 @@ class AsgiScope(RequestScope):
         request_deadline.set(outer)  # resetting the token restores it
         return request_deadline.set(deadline)
 
-    @property
-    def has_tasks(self) -> bool:
-        """Whether a task was submitted, so that the end may have to wait."""
-        return self._group is not None
+    async def end_on_loop(self) -> None:
+        """As `end()`, on the server's loop, which the tasks need for their cleanup."""
+        self.end()  # cancels the tasks, and does not wait in a thread that runs a loop
+        if self._group is not None:  # one that is made from now on accepts no task
+            await self._group.wait_on_loop()
 
     def _is_current(self) -> bool:
-        return self._context is not None and request_deadline.get() is self._deadline
+        current = self._context is not None and request_deadline.get() is self._deadline
+        # A coroutine of the request sees its deadline too, which cannot end the coroutine's waits.
+        return current and running_loop() is None

@@ -4,7 +4,7 @@ Call `AsyncLoop(celery_app)` once. To send the functions of a task type to Celer
 `CeleryRoute(celery_app)` as the route of the type.
 """
 # pyright: reportMissingTypeStubs=false, reportPrivateUsage=false, reportUnknownMemberType=false
-# pyright: reportUnknownVariableType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -104,28 +104,34 @@ class AsyncLoop:
         _watch_worker()
 
     def _adopt(self, task: Any) -> None:
-        """Run a task's coroutine function on the manager."""
+        """Run the coroutines of a task's function on the manager."""
         # If Celery retries by itself (`autoretry_for`), its own function wraps the task's.
         name = "_orig_run" if hasattr(task, "_orig_run") else "run"
         function = getattr(task, name)
         if hasattr(function, _MARK):
             return
-        is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
 
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            if is_async:
-                return _as_celery_returns(function, self._run(task, function(*args, **kwargs)))
-            if request_manager.get() is not None:  # that of the web request that calls the task
-                return function(*args, **kwargs)
-            token = request_manager.set(_OfTask(self._manager))
-            try:
-                return function(*args, **kwargs)
-            finally:
-                request_manager.reset(token)
+            result = self._call(function, args, kwargs)
+            # Only the result tells: a wrapper may be sync around an async function, and run it
+            # itself, or return its coroutine, as Celery's own wrappers do.
+            if isinstance(result, Coroutine):
+                return _as_celery_returns(function, self._run(task, result))
+            return result
 
         setattr(run, _MARK, True)
         setattr(task, name, run)
+
+    def _call(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Call a task's function, whose sync code finds the manager."""
+        if request_manager.get() is not None:  # that of the web request that calls the task
+            return function(*args, **kwargs)
+        token = request_manager.set(_OfTask(self._manager))
+        try:
+            return function(*args, **kwargs)
+        finally:
+            request_manager.reset(token)
 
     def _run(self, task: Any, coro: Coroutine[Any, Any, Any]) -> Any:
         try:

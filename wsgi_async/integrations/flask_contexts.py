@@ -15,6 +15,8 @@ from contextlib import ExitStack
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from flask.globals import app_ctx
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from typing import Self
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["keep_contexts", "remember_error", "serve_keeping_contexts"]
 
 _OFFER = "werkzeug.debug.preserve_context"
+_app_context: Any = app_ctx  # a proxy, which Flask types as the context
 
 
 class _KeptContexts:
@@ -34,12 +37,14 @@ class _KeptContexts:
     call. Lives as long as the request.
     """
 
-    __slots__ = ("_kept", "_others", "contexts", "error")
+    __slots__ = ("_kept", "_others", "_outer", "contexts", "error")
 
     def __init__(self, environ: WSGIEnvironment) -> None:
         self.error: BaseException | None = None  # for the teardown functions
         self.contexts: list[Any] = []
         self._kept = False
+        # Pushed by the code around the request, for example by a test. Never changes.
+        self._outer: Any = _app_context._get_current_object() if _app_context else None  # noqa: SLF001
         self._others: Callable[[Any], object] | None = environ.get(_OFFER)
         if self._others is not None:
             environ[_OFFER] = self._accept
@@ -50,7 +55,9 @@ class _KeptContexts:
         environ[_OFFER] = self._accept
 
     def _accept(self, context: Any) -> None:
-        if self._kept:
+        # The outer context stays current in the request's `contextvars.Context`. The code around
+        # the request pops it, and could not do so if we had pushed it once more in here.
+        if self._kept and context is not self._outer:
             context.push()
             self.contexts.append(context)
         if self._others is not None:

@@ -78,27 +78,28 @@ def set_routes(routes: Mapping[Any, AnyRoute]) -> None:
         TypeError: `routes` is not a mapping of routes.
         ValueError: A queue cannot take one of the functions.
     """
-    if not isinstance(cast("object", routes), Mapping):
-        raise TypeError(f"routes is {routes!r}. Use a dict: a route for each task type.")
-    table.use({task_type: _route_of(task_type, route) for task_type, route in routes.items()})
+    table.use(_checked(routes))
 
 
 @contextlib.contextmanager
 def override_routes(routes: Mapping[Any, M]) -> Generator[Mapping[Any, M]]:
     """Give some task types other routes inside a `with` block, for a test.
 
-    It applies to the whole process, including the threads of a server under test. Other types keep
-    their routes. `as` gives the mapping that you passed.
+    It applies to the whole process, including the threads of a server under test, and also if the
+    block calls `set_routes()`, or makes an application with `routes=`. Other types keep their
+    routes. `as` gives the mapping that you passed.
 
     Args:
         routes: As `set_routes()` takes them.
     """
-    before = table.routes
-    set_routes({**before, **routes})
-    try:
+    with table.override(_checked(routes)):
         yield routes
-    finally:
-        table.use(before)
+
+
+def _checked(routes: Mapping[Any, AnyRoute]) -> dict[Hashable, Route]:
+    if not isinstance(cast("object", routes), Mapping):
+        raise TypeError(f"routes is {routes!r}. Use a dict: a route for each task type.")
+    return {task_type: _route_of(task_type, route) for task_type, route in routes.items()}
 
 
 def _route_of(task_type: Hashable, route: object) -> Route:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import sys
@@ -12,7 +13,7 @@ from wsgi_async.core import WsgiAsyncError
 from wsgi_async.core.messages import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Hashable
+    from collections.abc import Callable, Coroutine, Generator, Hashable
 
 __all__ = ["AsyncTask", "Route", "RouteNotFound", "async_task", "table"]
 
@@ -67,29 +68,51 @@ class _Table:
         # No lock: replaced as a whole. A thread that sets it reads the tasks afterwards. A thread
         # that adds a task reads the routes after that. So one of the two sees the other's change.
         self.routes: dict[Hashable, Route] = {}
+        # Those that replace some of the routes for a while; the last of them comes first. No lock:
+        # each is added and removed in one step, and read from a copy.
+        self._overrides: dict[object, dict[Hashable, Route]] = {}
         # No lock: each task is added in one step, and read from a copy.
         self._tasks: dict[str, AsyncTask[..., Any]] = {}
 
     def has_route(self, task_type: object) -> bool:
         """Whether a task type has a route."""
-        return task_type in self.routes
+        return self.route_of(task_type) is not None
+
+    def route_of(self, task_type: object) -> Route | None:
+        """The present route of a task type; None without one."""
+        for routes in reversed([self.routes, *self._overrides.values()]):
+            if task_type in routes:
+                return routes[task_type]
+        return None
 
     def use(self, routes: dict[Hashable, Route]) -> None:
         """Replace the routes. If a new route refuses a task, the old routes stay."""
         before, self.routes = self.routes, routes
         try:
-            for task in list(self._tasks.values()):
-                self._register(task)
+            self._register_all(routes)
         except BaseException:
             self.routes = before
             raise
+
+    @contextlib.contextmanager
+    def override(self, routes: dict[Hashable, Route]) -> Generator[None]:
+        """Replace some routes inside a `with` block. The end of the block registers nothing."""
+        key = object()
+        self._overrides[key] = routes
+        try:
+            self._register_all(routes)
+            yield
+        finally:
+            del self._overrides[key]
 
     def add(self, task: AsyncTask[..., Any]) -> None:
         """Add a task, unless its route refuses it."""
         before = self._tasks.get(task.name)
         self._tasks[task.name] = task
         try:
-            self._register(task)
+            route = self.route_of(task.task_type)
+            if route is not None:
+                route.register(task)
         except BaseException:
             if before is None:
                 del self._tasks[task.name]
@@ -97,10 +120,10 @@ class _Table:
                 self._tasks[task.name] = before
             raise
 
-    def _register(self, task: AsyncTask[..., Any]) -> None:
-        route = self.routes.get(task.task_type)
-        if route is not None:
-            route.register(task)
+    def _register_all(self, routes: dict[Hashable, Route]) -> None:
+        for task in list(self._tasks.values()):
+            if task.task_type in routes:
+                routes[task.task_type].register(task)
 
 
 table = _Table()
@@ -165,7 +188,7 @@ class AsyncTask(Generic[P, T]):
             RuntimeError: The manager is not running.
             Exception: What the queue raises, for example for arguments that it cannot carry.
         """
-        route = table.routes.get(self.task_type)
+        route = table.route_of(self.task_type)
         if route is None:
             raise RouteNotFound(self.task_type, self.__qualname__)
         return route.submit(self, args, kwargs)

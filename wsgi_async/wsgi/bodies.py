@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
+from wsgi_async.core.base.deadlines import bounded, request_deadline
 from wsgi_async.core.messages.advice import kind_of
 from wsgi_async.core.messages.errors import TaskCancelledError
 
@@ -79,7 +80,7 @@ class _Body:
                 # A generator's `finally` may run coroutines, even after the deadline, and may wait
                 # for the scope's tasks.
                 self._scope.lift()
-                run_answerably(self._context, close)
+                run_answerably(self._context, _unbound, close)
         finally:
             end_request(self._environ, self._scope)
 
@@ -103,6 +104,13 @@ def run_answerably(
         if isinstance(error, Exception):
             raise
         raise TaskCancelledError(*error.args) from error
+
+
+def _unbound(close: Callable[[], object]) -> None:
+    # If the scope has set no deadline, its request has that of the request around it, if any.
+    if bounded(None) is not None:
+        request_deadline.set(None)
+    close()
 
 
 def _iterator_of(body: Iterable[bytes]) -> Iterator[bytes]:

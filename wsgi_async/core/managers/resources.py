@@ -69,6 +69,8 @@ class LoopResource(Generic[T]):
                 "that yields once, or a callable that returns an async context manager."
             )
         functools.update_wrapper(self, factory, updated=())  # without the __dict__ of a class
+        # FastAPI's `Depends(resource)` would call the factory if it found it.
+        del self.__dict__["__wrapped__"]
         self.name: str = getattr(factory, "__qualname__", None) or repr(factory)
         """What the log and errors call it: the factory's qualified name."""
         self._factory = factory

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from wsgi_async.core.base.checks import running_loop
@@ -13,7 +15,8 @@ from wsgi_async.core.messages.errors import Closing, OutsideRequestError
 from wsgi_async.core.runners.resident import wakeup_here
 
 if TYPE_CHECKING:
-    from wsgi_async.core.base.primitives import Wakeup
+    from collections.abc import Callable
+
     from wsgi_async.core.jobs.job import Job, JobFuture
     from wsgi_async.core.runners.runner import Runner
 
@@ -52,7 +55,7 @@ class JobGroup:
         self._ended = ended
         self._jobs: dict[Job, JobFuture] = {}  # the jobs that are not done
         self._entering: set[Job] = set()  # jobs that are not in the loop's queue yet
-        self._wakeup: Wakeup | None = None  # of the thread that waits in end()
+        self._wake: Callable[[], object] | None = None  # of the thread or coroutine that waits
 
     # -- for the manager and the loop ----------------------------------------------------------
 
@@ -106,9 +109,9 @@ class JobGroup:
         with self._live.mutex:
             self._entering.discard(job)
             self._jobs.pop(job, None)
-            wakeup = None if self._jobs else self._wakeup
-        if wakeup is not None:
-            wakeup.set()
+            wake = None if self._jobs else self._wake
+        if wake is not None:
+            wake()
 
     # -- for the owner -------------------------------------------------------------------------
 
@@ -143,12 +146,29 @@ class JobGroup:
         wakeup = wakeup_here(self._live.primitives)
         try:
             with self._live.mutex:
-                self._wakeup = wakeup
+                self._wake = wakeup.set
             wait_for(self, wakeup, Deadline(self._live.grace))
         finally:
             with self._live.mutex:
-                self._wakeup = None
+                self._wake = None
             wakeup.end()
+
+    async def wait_on_loop(self) -> None:
+        """Wait for the jobs after `end()`, as long as it does, in a coroutine on their loop."""
+        if self.done or self._live.inherited:
+            return
+        ended = asyncio.Event()
+        with self._live.mutex:
+            self._wake = partial(self._live.post, ended.set)  # the last job may end elsewhere
+        try:
+            async with asyncio.timeout(self._live.grace):
+                while not self.done:  # it may have ended before we could be woken
+                    await ended.wait()
+        except TimeoutError:
+            self._complain()
+        finally:
+            with self._live.mutex:
+                self._wake = None
 
     def _complain(self) -> None:
         with self._live.mutex:
