@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Endless, Worker, on_worker, our_log, reached
+from tests.core.support import LIMIT, Endless, Worker, on_worker, our_log, reached
 from tests.resources.parts import Gate
 from wsgi_async import AsyncioLoopManager, get_or_create_loop_manager, loop_resource
 
@@ -443,6 +444,28 @@ def test_somebody_cancels_its_opening(make_manager: MakeManager) -> None:
         return list(await waiting)
 
     assert manager.run(cancel()) == [2, 2]
+
+
+@on_worker
+def test_an_opening_that_swallows_its_cancellation(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An opening that a stop cancels, and that succeeds all the same, is closed by that stop."""
+    manager = make_manager()
+    endless, lines = Endless(), []
+
+    @loop_resource
+    async def client() -> AsyncIterator[None]:
+        with contextlib.suppress(asyncio.CancelledError):
+            await endless.wait()
+        yield
+        lines.append("closed")
+
+    manager.submit_task(client())
+    reached(endless.began)
+    manager.stop(LIMIT)
+    assert lines == ["closed"]
+    assert our_log(caplog) == []
 
 
 @on_worker

@@ -159,7 +159,9 @@ class OpenResources:
 
     def leaving_before(self, owner: ResourceTask) -> list[asyncio.Task[None]]:
         """The resource tasks that may use this one's instance and are about to end."""
-        later = [*self.opening.values(), *self.open[self.open.index(owner) + 1 :]]
+        # A stop that no longer waits for the owner has taken it off the list.
+        at = self.open.index(owner) + 1 if owner in self.open else len(self.open)
+        later = [*self.opening.values(), *self.open[at:]]
         return [one.task for one in later if one.state is CLOSING or one.task.cancelling()]
 
 
@@ -274,6 +276,8 @@ class ResourceTask:
 
     async def _until_told(self) -> None:
         """Keep the instance open until `end()`, or until the task is canceled."""
+        if self.task.cancelling() and not self._told.done():
+            self._told.cancel()  # the opening has swallowed its cancellation, which comes only once
         try:
             await self._told
         except asyncio.CancelledError:
