@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 import wsgi_async
-from tests.core.support import LIMIT, in_thread, our_log
+from tests.core.support import LIMIT, in_process, in_thread, our_log
 from wsgi_async import AsyncioLoopManager, ManagerStateError, RunningLoopError, loop_resource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 
 async def here() -> tuple[asyncio.AbstractEventLoop, int]:
@@ -256,6 +256,24 @@ def test_a_thread_cannot_wait_for_its_own_loop() -> None:
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         pool.submit(work).result(LIMIT)
+
+
+def wait_at_rest() -> None:
+    manager, loop = AsyncioLoopManager(), asyncio.new_event_loop()
+    loop.run_until_complete(manager.start_on_running_loop())
+    future = manager.submit_task(here())
+    waits: list[Callable[[], object]] = [future.result, future.exception, future.wait]
+    for wait in waits:
+        with pytest.raises(RunningLoopError, match="run_until_complete"):
+            wait()
+    assert loop.run_until_complete(asyncio.wrap_future(future, loop=loop))[0] is loop
+    assert future.result()[0] is loop
+    loop.close()
+
+
+def test_a_thread_cannot_wait_for_a_future_of_its_own_loop() -> None:
+    """A future's waits are refused, as run() is, on the thread of a loop that is not running."""
+    in_process(wait_at_rest)
 
 
 def test_a_stop_waits_for_the_cleanup_of_a_stream_and_names_what_it_cut_off(

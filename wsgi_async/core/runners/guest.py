@@ -68,12 +68,20 @@ class Guest:
             Closing: The manager is being stopped.
             RunningLoopError: Only this thread runs the loop.
         """
+        self.check_wait()
+        self.live.submit(job)
+
+    def check_wait(self) -> None:
+        """Raise if the loop would stand still while the current thread waits for it.
+
+        Raises:
+            RunningLoopError: Only this thread runs the loop.
+        """
         if not self.usable_here:
             raise RunningLoopError(
                 f"The event loop of {self.live.label} runs on this thread only, and would stand "
                 "still if it waited here. Use the loop's run_until_complete()."
             )
-        self.live.submit(job)
 
     def go(self) -> None:
         """Restore the loop's own `close()` after our work has ended."""
