@@ -343,6 +343,61 @@ def test_what_hangs_in_a_stop_is_named(caplog: pytest.LogCaptureFixture) -> None
     assert [name in line for name, line in zip(names, logged, strict=True)] == [True, True]
 
 
+def test_a_stop_beside_a_task_that_uses_a_resource() -> None:
+    """A stop closes a resource once, even if another task of the loop opens it again and again."""
+    events: list[str] = []
+
+    @loop_resource
+    async def client() -> AsyncIterator[None]:
+        events.append("open")
+        yield
+        events.append("closed")
+
+    async def main() -> None:
+        manager = AsyncioLoopManager()
+        await manager.start_on_running_loop()
+        await client()
+        other = asyncio.ensure_future(use_again_and_again())
+        await asyncio.to_thread(manager.stop, 5)
+        assert events == ["open", "closed", "open"]
+        other.cancel()
+
+    async def use_again_and_again() -> None:
+        while True:
+            await client()
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def test_a_stop_without_time(caplog: pytest.LogCaptureFixture) -> None:
+    """A stop whose time is over closes resources, or names them, as on other loops."""
+    events: list[str] = []
+
+    @loop_resource
+    async def quick() -> AsyncIterator[None]:
+        yield
+        events.append("closed")
+
+    @loop_resource
+    async def slow() -> AsyncIterator[None]:
+        yield
+        await forever()
+
+    async def main() -> None:
+        manager = AsyncioLoopManager()
+        await manager.start_on_running_loop()
+        await quick()
+        await slow()
+        await asyncio.to_thread(manager.stop, 0)
+        while manager.state != "stopped":
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert events == ["closed"]
+    assert ["slow did not end in time" in line for line in our_log(caplog)].count(True) == 1
+
+
 def test_a_step_of_a_stop_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     """If the task factory fails, only on_stop is skipped, and the log tells you."""
 

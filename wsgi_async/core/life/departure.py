@@ -119,8 +119,10 @@ class Departure(Ending):
         resources = known_resources(self._live.raw)
         if resources is None:
             return
-        while (owners := resources.next_to_close()) and self._deadline.left():
-            await self._end(owners, self._share(max(1, len(resources.open)) + 1))
+        # Only those of now: the loop's other tasks continue, and may open a resource again at once.
+        steps = [list(resources.opening.values()), *([one] for one in reversed(resources.open))]
+        for done, owners in enumerate(steps):
+            await self._end(owners, self._share(len(steps) - done + 1))
             for owner in owners:
                 resources.forget(owner)
 
