@@ -17,6 +17,8 @@ from wsgi_async import AsyncioLoopManager, ManagerStateError, RunningLoopError, 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from tests.core.conftest import MakeManager
+
 
 async def here() -> tuple[asyncio.AbstractEventLoop, int]:
     return asyncio.get_running_loop(), threading.get_ident()
@@ -457,6 +459,60 @@ def test_a_close_in_the_middle_of_a_stop() -> None:
 
     asyncio.run(main())
     assert events == ["on_stop"]
+
+
+def test_a_close_that_somebody_replaced_before() -> None:
+    """A library's own `close()` of the loop is called after the manager has stopped."""
+    cleaned: list[bool] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        plain = loop.close
+
+        def close() -> None:
+            cleaned.append(True)
+            plain()
+
+        setattr(loop, "close", close)  # noqa: B010 - a method, as far as types go
+        manager = AsyncioLoopManager()
+        await manager.start_on_running_loop()
+        await asyncio.to_thread(manager.stop)
+
+    asyncio.run(main())
+    assert cleaned == [True]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_managers_on_a_loop(first: int) -> None:
+    """When one of them has stopped, the end of the loop still ends the other one."""
+    managers = [AsyncioLoopManager("a"), AsyncioLoopManager("b")]
+
+    async def main() -> None:
+        for manager in managers:
+            await manager.start_on_running_loop()
+        await asyncio.to_thread(managers[first].stop)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    future = managers[not first].submit_task(forever())
+    loop.close()
+    with pytest.raises(ManagerStateError, match="was stopped"):
+        future.result(0)
+    assert [manager.state for manager in managers] == ["stopped"] * 2
+
+
+def test_a_guest_on_a_loop_of_ours(make_manager: MakeManager) -> None:
+    """The loop of another manager still cannot be closed after the guest has stopped."""
+    host, guest = make_manager("host"), AsyncioLoopManager("guest")
+
+    async def visit() -> None:
+        await guest.start_on_running_loop()
+        await asyncio.to_thread(guest.stop)
+
+    host.run(visit())
+    with pytest.raises(RunningLoopError, match="stop"):
+        host.get_event_loop().close()
+    assert host.run(here())[0] is host.get_event_loop()
 
 
 class Closed(asyncio.SelectorEventLoop):

@@ -44,6 +44,8 @@ class Guest:
         self.entries = 0
         self.inside = True
         register(self)
+        # What others have put in the place of the loop's own `close()`, and ours then replaces.
+        self._replaced = getattr(live.raw, "__dict__", {}).get("close")
         self._close = live.raw.close
         try:
             setattr(live.raw, "close", self._close_with_us)  # noqa: B010 - a method, as far as types go
@@ -84,10 +86,14 @@ class Guest:
             )
 
     def go(self) -> None:
-        """Restore the loop's own `close()` after our work has ended."""
+        """Restore the `close()` that the loop had, after our work has ended."""
         raw = self.live.raw
-        if getattr(raw, "__dict__", {}).get("close") == self._close_with_us:
+        if getattr(raw, "__dict__", {}).get("close") != self._close_with_us:
+            return
+        if self._replaced is None:
             del raw.close
+        else:
+            setattr(raw, "close", self._replaced)  # noqa: B010 - a method, as far as types go
 
     def wakeup(self) -> Wakeup:
         """A wake-up for one wait of the current thread."""
