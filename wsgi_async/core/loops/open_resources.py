@@ -357,9 +357,11 @@ def _copied(error: BaseException) -> BaseException:
     """
     try:
         made = copy.copy(error)
+        # A class that makes its arguments into a message makes another one of the copied message.
+        same = type(made) is type(error) and made.args == error.args
     except Exception:
         return error  # it cannot be copied
-    if type(made) is not type(error) or made is error:
+    if not same or made is error:
         return error
     made.__cause__, made.__context__ = error.__cause__, error.__context__
     made.__suppress_context__ = error.__suppress_context__
