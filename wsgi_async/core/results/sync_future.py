@@ -209,6 +209,10 @@ class SyncFuture(concurrent.futures.Future[T]):
             return True
         return self.cancelled()
 
+    def waited_for(self, job: Job) -> bool:  # noqa: ARG002 - a future has one job
+        """Whether a thread waits for the outcome right now. From any thread; takes no lock."""
+        return bool(cast("_Blocked", self._condition).wakeups)
+
     def settle(self, job: Job) -> None:
         """Take over the outcome of its job. For the loop."""
         try:
