@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 import wsgi_async
-from tests.core.support import LIMIT, Worker, in_thread, our_log
+from tests.core.support import LIMIT, Worker, in_process, in_thread, our_log
 from wsgi_async import (
     AsyncioLoopManager,
     ManagerStateError,
@@ -21,7 +21,9 @@ from wsgi_async import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
+
+    from tests.core.conftest import MakeManager
 
 
 async def here() -> tuple[asyncio.AbstractEventLoop, int]:
@@ -264,6 +266,24 @@ def test_a_thread_cannot_wait_for_its_own_loop() -> None:
         pool.submit(work).result(LIMIT)
 
 
+def wait_at_rest() -> None:
+    manager, loop = AsyncioLoopManager(), asyncio.new_event_loop()
+    loop.run_until_complete(manager.start_on_running_loop())
+    future = manager.submit_task(here())
+    waits: list[Callable[[], object]] = [future.result, future.exception, future.wait]
+    for wait in waits:
+        with pytest.raises(RunningLoopError, match="run_until_complete"):
+            wait()
+    assert loop.run_until_complete(asyncio.wrap_future(future, loop=loop))[0] is loop
+    assert future.result()[0] is loop
+    loop.close()
+
+
+def test_a_thread_cannot_wait_for_a_future_of_its_own_loop() -> None:
+    """A future's waits are refused, as run() is, on the thread of a loop that is not running."""
+    in_process(wait_at_rest)
+
+
 def test_a_stop_waits_for_the_cleanup_of_a_stream_and_names_what_it_cut_off(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -331,6 +351,61 @@ def test_what_hangs_in_a_stop_is_named(caplog: pytest.LogCaptureFixture) -> None
     assert [name in line for name, line in zip(names, logged, strict=True)] == [True, True]
 
 
+def test_a_stop_beside_a_task_that_uses_a_resource() -> None:
+    """A stop closes a resource once, even if another task of the loop opens it again and again."""
+    events: list[str] = []
+
+    @loop_resource
+    async def client() -> AsyncIterator[None]:
+        events.append("open")
+        yield
+        events.append("closed")
+
+    async def main() -> None:
+        manager = AsyncioLoopManager()
+        await manager.start_on_running_loop()
+        await client()
+        other = asyncio.ensure_future(use_again_and_again())
+        await asyncio.to_thread(manager.stop, 5)
+        assert events == ["open", "closed", "open"]
+        other.cancel()
+
+    async def use_again_and_again() -> None:
+        while True:
+            await client()
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+def test_a_stop_without_time(caplog: pytest.LogCaptureFixture) -> None:
+    """A stop whose time is over closes resources, or names them, as on other loops."""
+    events: list[str] = []
+
+    @loop_resource
+    async def quick() -> AsyncIterator[None]:
+        yield
+        events.append("closed")
+
+    @loop_resource
+    async def slow() -> AsyncIterator[None]:
+        yield
+        await forever()
+
+    async def main() -> None:
+        manager = AsyncioLoopManager()
+        await manager.start_on_running_loop()
+        await quick()
+        await slow()
+        await asyncio.to_thread(manager.stop, 0)
+        while manager.state != "stopped":
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    assert events == ["closed"]
+    assert ["slow did not end in time" in line for line in our_log(caplog)].count(True) == 1
+
+
 def test_a_step_of_a_stop_that_fails(caplog: pytest.LogCaptureFixture) -> None:
     """If the task factory fails, only on_stop is skipped, and the log tells you."""
 
@@ -390,6 +465,60 @@ def test_a_close_in_the_middle_of_a_stop() -> None:
 
     asyncio.run(main())
     assert events == ["on_stop"]
+
+
+def test_a_close_that_somebody_replaced_before() -> None:
+    """A library's own `close()` of the loop is called after the manager has stopped."""
+    cleaned: list[bool] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        plain = loop.close
+
+        def close() -> None:
+            cleaned.append(True)
+            plain()
+
+        setattr(loop, "close", close)  # noqa: B010 - a method, as far as types go
+        manager = AsyncioLoopManager()
+        await manager.start_on_running_loop()
+        await asyncio.to_thread(manager.stop)
+
+    asyncio.run(main())
+    assert cleaned == [True]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_managers_on_a_loop(first: int) -> None:
+    """When one of them has stopped, the end of the loop still ends the other one."""
+    managers = [AsyncioLoopManager("a"), AsyncioLoopManager("b")]
+
+    async def main() -> None:
+        for manager in managers:
+            await manager.start_on_running_loop()
+        await asyncio.to_thread(managers[first].stop)
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(main())
+    future = managers[not first].submit_task(forever())
+    loop.close()
+    with pytest.raises(ManagerStateError, match="was stopped"):
+        future.result(0)
+    assert [manager.state for manager in managers] == ["stopped"] * 2
+
+
+def test_a_guest_on_a_loop_of_ours(make_manager: MakeManager) -> None:
+    """The loop of another manager still cannot be closed after the guest has stopped."""
+    host, guest = make_manager("host"), AsyncioLoopManager("guest")
+
+    async def visit() -> None:
+        await guest.start_on_running_loop()
+        await asyncio.to_thread(guest.stop)
+
+    host.run(visit())
+    with pytest.raises(RunningLoopError, match="stop"):
+        host.get_event_loop().close()
+    assert host.run(here())[0] is host.get_event_loop()
 
 
 class Closed(asyncio.SelectorEventLoop):

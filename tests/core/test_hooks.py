@@ -11,7 +11,7 @@ from wsgiref.util import setup_testing_defaults
 
 import pytest
 
-from tests.core.support import our_log
+from tests.core.support import LIMIT, in_thread, our_log
 from wsgi_async import (
     AsyncioLoopManager,
     AsyncLoopMiddleware,
@@ -156,6 +156,25 @@ def test_a_start_hook_sees_no_request() -> None:
     variable.set("a request's")
     with AsyncioLoopManager(on_start=lambda: seen.append(variable.get())):
         pass
+    assert seen == ["empty"]
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_a_stop_hook_sees_no_request(*, resident: bool) -> None:
+    """on_stop runs in an empty context too, on whichever thread the loop lives."""
+    seen: list[str] = []
+
+    def work() -> None:
+        manager = AsyncioLoopManager(on_stop=lambda: seen.append(variable.get()))
+        manager.start()
+        variable.set("a request's")
+        manager.stop()
+
+    if resident:
+        with LoopThreadPoolExecutor(1, own_managers=False) as pool:
+            pool.submit(work).result(LIMIT)
+    else:
+        in_thread(work)
     assert seen == ["empty"]
 
 

@@ -60,6 +60,19 @@ def test_the_parent_is_who_called_start() -> None:
     assert in_thread(get_parent_thread) is threading.current_thread()
 
 
+@on_worker
+def test_asked_before_the_start() -> None:
+    """A thread that was asked for its parent before its start has one, and finds its managers."""
+    mine = get_or_create_loop_manager("mine")
+    found: list[AsyncioLoopManager] = []
+    thread = threading.Thread(target=lambda: found.append(get("mine")))
+    assert get_parent_thread(thread) is None
+    thread.start()
+    assert ended(thread)
+    assert found == [mine]
+    assert get_parent_thread(thread) is threading.current_thread()
+
+
 def test_the_main_thread_is_a_root() -> None:
     """The main thread has no parent."""
     assert get_parent_thread(threading.main_thread()) is None

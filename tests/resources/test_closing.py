@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Endless, Worker, on_worker, our_log, reached
+from tests.core.support import LIMIT, Endless, Worker, on_worker, our_log, outcome, reached
 from tests.resources.parts import Gate
-from wsgi_async import AsyncioLoopManager, get_or_create_loop_manager, loop_resource
+from wsgi_async import (
+    AsyncioLoopManager,
+    ManagerStateError,
+    SyncFuture,
+    current_manager,
+    get_or_create_loop_manager,
+    loop_resource,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.core.conftest import LoopFactory, MakeManager
     from tests.resources.parts import Diary
+    from wsgi_async import LoopResource
 
 
 @on_worker
@@ -201,6 +210,96 @@ def test_what_a_resource_runs(make_manager: MakeManager) -> None:
     reached(began)
     manager.stop()
     assert lines == ["answered", "goodbye said"]
+
+
+class Batches:
+    """A resource that has the manager run its pump, and sends the rest when it is closed."""
+
+    def __init__(self) -> None:
+        self.lines: list[object] = []
+        self.future: SyncFuture[int]
+
+    def resource(self) -> LoopResource[asyncio.Queue[bool]]:
+        """The resource."""
+
+        async def batches() -> AsyncIterator[asyncio.Queue[bool]]:
+            queue: asyncio.Queue[bool] = asyncio.Queue()
+            begun = asyncio.Event()
+            self.future = current_manager().submit_task(self._pump(queue, begun))
+            await begun.wait()
+            queue.put_nowait(True)
+            yield queue
+            self.lines.append("closing")
+            queue.put_nowait(False)
+            self.lines.append(await self.future)
+
+        return loop_resource(batches)
+
+    async def _pump(self, queue: asyncio.Queue[bool], begun: asyncio.Event) -> int:
+        begun.set()
+        sent = 0
+        while await queue.get():
+            sent += 1
+        return sent
+
+
+@pytest.mark.parametrize("stop_elsewhere", [False, True])
+@on_worker
+def test_a_job_of_a_resource(make_manager: MakeManager, stop_elsewhere: bool) -> None:
+    """What a resource has submitted to its manager runs until the resource is closed."""
+    manager, batches = make_manager(), Batches()
+    manager.run(batches.resource()())
+    if stop_elsewhere:
+        # Its own thread then waits for that one, in its loop if it lives here.
+        with Worker() as other:
+            outcome(other.begin(manager.stop, LIMIT))
+    else:
+        manager.stop(LIMIT)
+    assert batches.lines == ["closing", 1]
+
+
+def test_a_job_of_a_resource_that_the_loops_own_thread_waits_for() -> None:
+    """A thread that waits for such a job in its own loop is not held up by a stop."""
+    with Worker(resident=True) as worker:
+
+        def work() -> AsyncioLoopManager:
+            manager, batches = AsyncioLoopManager(), Batches()
+            manager.start()
+            manager.run(batches.resource()())
+            stopping = other.begin(manager.stop, LIMIT)
+            with pytest.raises(ManagerStateError, match="was stopped"):
+                batches.future.result(LIMIT)
+            outcome(stopping)
+            return manager
+
+        with Worker() as other:
+            assert worker.call(work).state == "stopped"
+
+
+def test_a_job_of_a_resource_on_a_loop_of_others() -> None:
+    """A guest's stop lets such a job run until the resource is closed, and ends what it leaves."""
+    batches, endless = Batches(), Endless()
+    left: list[SyncFuture[None]] = []
+
+    @loop_resource
+    async def careless() -> AsyncIterator[None]:
+        left.append(current_manager().submit_task(endless.wait()))
+        while not endless.began.is_set():
+            await asyncio.sleep(0)
+        yield
+
+    async def main() -> None:
+        manager = AsyncioLoopManager()
+        await manager.start_on_running_loop()
+        await batches.resource()()
+        await careless()
+        await asyncio.to_thread(manager.stop, LIMIT)
+        with pytest.raises(ManagerStateError, match="was stopped"):
+            left[0].result(0)
+
+    asyncio.run(main())
+    assert endless.cleaned.is_set()
+    assert batches.lines == ["closing", 1]
 
 
 @on_worker
@@ -443,6 +542,28 @@ def test_somebody_cancels_its_opening(make_manager: MakeManager) -> None:
         return list(await waiting)
 
     assert manager.run(cancel()) == [2, 2]
+
+
+@on_worker
+def test_an_opening_that_swallows_its_cancellation(
+    make_manager: MakeManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An opening that a stop cancels, and that succeeds all the same, is closed by that stop."""
+    manager = make_manager()
+    endless, lines = Endless(), []
+
+    @loop_resource
+    async def client() -> AsyncIterator[None]:
+        with contextlib.suppress(asyncio.CancelledError):
+            await endless.wait()
+        yield
+        lines.append("closed")
+
+    manager.submit_task(client())
+    reached(endless.began)
+    manager.stop(LIMIT)
+    assert lines == ["closed"]
+    assert our_log(caplog) == []
 
 
 @on_worker

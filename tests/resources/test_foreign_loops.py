@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import weakref
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import our_log
+from tests.core.support import in_process, our_log, say
 from wsgi_async import loop_resource
 
 if TYPE_CHECKING:
@@ -106,6 +107,30 @@ def test_one_in_a_hurry(bare: asyncio.Runner, diary: Diary) -> None:
 
     bare.run(main())
     assert diary.lines == ["open first", "close first", "close slow"]
+
+
+def swallow() -> None:
+    began = asyncio.Event()
+
+    @loop_resource
+    async def client() -> AsyncIterator[None]:
+        began.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+        yield
+        say("closed")
+
+    async def main() -> None:
+        opening = asyncio.ensure_future(client())
+        await began.wait()
+        assert not opening.done()
+
+    asyncio.run(main())
+
+
+def test_an_opening_that_swallows_its_cancellation() -> None:
+    """`asyncio.run()` closes an instance whose opening went on after its cancellation."""
+    assert in_process(swallow) == "closed\n"
 
 
 def test_one_that_fails(

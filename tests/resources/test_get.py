@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.core.support import LIMIT, Worker, in_thread, on_worker, outcome
+from tests.core.support import LIMIT, Worker, in_thread, on_plain_worker, on_worker, outcome
 from tests.resources.parts import Gate
-from wsgi_async import AsyncioLoopManager, get_or_create_loop_manager
+from wsgi_async import AsyncioLoopManager, get_or_create_loop_manager, loop_resource
 from wsgi_async.core.managers.manager import lifecycle_of
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.core.conftest import MakeManager
-    from tests.resources.parts import Diary
+    from tests.resources.parts import Diary, Instance
 
 
 def test_on_a_thread_without_a_manager(runner: str, diary: Diary) -> None:
@@ -140,3 +142,16 @@ def test_threads_that_share_a_manager(diary: Diary) -> None:
             manager.stop()
 
     in_thread(serve)
+
+
+@on_plain_worker
+def test_in_sync_code_of_another_resource(make_manager: MakeManager, diary: Diary) -> None:
+    """Sync code that a resource calls gets the instance of the resource's own loop."""
+    manager = make_manager("with an id")
+    pool = diary.resource("pool")
+
+    @loop_resource
+    async def user() -> AsyncIterator[Instance]:
+        yield await asyncio.to_thread(pool.get)
+
+    assert user.get(manager).loop is manager.get_event_loop()

@@ -159,7 +159,16 @@ class Copied(Exception):
         return LookupError(*self.args)
 
 
-@pytest.mark.parametrize("error", [Uncopyable("host", "down"), Copied("host down")], ids=repr)
+class Worded(Exception):
+    """An error that makes a message of its argument, and of that message another one."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"cannot connect to {host}")
+
+
+@pytest.mark.parametrize(
+    "error", [Uncopyable("host", "down"), Copied("host down"), Worded("host")], ids=repr
+)
 @on_worker
 def test_a_failed_opening_whose_error_has_no_copy(
     make_manager: MakeManager, error: Exception

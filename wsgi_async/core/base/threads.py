@@ -151,11 +151,17 @@ def _enter_thread() -> ThreadNode:
 def node_of(thread: threading.Thread) -> ThreadNode:
     """A thread's node. It is made now if the thread was started before the import."""
     with _state.lock:
-        node: ThreadNode | None = thread.__dict__.get(_ATTRIBUTE)
-        if node is None or node.generation is not _state.generation:
+        node = _known_node(thread)
+        if node is None:
             node = ThreadNode(None, thread)
             thread.__dict__[_ATTRIBUTE] = node
         return node
+
+
+def _known_node(thread: threading.Thread) -> ThreadNode | None:
+    """The node of a thread, if it has one that is not the parent process's."""
+    node: ThreadNode | None = thread.__dict__.get(_ATTRIBUTE)
+    return None if node is None or node.generation is not _state.generation else node
 
 
 def get_parent_thread(thread: threading.Thread | None = None) -> threading.Thread | None:
@@ -170,8 +176,12 @@ def get_parent_thread(thread: threading.Thread | None = None) -> threading.Threa
     Raises:
         TypeError: It is not a thread.
     """
-    node = current_node() if thread is None else node_of(checked_thread(thread))
-    return None if node.started_by is None else node.started_by()
+    if thread is None:
+        node: ThreadNode | None = current_node()
+    else:
+        # Do not make a node: a thread that is not started yet would never get its parent.
+        node = _known_node(checked_thread(thread))
+    return None if node is None or node.started_by is None else node.started_by()
 
 
 def checked_thread(value: object, name: str = "thread") -> threading.Thread:

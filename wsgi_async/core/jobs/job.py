@@ -90,6 +90,10 @@ class Home(Protocol):
 class JobFuture(Protocol):
     """Receives a job's outcome. A job that a thread waits for in `run()` has none."""
 
+    def waited_for(self, job: Job) -> bool:
+        """Whether a thread waits for the outcome right now. From any thread."""
+        ...
+
     def settle(self, job: Job) -> None:
         """Take over the outcome of a job that is done. Called once, on any thread."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.checks import running_loop
 from wsgi_async.core.base.deadlines import Deadline
-from wsgi_async.core.loops.open_resources import known_resources
+from wsgi_async.core.loops.open_resources import belongs_to_resource, known_resources
 
 from .ending import Ending
 from .hooks import call_on_stop
@@ -85,7 +85,9 @@ class Departure(Ending):
 
     async def _steps(self) -> None:
         self._refuse_queued()
-        for step in (self._call_on_stop, self._end_tasks, self._close_resources):
+        # The tasks twice: those that a resource has started end after it.
+        tasks = self._end_tasks
+        for step in (self._call_on_stop, tasks, self._close_resources, tasks):
             try:
                 await step()
             except Exception as error:
@@ -100,10 +102,17 @@ class Departure(Ending):
             await self._bounded(hook, self._share(4), "its on_stop")
 
     async def _end_tasks(self) -> None:
-        """Cancel the tasks of calls and streams, and wait for their cleanup."""
+        """Cancel the tasks of calls and streams, and wait for their cleanup.
+
+        A task that a resource has started runs until the resource is closed.
+        """
         jobs = {job.task: job.label for job in self._live.in_flight() if job.task is not None}
         actors = {one.task: one.label for one in self._live.actors if one.task is not None}
-        tasks = {**jobs, **actors}
+        tasks = {
+            task: label
+            for task, label in {**jobs, **actors}.items()
+            if task not in self._cut_off and not belongs_to_resource(task)
+        }
         tasks.pop(asyncio.current_task(), None)  # type: ignore[arg-type]
         leaving = self._leaving()
         for task in tasks:
@@ -119,8 +128,10 @@ class Departure(Ending):
         resources = known_resources(self._live.raw)
         if resources is None:
             return
-        while (owners := resources.next_to_close()) and self._deadline.left():
-            await self._end(owners, self._share(max(1, len(resources.open)) + 1))
+        # Only those of now: the loop's other tasks continue, and may open a resource again at once.
+        steps = [list(resources.opening.values()), *([one] for one in reversed(resources.open))]
+        for done, owners in enumerate(steps):
+            await self._end(owners, self._share(len(steps) - done + 1))
             for owner in owners:
                 resources.forget(owner)
 

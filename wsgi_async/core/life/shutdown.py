@@ -10,6 +10,7 @@ a step of its own.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 from functools import partial
 from types import AsyncGeneratorType
@@ -230,7 +231,9 @@ class Shutdown(Ending):
             late: Called before the step is canceled, if it is not done in time.
         """
         stop = self._live.loop.stop
-        task = self._live.loop.create_task(coro)
+        # In an empty context, without the variables of the request that has begun the stop: if the
+        # loop lives on this thread, this is the request's thread.
+        task = self._live.loop.create_task(coro, context=contextvars.Context())
         self._left_behind.add(task)  # our own task: _tasks() must not list it
         task.add_done_callback(lambda _: stop())
         over: list[bool] = []

@@ -21,6 +21,7 @@ from wsgi_async.core.jobs.job import ActorCall, current_caller
 from wsgi_async.core.messages.errors import Closing, ManagerStateError
 from wsgi_async.core.messages.foreign_loops import explain
 
+from .open_resources import belongs_to_resource
 from .selector import LOOK
 
 if TYPE_CHECKING:
@@ -395,9 +396,10 @@ class LiveLoop:
     def wind_up(self) -> None:
         """For a stop: end all work that the loop's thread may be waiting for in its loop."""
         with self.mutex:
-            queued, jobs, followed = list(self.queue), list(self.jobs), list(self._followed)
+            queued, begun, followed = list(self.queue), list(self.jobs), list(self._followed)
         for job in queued:
             self.request_cancel(job)
+        jobs = [job for job in begun if not _ends_with_resource(job)]
         for job in jobs:
             if job.task not in self.leaving:  # a second cancellation would cut its cleanup short
                 self.cancel(job)
@@ -420,6 +422,13 @@ class LiveLoop:
             job.cut_off = True
             if not (job.quiet and job.task.cancelling()):
                 job.task.cancel()
+
+
+def _ends_with_resource(job: Job) -> bool:
+    """On the loop: whether a job runs until its resource is closed, and no thread waits for it."""
+    future, task = job.future, job.task
+    waited_for = future is not None and future.waited_for(job)
+    return task is not None and belongs_to_resource(task) and not waited_for
 
 
 def _nothing() -> None:

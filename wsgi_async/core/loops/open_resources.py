@@ -159,7 +159,9 @@ class OpenResources:
 
     def leaving_before(self, owner: ResourceTask) -> list[asyncio.Task[None]]:
         """The resource tasks that may use this one's instance and are about to end."""
-        later = [*self.opening.values(), *self.open[self.open.index(owner) + 1 :]]
+        # A stop that no longer waits for the owner has taken it off the list.
+        at = self.open.index(owner) + 1 if owner in self.open else len(self.open)
+        later = [*self.opening.values(), *self.open[at:]]
         return [one.task for one in later if one.state is CLOSING or one.task.cancelling()]
 
 
@@ -274,6 +276,8 @@ class ResourceTask:
 
     async def _until_told(self) -> None:
         """Keep the instance open until `end()`, or until the task is canceled."""
+        if self.task.cancelling() and not self._told.done():
+            self._told.cancel()  # the opening has swallowed its cancellation, which comes only once
         try:
             await self._told
         except asyncio.CancelledError:
@@ -353,9 +357,11 @@ def _copied(error: BaseException) -> BaseException:
     """
     try:
         made = copy.copy(error)
+        # A class that makes its arguments into a message makes another one of the copied message.
+        same = type(made) is type(error) and made.args == error.args
     except Exception:
         return error  # it cannot be copied
-    if type(made) is not type(error) or made is error:
+    if not same or made is error:
         return error
     made.__cause__, made.__context__ = error.__cause__, error.__context__
     made.__suppress_context__ = error.__suppress_context__

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
     from contextlib import AbstractContextManager
 
-__all__ = ["current_manager", "request_manager", "run", "start_once", "with_grace"]
+__all__ = ["current_manager", "request_manager", "run", "running_here", "start_once", "with_grace"]
 
 T = TypeVar("T")
 
@@ -42,7 +42,7 @@ def current_manager() -> AsyncioLoopManager:
     manager = None if reference is None else reference()
     if manager is not None and manager.running and lifecycle_of(manager).usable_here:
         return manager
-    return _running_here() or start_once(
+    return running_here() or start_once(
         find_manager(None) or get_or_create_loop_manager(None, True)
     )
 
@@ -59,7 +59,7 @@ def with_grace() -> AbstractContextManager[None]:
     return nullcontext() if runner is None else at_least(runner.live.grace)
 
 
-def _running_here() -> AsyncioLoopManager | None:
+def running_here() -> AsyncioLoopManager | None:
     """The manager on whose loop the current code runs."""
     loop = running_loop()
     if loop is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import weakref
 from asyncio import get_running_loop
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
@@ -18,7 +19,7 @@ from wsgi_async.core.base.primitives import new_mutex
 from wsgi_async.core.loops.open_resources import known_resources, resources_of
 from wsgi_async.core.messages.advice import kind_of
 
-from .current import current_manager
+from .current import current_manager, request_manager, running_here
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -164,6 +165,11 @@ class LoopResource(Generic[T]):
         return _Override(value, self._add, self._remove)
 
     def _make(self) -> AbstractAsyncContextManager[T]:
+        """Make what is opened. In the resource's task, whose context is empty."""
+        manager = running_here()
+        if manager is not None:
+            # So that sync code that the resource calls uses this loop, whatever the manager's id.
+            request_manager.set(weakref.ref(manager))
         made: Any = self._factory()
         if hasattr(made, "__aenter__") and hasattr(made, "__aexit__"):
             return made  # type: ignore[no-any-return]

@@ -96,6 +96,12 @@ class JobGroup:
         if late:
             self._live.request_cancel(job)
 
+    def waited_for(self, job: Job) -> bool:
+        """Whether a thread waits for a job's future right now."""
+        with self._live.mutex:
+            future = self._jobs.get(job)
+        return future is not None and future.waited_for(job)
+
     def settle(self, job: Job) -> None:
         """Pass the outcome of a job that is done to its future. For the loop."""
         with self._live.mutex:

@@ -15,6 +15,7 @@ from wsgi_async.core.base.primitives import Condition
 from wsgi_async.core.base.settings import primitives
 from wsgi_async.core.jobs.wait import wait_for
 from wsgi_async.core.messages.errors import WaitTimeoutError
+from wsgi_async.core.runners.guest import Guest
 from wsgi_async.core.runners.resident import wakeup_here
 
 from .waiters import Waiters
@@ -110,7 +111,7 @@ class SyncFuture(concurrent.futures.Future[T]):
             TimeoutError: The time has passed.
             concurrent.futures.CancelledError: The task was canceled.
             RuntimeError: The manager was stopped, the process was forked, or this thread is
-                running an event loop.
+                running an event loop, or is the only one that runs the task's loop.
         """
         try:
             self._wait_or_raise(timeout)
@@ -133,7 +134,8 @@ class SyncFuture(concurrent.futures.Future[T]):
         """Wait until there is an outcome; `False` after `timeout` seconds, or at the deadline.
 
         Raises:
-            RuntimeError: The process was forked, or this thread is running an event loop.
+            RuntimeError: The process was forked, or this thread is running an event loop, or is the
+                only one that runs the task's loop.
         """
         self._refuse_in_child()
         try:
@@ -161,6 +163,8 @@ class SyncFuture(concurrent.futures.Future[T]):
     def _wait(self, timeout: float | None) -> bool:
         self._check()
         runner = self._runner
+        if isinstance(runner, Guest):
+            runner.check_wait()
         wakeup = wakeup_here(primitives) if runner is None else runner.wakeup()
         blocked = cast("_Blocked", self._condition).wakeups
         blocked.append(wakeup)
@@ -204,6 +208,10 @@ class SyncFuture(concurrent.futures.Future[T]):
             runner.live.request_cancel(job)
             return True
         return self.cancelled()
+
+    def waited_for(self, job: Job) -> bool:  # noqa: ARG002 - a future has one job
+        """Whether a thread waits for the outcome right now. From any thread; takes no lock."""
+        return bool(cast("_Blocked", self._condition).wakeups)
 
     def settle(self, job: Job) -> None:
         """Take over the outcome of its job. For the loop."""

@@ -44,6 +44,8 @@ class Guest:
         self.entries = 0
         self.inside = True
         register(self)
+        # What others have put in the place of the loop's own `close()`, and ours then replaces.
+        self._replaced = getattr(live.raw, "__dict__", {}).get("close")
         self._close = live.raw.close
         try:
             setattr(live.raw, "close", self._close_with_us)  # noqa: B010 - a method, as far as types go
@@ -68,18 +70,30 @@ class Guest:
             Closing: The manager is being stopped.
             RunningLoopError: Only this thread runs the loop.
         """
+        self.check_wait()
+        self.live.submit(job)
+
+    def check_wait(self) -> None:
+        """Raise if the loop would stand still while the current thread waits for it.
+
+        Raises:
+            RunningLoopError: Only this thread runs the loop.
+        """
         if not self.usable_here:
             raise RunningLoopError(
                 f"The event loop of {self.live.label} runs on this thread only, and would stand "
                 "still if it waited here. Use the loop's run_until_complete()."
             )
-        self.live.submit(job)
 
     def go(self) -> None:
-        """Restore the loop's own `close()` after our work has ended."""
+        """Restore the `close()` that the loop had, after our work has ended."""
         raw = self.live.raw
-        if getattr(raw, "__dict__", {}).get("close") == self._close_with_us:
+        if getattr(raw, "__dict__", {}).get("close") != self._close_with_us:
+            return
+        if self._replaced is None:
             del raw.close
+        else:
+            setattr(raw, "close", self._replaced)  # noqa: B010 - a method, as far as types go
 
     def wakeup(self) -> Wakeup:
         """A wake-up for one wait of the current thread."""
