@@ -157,9 +157,22 @@ class Lifecycle:
         self._start(task_type, self._build_guest)
 
     async def call_on_start(self) -> None:
-        """Call the user's hook on the loop that the manager is a guest on."""
-        if self._settings.on_start is not None:
-            await call_hook(self._settings.on_start)
+        """Call the user's hook on the loop that the manager is a guest on.
+
+        If it raises, the manager is stopped afterwards, without its `on_stop`.
+        """
+        hook, runner = self._settings.on_start, self.runner
+        if hook is None or not isinstance(runner, Guest):
+            return
+        try:
+            await call_hook(hook)
+        except BaseException as error:
+            if self.runner is runner:  # else another thread has stopped it meanwhile
+                self._refuse_work(runner, STOP_TIMEOUT)
+            stop = runner.give_up()
+            if stop is not None and not isinstance(error, GeneratorExit):
+                await asyncio.wait([stop])
+            raise
 
     def _start(self, task_type: Hashable, build: Callable[[], Runner]) -> None:
         if self._state == "inherited":
@@ -231,7 +244,7 @@ class Lifecycle:
             on_stop=self._settings.on_stop,
             ended=partial(self._close, live, None),
         )
-        return Guest(live, departure.begin)
+        return Guest(live, departure.begin, departure.give_up)
 
     def _live(self, loop: BoundLoop, selector: WatchedSelector | None) -> LiveLoop:
         self._raw = loop.raw
