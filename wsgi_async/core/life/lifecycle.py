@@ -26,7 +26,7 @@ from wsgi_async.core.runners.resident import Resident, current_seat
 from . import words
 from .departure import Departure
 from .executor import LoopExecutor
-from .hooks import call_hook, run_on_start
+from .hooks import call_hook, own_loop, run_on_start
 from .shutdown import Shutdown
 from .watching import watch
 
@@ -98,6 +98,15 @@ class Lifecycle:
     def is_loop(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether this is the manager's loop, also while the manager starts or stops."""
         return self._raw is loop
+
+    def waits_for_this_code(self) -> bool:
+        """Whether the current code is part of the manager's start, also sync code that it calls.
+
+        It must not wait for the start to be over.
+        """
+        own = own_loop.get()
+        loop = None if own is None else own()
+        return loop is not None and self.is_loop(loop)
 
     @property
     def label(self) -> str:
