@@ -325,8 +325,10 @@ class Lifecycle:
             self._refuse_work(runner, timeout)
             runner.close()
             return
-        if self._executor is not None and self._executor.is_current:
-            self._executor.waits_for_stop = True  # or the stop would wait for this thread
+        if self._executor is not None:
+            self._executor.stopping.add(threading.get_ident())
+            if self._executor.is_current:
+                self._executor.waits_for_stop = True  # or the stop would wait for this thread
         self.ask_to_stop(timeout)()
 
     def ask_to_stop(self, timeout: float = STOP_TIMEOUT) -> Callable[[], None]:
