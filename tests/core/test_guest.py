@@ -175,6 +175,27 @@ def test_a_start_hook_that_raises() -> None:
     asyncio.run(main())
 
 
+def test_a_start_after_a_start_hook_that_raised() -> None:
+    """The start can be tried again at once, and `on_stop` is called only after a start."""
+    failing, events = [True], list[str]()
+
+    def start() -> None:
+        if failing:
+            failing.clear()
+            raise LookupError("no network")
+        events.append("on_start")
+
+    async def main() -> None:
+        manager = AsyncioLoopManager(on_start=start, on_stop=lambda: events.append("on_stop"))
+        with pytest.raises(LookupError, match="no network"):
+            await manager.start_on_running_loop()
+        await manager.start_on_running_loop()
+        await asyncio.to_thread(manager.stop)
+
+    asyncio.run(main())
+    assert events == ["on_start", "on_stop"]
+
+
 def test_a_task_that_resists_a_stop_is_named(caplog: pytest.LogCaptureFixture) -> None:
     """What does not end in time is logged by name, and the stop returns."""
 

@@ -6,25 +6,29 @@ import asyncio
 import contextvars
 import logging
 import threading
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 from wsgiref.util import setup_testing_defaults
 
 import pytest
 
+import wsgi_async
 from tests.core.support import LIMIT, in_thread, our_log
 from wsgi_async import (
     AsyncioLoopManager,
     AsyncLoopMiddleware,
     LoopThreadPoolExecutor,
     WaitTimeoutError,
+    get_or_create_loop_manager,
     loop_from,
     loop_resource,
+    run_in_calling_thread,
 )
 from wsgi_async.core.life import hooks
 from wsgi_async.core.managers import manager as manager_module
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from wsgiref.types import StartResponse, WSGIEnvironment
 
     from wsgi_async.core.base.settings import Hook
@@ -148,6 +152,49 @@ def test_a_start_hook_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(WaitTimeoutError, match=r"Event\.wait did not end within 0\.05 s"):
         manager.start()
     assert manager.state == "new"
+
+
+async def to_thread(fn: Callable[[], object]) -> object:
+    return await asyncio.to_thread(fn)
+
+
+async def by_a_resource(fn: Callable[[], object]) -> object:
+    @loop_resource
+    async def client() -> AsyncIterator[object]:
+        yield await asyncio.to_thread(fn)
+
+    return await client()
+
+
+async def in_calling_thread(fn: Callable[[], object]) -> object:
+    return await run_in_calling_thread(fn)
+
+
+@pytest.mark.parametrize("call", [to_thread, by_a_resource, in_calling_thread])
+def test_sync_code_of_a_start_hook_that_needs_the_manager(
+    call: Callable[[Callable[[], object]], Coroutine[Any, Any, object]],
+) -> None:
+    """Sync code of on_start that calls run() is told at once that the manager is being started."""
+    seen: list[object] = []
+
+    async def start() -> None:
+        seen.append(await call(use))
+
+    def use() -> str:
+        with pytest.raises(RuntimeError, match="is being started") as caught:
+            wsgi_async.run(value(1))
+        return str(caught.value)
+
+    def work() -> None:
+        manager = get_or_create_loop_manager(on_start=start)
+        manager.start()
+        assert wsgi_async.run(value(1)) == 1
+        manager.stop()
+
+    begun = time.monotonic()
+    in_thread(work)
+    assert time.monotonic() - begun < 5  # the limit of a start is 10 seconds
+    assert len(seen) == 1
 
 
 def test_a_start_hook_sees_no_request() -> None:

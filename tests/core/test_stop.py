@@ -7,6 +7,7 @@ import gc
 import sys
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,8 +24,9 @@ from tests.core.support import (
     our_log,
     outcome,
     reached,
+    wait_until,
 )
-from wsgi_async import AsyncioLoopManager
+from wsgi_async import AsyncioLoopManager, ManagerStateError, SyncFuture
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -188,6 +190,45 @@ def test_the_default_executor(make_manager: MakeManager) -> None:
     assert thread.is_alive()
     manager.stop()
     assert not thread.is_alive()
+
+
+class Noted(ThreadPoolExecutor):
+    """Notes whether those who end it wait for its threads."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
+        self.waited: list[bool] = []
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        self.waited.append(wait)
+
+
+@on_worker
+def test_an_executor_of_the_user(make_manager: MakeManager) -> None:
+    """A stop waits for the threads of a default executor that the user has set."""
+    executor = Noted()
+    manager = make_manager(
+        on_start=lambda: asyncio.get_running_loop().set_default_executor(executor)
+    )
+    thread = manager.run(asyncio.to_thread(threading.current_thread))
+    manager.stop()
+    assert executor.waited[0]
+    assert not thread.is_alive()
+
+
+@on_plain_worker
+def test_a_stop_in_a_thread_of_the_users_executor(caplog: pytest.LogCaptureFixture) -> None:
+    """A stop does not wait for the very thread that has called it."""
+    manager = AsyncioLoopManager(
+        on_start=lambda: asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+    )
+    manager.start()
+    stopping: SyncFuture[None] = manager.submit_task(asyncio.to_thread(manager.stop, LIMIT))
+    with pytest.raises(ManagerStateError):
+        stopping.result(LIMIT)
+    wait_until(lambda: manager.state == "stopped", "the manager was not stopped")
+    assert our_log(caplog) == []
 
 
 @on_worker

@@ -64,6 +64,12 @@ class Departure(Ending):
                 self._run(), loop=self._live.raw, context=contextvars.Context(), name="stop"
             )
 
+    def give_up(self) -> asyncio.Task[None] | None:
+        """As `begin()`, after a failed `on_start`: `on_stop` is not called. Return the task."""
+        self._on_stop = None
+        self.begin()
+        return self._task
+
     async def _run(self) -> None:
         try:
             await self._steps()

@@ -29,6 +29,8 @@ class LoopExecutor(ThreadPoolExecutor):
         super().__init__(thread_name_prefix="asyncio", initializer=self._mark)
         self.used = False
         self.waits_for_stop = False  # one of its threads is in stop(), so it cannot be joined
+        # No lock: single operations on a set. The idents of the threads that have called stop().
+        self.stopping: set[int] = set()
 
     def _mark(self) -> None:
         self._here.inside = True

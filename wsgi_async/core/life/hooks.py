@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import weakref
 from typing import TYPE_CHECKING
 
 from wsgi_async.core.base.coroutines import name_after
@@ -17,10 +18,15 @@ if TYPE_CHECKING:
     from wsgi_async.core.base.settings import Hook
     from wsgi_async.core.runners.runner import Runner
 
-__all__ = ["call_hook", "call_on_stop", "run_on_start"]
+__all__ = ["call_hook", "call_on_stop", "own_loop", "run_on_start"]
 
 _START_TIMEOUT = 10.0
 """Seconds that an `on_start` may take."""
+
+# Weak, because a context lives as long as its task.
+own_loop: contextvars.ContextVar[Callable[[], asyncio.AbstractEventLoop | None] | None]
+own_loop = contextvars.ContextVar("wsgi_async loop", default=None)
+"""Returns the loop whose `on_start` or resource the current code belongs to, also sync code."""
 
 
 def run_on_start(runner: Runner, hook: Hook) -> None:
@@ -32,8 +38,10 @@ def run_on_start(runner: Runner, hook: Hook) -> None:
         WaitTimeoutError: The hook did not end in time.
         BaseException: What the hook raised.
     """
+    context = contextvars.Context()
+    context.run(own_loop.set, weakref.ref(runner.live.raw))
     try:
-        contextvars.Context().run(run, runner, call_hook(hook), _START_TIMEOUT)
+        context.run(run, runner, call_hook(hook), _START_TIMEOUT)
     except Closing as error:  # pragma: no cover - the loop itself has failed meanwhile
         raise RuntimeError("The manager was stopped before its on_start was done.") from error
 

@@ -26,7 +26,7 @@ from wsgi_async.core.runners.resident import Resident, current_seat
 from . import words
 from .departure import Departure
 from .executor import LoopExecutor
-from .hooks import call_hook, run_on_start
+from .hooks import call_hook, own_loop, run_on_start
 from .shutdown import Shutdown
 from .watching import watch
 
@@ -99,6 +99,15 @@ class Lifecycle:
         """Whether this is the manager's loop, also while the manager starts or stops."""
         return self._raw is loop
 
+    def waits_for_this_code(self) -> bool:
+        """Whether the current code is part of the manager's start, also sync code that it calls.
+
+        It must not wait for the start to be over.
+        """
+        own = own_loop.get()
+        loop = None if own is None else own()
+        return loop is not None and self.is_loop(loop)
+
     @property
     def label(self) -> str:
         """The manager's name in messages."""
@@ -157,9 +166,22 @@ class Lifecycle:
         self._start(task_type, self._build_guest)
 
     async def call_on_start(self) -> None:
-        """Call the user's hook on the loop that the manager is a guest on."""
-        if self._settings.on_start is not None:
-            await call_hook(self._settings.on_start)
+        """Call the user's hook on the loop that the manager is a guest on.
+
+        If it raises, the manager is stopped afterwards, without its `on_stop`.
+        """
+        hook, runner = self._settings.on_start, self.runner
+        if hook is None or not isinstance(runner, Guest):
+            return
+        try:
+            await call_hook(hook)
+        except BaseException as error:
+            if self.runner is runner:  # else another thread has stopped it meanwhile
+                self._refuse_work(runner, STOP_TIMEOUT)
+            stop = runner.give_up()
+            if stop is not None and not isinstance(error, GeneratorExit):
+                await asyncio.wait([stop])
+            raise
 
     def _start(self, task_type: Hashable, build: Callable[[list[Runner]], None]) -> None:
         if self._state == "inherited":
@@ -253,7 +275,7 @@ class Lifecycle:
             on_stop=self._settings.on_stop,
             ended=partial(self._close, live, None),
         )
-        made.append(Guest(live, departure.begin))
+        made.append(Guest(live, departure.begin, departure.give_up))
 
     def _live(self, loop: BoundLoop, selector: WatchedSelector | None) -> LiveLoop:
         self._raw = loop.raw
@@ -317,8 +339,10 @@ class Lifecycle:
             self._refuse_work(runner, timeout)
             runner.close()
             return
-        if self._executor is not None and self._executor.is_current:
-            self._executor.waits_for_stop = True  # or the stop would wait for this thread
+        if self._executor is not None:
+            self._executor.stopping.add(threading.get_ident())
+            if self._executor.is_current:
+                self._executor.waits_for_stop = True  # or the stop would wait for this thread
         self.ask_to_stop(timeout)()
 
     def ask_to_stop(self, timeout: float = STOP_TIMEOUT) -> Callable[[], None]:

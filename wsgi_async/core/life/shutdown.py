@@ -195,9 +195,12 @@ class Shutdown(Ending):
         self._run(self._loop.shutdown_asyncgens(), self._share(2), late)
 
     def _end_executor(self) -> None:
-        executor = self._executor
+        executor, users = self._executor, self._live.loop.executor
         executor.shutdown(wait=False, cancel_futures=True)
-        if not executor.used or executor.waits_for_stop:
+        # Only now: an executor lists a new thread after it has started it, in this thread.
+        idents = {thread.ident for thread in getattr(users, "_threads", ())}
+        waits_for_stop = executor.waits_for_stop or not idents.isdisjoint(executor.stopping)
+        if waits_for_stop or not (executor.used or users):
             return
         # The functions may wait for this loop, which therefore turns until they have returned.
         self._live.fail_unfinished()
@@ -205,6 +208,8 @@ class Shutdown(Ending):
 
         def join() -> None:
             executor.shutdown()
+            if users is not None:
+                users.shutdown()
             self._live.post(_complete, joined)
 
         try:

@@ -14,13 +14,21 @@ from wsgi_async.core.messages.errors import RunningLoopError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["BoundLoop"]
 
 # Made once instead of for each loop, because the interpreter keeps names that are looked up.
 _GUARDED = {
     name: f"_{name}"
-    for name in ("run_forever", "run_until_complete", "close", "stop", "add_signal_handler")
+    for name in (
+        "run_forever",
+        "run_until_complete",
+        "close",
+        "stop",
+        "add_signal_handler",
+        "set_default_executor",
+    )
 }
 
 _DEBUG = ("call_soon", "call_later", "call_at")
@@ -48,6 +56,9 @@ class BoundLoop:
         self.close = loop.close
         self.create_task = loop.create_task
         self.call_soon_threadsafe = loop.call_soon_threadsafe
+        self.set_default_executor = loop.set_default_executor
+        # No lock: set by user code, mostly in on_start, and read at a stop.
+        self.executor: ThreadPoolExecutor | None = None  # what the user has set instead of ours
         self.thread = ""  # the name of the keeper's thread, if the loop has a keeper
         self._seconds = 0.0
         self._closer: int | None = None  # the thread that closes the loop right now
@@ -157,6 +168,10 @@ class BoundLoop:
             f"This event loop, run by {self._label()}, does not run in the main thread. "
             "Use signal.signal() there."
         )
+
+    def _set_default_executor(self, executor: ThreadPoolExecutor) -> None:
+        self.set_default_executor(executor)  # raises if it cannot be used
+        self.executor = executor
 
     def _naming_threads(self, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:

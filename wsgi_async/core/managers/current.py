@@ -104,8 +104,13 @@ def start_once(manager: AsyncioLoopManager, task_type: Hashable = None) -> Async
             manager.start(task_type)
         except RuntimeError:
             # Another thread that shares the manager was faster: one start() runs at a time. If
-            # that start fails, the error is not ours: try again.
-            faster = manager.state == "starting" and life.wait_started()
+            # that start fails, the error is not ours: try again. But sync code of its on_start
+            # must not wait: that start() waits for it.
+            faster = (
+                manager.state == "starting"
+                and not life.waits_for_this_code()
+                and life.wait_started()
+            )
             if not (faster or manager.running):
                 raise
     return manager

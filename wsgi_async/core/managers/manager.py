@@ -187,11 +187,7 @@ class AsyncioLoopManager:
         self._watch_creator(node)
         self._life.start_as_guest(task_type)
         self._register(node)
-        try:
-            await self._life.call_on_start()
-        except BaseException:
-            self._life.request_stop()
-            raise
+        await self._life.call_on_start()
 
     def _node(self) -> threads.ThreadNode:
         """The node of the thread that the manager belongs to, for a start."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from wsgi_async.core.base.checks import refuse_in_event_loop
 from wsgi_async.core.base.primitives import new_mutex
+from wsgi_async.core.life.hooks import own_loop
 from wsgi_async.core.loops.open_resources import known_resources, resources_of
 from wsgi_async.core.messages.advice import kind_of
 
@@ -170,6 +171,7 @@ class LoopResource(Generic[T]):
         if manager is not None:
             # So that sync code that the resource calls uses this loop, whatever the manager's id.
             request_manager.set(weakref.ref(manager))
+            own_loop.set(weakref.ref(get_running_loop()))
         made: Any = self._factory()
         if hasattr(made, "__aenter__") and hasattr(made, "__aexit__"):
             return made  # type: ignore[no-any-return]

@@ -10,6 +10,7 @@ from .resident import wakeup_here
 from .runner import register
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from wsgi_async.core.base.primitives import Wakeup
@@ -28,18 +29,25 @@ class Guest:
     Args:
         live: The live loop.
         depart: Ends the work. Called on the loop, or without it if the loop ends first.
+        give_up: The same, after a failed `on_start`. Returns the task that does it.
     """
 
     # Never changes:
     kind = "guest"
     resident = False
 
-    def __init__(self, live: LiveLoop, depart: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        live: LiveLoop,
+        depart: Callable[[], object],
+        give_up: Callable[[], asyncio.Task[None] | None],
+    ) -> None:
         # Never changes:
         self.live = live
         self.owner = live.primitives.current()
         self._primitives = live.primitives
         self._depart = depart
+        self.give_up = give_up
         # Never changes: we cannot notice when the loop is entered.
         self.entries = 0
         self.inside = True
