@@ -31,6 +31,7 @@ from tests.core.support import (
 from wsgi_async import AsyncioLoopManager, CallerNotFound, run_in_calling_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX signals")
@@ -443,19 +444,21 @@ def child_interrupted_function(kind: str) -> None:
     """A function that the main thread runs is interrupted after its coroutine was canceled."""
     manager, canceled = started(), threading.Event()
 
-    def compute() -> None:
-        while not canceled.is_set():
-            time.sleep(0.001)
+    def compute(cancel: Callable[[], object]) -> None:
+        manager.get_event_loop().call_soon_threadsafe(cancel)
+        assert canceled.wait(LIMIT)
         raise KINDS[kind]
 
     async def ask() -> None:
+        task = asyncio.current_task()
+        assert task is not None
         try:
-            await run_in_calling_thread(compute)
+            await run_in_calling_thread(compute, task.cancel)
         finally:
             canceled.set()
 
     with pytest.raises(KINDS[kind]):
-        manager.run(ask(), timeout=0.05)
+        manager.run(ask())
     assert manager.run(give(1)) == 1
     manager.stop()
 
