@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import asgiref.sync
 import pytest
 
-from tests.core.support import LIMIT, give, wait_until
+from tests.core.support import BEGIN, LIMIT, give, wait_until
 from wsgi_async import AsyncioLoopManager, async_to_sync
 from wsgi_async.core.base.deadlines import Deadline, request_deadline
 from wsgi_async.core.managers.current import request_manager
@@ -223,7 +223,7 @@ def test_a_compiled_coroutine_is_not_closed_while_it_cleans_up() -> None:
 
         def call() -> None:
             request_manager.set(weakref.ref(manager))
-            request_deadline.set(Deadline(0.05))
+            request_deadline.set(Deadline(BEGIN))
             with pytest.raises(TimeoutError):
                 async_to_sync(lambda: Compiled(work()))()
 

@@ -690,16 +690,20 @@ def test_the_work_of_another_thread_is_not_canceled_with_it(make_manager: MakeMa
         found.append(manager.run(work()))
 
     threads: list[threading.Thread] = []
+    limits: list[asyncio.Timeout] = []
+    loop = manager.get_event_loop()
 
     def function() -> None:
         context = contextvars.copy_context()
         threads.append(threading.Thread(target=context.run, args=(run,)))
         threads[0].start()
         reached(begun)
+        loop.call_soon_threadsafe(limits[0].reschedule, loop.time())
         manager.run(asyncio.sleep(LIMIT))  # canceled, as it is the function's
 
     async def ask() -> None:
-        async with asyncio.timeout(0.05):
+        async with asyncio.timeout(None) as limit:
+            limits.append(limit)
             await run_in_calling_thread(function)
 
     with pytest.raises(TimeoutError):

@@ -22,6 +22,7 @@ from tests.core.support import (
     give,
     in_process,
     on_worker,
+    our_log,
     reached,
     run_process,
     say,
@@ -274,4 +275,4 @@ def test_a_timer_just_after_a_look_is_no_lost_wake_up(caplog: pytest.LogCaptureF
     with AsyncioLoopManager() as manager:
         for delay in (0.001, 0.002, 0.003):
             manager.run(asyncio.sleep(selector_module.LOOK + delay))
-    assert caplog.records == []
+    assert our_log(caplog) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import signal
 import threading
@@ -57,12 +58,14 @@ def occupy(manager: AsyncioLoopManager, go_on: threading.Event) -> None:
 
 def leave_at_a_deadline(manager: AsyncioLoopManager, connection: Connection) -> threading.Event:
     go_on = threading.Event()
-    token = request_deadline.set(Deadline(0.05))
-    try:
-        with pytest.raises(TimeoutError), manager.wrap_async_context_manager(connection.entered()):
+
+    def use() -> None:
+        with manager.wrap_async_context_manager(connection.entered()):
             occupy(manager, go_on)
-    finally:
-        request_deadline.reset(token)
+            request_deadline.set(Deadline(0.05))
+
+    with pytest.raises(TimeoutError):
+        contextvars.copy_context().run(use)
     return go_on
 
 
