@@ -372,7 +372,7 @@ def test_timeout_when_the_loop_is_blocked_after_a_sync_function(
 
     try:
         with pytest.raises(TimeoutError):
-            worker.call(lambda: manager.run(block(), timeout=0.1))
+            worker.call(lambda: manager.run(block(), timeout=BEGIN))
     finally:
         over.set()
     assert [line for line in our_log(caplog) if "continues without its caller" in line]
