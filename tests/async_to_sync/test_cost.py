@@ -61,4 +61,6 @@ def child(mode: str) -> None:
 
 def test_a_query_of_a_warm_view(mode: str) -> None:
     """A query in a view passes through few of our functions, in both threads together."""
-    assert 10 < float(in_process(child, mode)) < MOST + 0.5
+    # On Python 3.14 each of four locks is taken by a function of ours: see `primitives.Condition`.
+    locks = 4 if sys.version_info[:2] == (3, 14) else 0
+    assert 10 < float(in_process(child, mode)) < MOST + locks + 0.5
