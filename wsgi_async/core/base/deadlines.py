@@ -101,7 +101,10 @@ def at_least(seconds: float) -> AbstractContextManager[None]:
     For code that must also run after a deadline, because it answers for the request or cleans up.
     """
     deadline = request_deadline.get()
-    return nullcontext() if deadline is None else deadline.extended(seconds)
+    left = None if deadline is None else deadline.left()
+    if deadline is None or left is None or left >= seconds:
+        return nullcontext()  # it costs less
+    return deadline.extended(seconds)
 
 
 def within(timeout: float | None, waited: float | None) -> str:
