@@ -66,7 +66,7 @@ class Watched:
         return [job for job in self.live.unfinished() if job.waiter != owner or job.released]
 
     def _where(self) -> Hashable:
-        """A value that stays equal while there is no progress; None if no progress is due."""
+        """A value that changes whenever there is progress; None if none is expected."""
         runner, live = self.runner, self.live
         self.away = not runner.inside
         if self.away:

@@ -34,7 +34,7 @@ class Reply:
     Args:
         pid: The process id.
         snapshot: The answer; None if there is none.
-        error: Why there is no answer, as a sentence.
+        error: A sentence that explains why the process did not answer.
     """
 
     pid: int

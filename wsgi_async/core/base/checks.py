@@ -58,7 +58,7 @@ def refuse_async(function: object, instead: str) -> None:
     """Raise if a function is async: called like a sync one, it would do nothing.
 
     Args:
-        function: What is to be called.
+        function: The function to check.
         instead: What to do, as a sentence.
 
     Raises:

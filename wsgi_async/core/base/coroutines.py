@@ -16,6 +16,7 @@ __all__ = [
     "close_refused",
     "close_unstarted",
     "is_coroutine",
+    "is_ordinary",
     "name_after",
     "name_of",
     "need_stack",
@@ -31,6 +32,11 @@ def is_coroutine(value: object) -> bool:
     """Whether the value can run as a task."""
     # Check the type first: asyncio's function also allows for generators, and costs more.
     return type(value) is CoroutineType or asyncio.iscoroutine(value)
+
+
+def is_ordinary(error: BaseException) -> bool:
+    """Whether it is an outcome of a coroutine, and not meant for its thread, as Ctrl-C is."""
+    return isinstance(error, (Exception, asyncio.CancelledError))
 
 
 def close_unstarted(awaitable: object) -> None:

@@ -7,9 +7,10 @@ import threading
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from wsgi_async.core.base.checks import inherited_error, refuse_async
+from wsgi_async.core.base.coroutines import is_ordinary
 from wsgi_async.core.messages.errors import CallerNotFound
 
 from .job import current_caller
@@ -222,7 +223,7 @@ class AskedFunction:
         try:
             if self.home.inherited:
                 raise inherited_error(self.home.label)
-            if self.future.cancelled() and _is_interruption(error):
+            if self.future.cancelled() and error is not None and not is_ordinary(error):
                 raise error  # the coroutine has had its outcome, so this thread gets this one
             self.home.post(self._deliver, result, error)
         finally:
@@ -240,8 +241,3 @@ class AskedFunction:
             yield
         finally:
             self.waits.remove(cancel)
-
-
-def _is_interruption(error: BaseException | None) -> TypeGuard[BaseException]:
-    """Whether it is meant for the thread, as KeyboardInterrupt and SystemExit are."""
-    return error is not None and not isinstance(error, (Exception, asyncio.CancelledError))

@@ -47,7 +47,7 @@ class AsyncToSync(Generic[P, T]):
 
     def __init__(self, awaitable: Callable[P, Awaitable[T]], force_new_loop: bool = False) -> None:
         if not _is_async(awaitable):
-            # Some async functions cannot be recognized, so this is no error.
+            # Only a warning, because some async functions cannot be recognized.
             warnings.warn("async_to_sync was passed a non-async-marked callable", stacklevel=3)
         self.awaitable = awaitable
         self.force_new_loop = force_new_loop

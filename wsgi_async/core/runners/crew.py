@@ -262,7 +262,7 @@ class Worker:
             self._crew.forget(self)
 
     def _go_on(self) -> bool:
-        """Do a piece of work, or wait for one. Return whether to continue.
+        """Run one piece of work, or wait for one. Return whether to continue.
 
         Raises:
             BaseException: The thread is of no use any more, because its loop is broken.

@@ -1,7 +1,7 @@
 """A resident loop: it lives on the worker thread that uses it.
 
 A thread without work waits inside its loop. A `run()` on that thread enters the loop until the
-task is done, so there is no hop. Background tasks continue whenever the thread waits.
+task is done, without a switch to another thread. Background tasks run while the thread waits.
 """
 
 from __future__ import annotations

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from wsgi_async.core.base.coroutines import close_refused, need_stack
+from wsgi_async.core.base.coroutines import close_refused, is_ordinary, need_stack
 from wsgi_async.core.base.deadlines import Deadline, request_deadline, time_left, within
 from wsgi_async.core.jobs import bridge
 from wsgi_async.core.jobs.calling_thread import AskedFunction
@@ -182,7 +181,7 @@ def _fail(job: Job, timeout: float | None, seconds: float | None) -> NoReturn:
     error = job.exception
     try:
         # A job without an outcome has run out of time, even if a stop ends it from now on.
-        if error is None or (job.expired and not job.stopped and _is_ordinary(error)):
+        if error is None or (job.expired and not job.stopped and is_ordinary(error)):
             canceled = job.cut_off or job.cancelled or not job.done
             what = "did not end" if canceled else "ended, but not"
             raise WaitTimeoutError(
@@ -201,7 +200,3 @@ def _cancelled_error(error: BaseException) -> BaseException:
     if isinstance(error, TaskCancelledError):
         return error
     return TaskCancelledError(*error.args).with_traceback(error.__traceback__)
-
-
-def _is_ordinary(error: BaseException) -> bool:
-    return isinstance(error, (Exception, asyncio.CancelledError))
