@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,7 +14,9 @@ from tests.servers.process import (
     Caller,
     Server,
     assert_clean,
+    change_until,
     gunicorn,
+    polls,
 )
 
 if TYPE_CHECKING:
@@ -185,12 +186,10 @@ def test_a_stream_does_not_hold_up_a_reload(worker: Worker, tmp_path: Path) -> N
     """With --reload nobody waits for a stream: it ends at once."""
     watched = tmp_path / "watched.txt"
     watched.write_text("one")
-    options = ("--reload", "--reload-engine", "poll", "--reload-extra-file", str(watched))
-    with worker.serve("--graceful-timeout", "40", *options) as server:
+    with worker.serve("--graceful-timeout", "40", *polls(watched)) as server:
         old = server.get("/where")["pid"]
         with stream(server, "/silent") as response:
-            os.utime(watched, (time.time() + 10,) * 2)
-            server.wait_for("Worker reloading")
+            change_until(server, watched, "Worker reloading")
             began = time.monotonic()
             ended_in_order(server, response, "silent")
             assert time.monotonic() - began < 10.0

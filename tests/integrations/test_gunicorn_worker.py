@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import itertools
 import json
-import os
 import signal
 import socket
 import threading
@@ -25,7 +23,9 @@ from tests.servers.process import (
     Caller,
     Server,
     assert_clean,
+    change_until,
     gunicorn,
+    polls,
     wait_until,
 )
 
@@ -199,17 +199,9 @@ def test_a_changed_file_ends_the_old_worker_in_order(tmp_path: Path) -> None:
     """--reload: what was open is closed, and the new worker serves."""
     watched = tmp_path / "watched.txt"
     watched.write_text("one")
-    options = ("--reload", "--reload-engine", "poll", "--reload-extra-file", str(watched))
-    with serve(APP, "--threads", "1", *options) as server:
+    with serve(APP, "--threads", "1", *polls(watched)) as server:
         old = server.get("/use")
-        later = itertools.count(10, 10)
-
-        def changed() -> bool:
-            # More than once: gunicorn may not have had its first look at the file yet.
-            os.utime(watched, (time.time() + next(later),) * 2)
-            return bool(server.find(f"closed pid={old['pid']} thread={old['thread']}"))
-
-        wait_until(changed, what="end the old worker")
+        change_until(server, watched, f"closed pid={old['pid']} thread={old['thread']}")
         assert server.get("/use")["pid"] != old["pid"]
         end(server)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import re
@@ -324,3 +325,20 @@ def gunicorn(app: str, *options: str, worker_class: str = "gthread", **environme
         *(*CONTROL_SOCKET, *options, app),
         **environment,
     ).ready(LISTENING)
+
+
+def polls(watched: Path) -> tuple[str, ...]:
+    """gunicorn's options to start its workers anew when a file has changed."""
+    return ("--reload", "--reload-engine", "poll", "--reload-extra-file", str(watched))
+
+
+def change_until(server: Server, watched: Path, pattern: str) -> None:
+    """Change a file that the server watches, until the server has written a line."""
+    later = itertools.count(10, 10)
+
+    def written() -> bool:
+        # More than once: gunicorn may not have had its first look at the file yet.
+        os.utime(watched, (time.time() + next(later),) * 2)
+        return bool(server.find(pattern))
+
+    wait_until(written, what=f"the server writes {pattern!r}")
