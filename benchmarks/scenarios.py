@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from benchmarks import calls, contenders, converting, mount, redis_calls, streams
+from benchmarks import calls, contenders, converting, endpoints, mount, redis_calls, streams
 from benchmarks.effort import Effort
 from benchmarks.events import sent_events
 from benchmarks.failures import TASKS, beside_idle_tasks
@@ -274,6 +274,13 @@ SUBJECTS = {
         mount.first_bytes,
         baseline="a2wsgi",
         labels=MOUNTS,
+        served=True,
+    ),
+    "endpoints": Subject(
+        "uvicorn, a sync FastAPI endpoint that calls a coroutine: requests per second",
+        endpoints.requests,
+        baseline="anyio",
+        labels={"ours": "wsgi_async.run", "anyio": "anyio.from_thread.run"},
         served=True,
     ),
     "first": Subject(

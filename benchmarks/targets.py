@@ -307,6 +307,12 @@ TARGETS = (
         at_most=1,
     ),
     Target(
+        "endpoints",
+        "a sync FastAPI endpoint: run() / anyio.from_thread.run, requests per second",
+        _ratio("endpoints", "ours", "anyio"),
+        at_least=1,
+    ),
+    Target(
         "first",
         "waitress, first request of each thread: reuse on / off",
         _ratio("first", "on", "off"),

@@ -81,6 +81,7 @@ def test_what_needs_a_server_can_be_left_out() -> None:
         "events",
         "mount_requests",
         "mount_first",
+        "endpoints",
         "first",
         "watched",
     }

@@ -16,6 +16,7 @@ from benchmarks import (
     calls,
     contenders,
     converting,
+    endpoints,
     events,
     failures,
     first_requests,
@@ -358,6 +359,14 @@ def test_a_mounted_app_is_served(measure: Callable[[Effort], Scenario], values: 
     """The same app is measured in each way, each in its own gunicorn."""
     pytest.importorskip("a2wsgi")
     check(measure(TINY), {"resident", "keeper", "a2wsgi"}, values=values)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_client")
+def test_endpoints() -> None:
+    """A sync endpoint is measured with each way to call a coroutine, each in its own uvicorn."""
+    pytest.importorskip("fastapi")
+    check(endpoints.requests(TINY), set(endpoints.WAYS), values=1)
 
 
 def test_every_scenario_has_names_for_its_contenders() -> None:
