@@ -110,8 +110,8 @@ class DataHost(Host):
         self._plug(host.name)
 
     def disconnect(self, host: Host) -> None:
-        """Pull the plug: nobody hears of it any more."""
-        _ip("-n", self.name, "link", "del", host.name)
+        """Pull the plug, if it is not out already: nobody hears of the host any more."""
+        _ip("-n", self.name, "link", "del", host.name, check=False)
 
     def _cable(self, name: str) -> tuple[str, ...]:
         return ("link", "add", name, "netns", self.name, "type", "veth", "peer")
@@ -132,8 +132,12 @@ class WebHost(Host):
         super().__init__(number)
         self._environment = environment
 
-    def serve(self) -> None:
-        """Have it serve."""
+    def begin(self) -> None:
+        """Have it serve, and start its queue worker."""
+        self._work()
+        self._serve()
+
+    def _serve(self) -> None:
         worker = "wsgi_async.integrations.gunicorn.LoopThreadWorker"
         server = self.start(
             "web",
@@ -144,8 +148,7 @@ class WebHost(Host):
         ).ready("Listening at", port=PORT)
         server.wait_for("Booting worker", count=2)
 
-    def work(self) -> None:
-        """Have it take tasks from the queue."""
+    def _work(self) -> None:
         quiet = ("--without-gossip", "--without-mingle", "-l", "info", "-n", f"{self.name}@%h")
         self.start(
             "queue",

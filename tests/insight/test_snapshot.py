@@ -208,9 +208,11 @@ def test_the_request_that_a_task_runs_for() -> None:
     views: list[Manager] = []
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        with submitted(loop_from(environ)):
-            views.append(found(loop_from(environ)))
+        manager = loop_from(environ)
+        with submitted(manager):
+            views.append(found(manager))
         start_response("200 OK", [])
+        manager.stop()  # else it lives as long as the thread of the tests
         return []
 
     environ: WSGIEnvironment = {"PATH_INFO": "/orders", "QUERY_STRING": "token=secret"}

@@ -254,14 +254,24 @@ def stands_still(pid: int) -> bool:
     return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
-def assert_clean(server: Server) -> None:
-    """Fail if the log tells of an error, or of a loop's leftovers."""
+def complaints(server: Server) -> list[re.Match[str]]:
+    """The lines of the log that tell of an error, or of a loop's leftovers."""
     # Not of every ResourceWarning: gunicorn leaves sockets of its own open.
-    signs = (
+    return server.find(
         "Traceback|RuntimeWarning|unclosed (event loop|transport)|was destroyed"
         "|Exception ignored|did not end|did not stop"
     )
-    assert not server.find(signs)
+
+
+def assert_clean(server: Server, *, before: int = 0) -> None:
+    """Fail if the log has complaints.
+
+    Args:
+        server: Whose log it is.
+        before: How many there have been already, where several tests share a server.
+    """
+    found = complaints(server)[before:]
+    assert not found, f"{found}; the server wrote:\n{server.log}"
 
 
 class Caller:
