@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.core.support import LIMIT, Endless, Worker, give, on_worker, outcome, reached, wait_until
+from wsgi_async import loop_resource
 from wsgi_async.core.managers.manager import lifecycle_of, submit_to_group
 from wsgi_async.core.results.groups import Ended, JobGroup
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.core.conftest import MakeManager
     from wsgi_async import AsyncioLoopManager, SyncFuture
     from wsgi_async.core.runners.runner import Runner
@@ -128,3 +131,39 @@ def test_a_job_that_is_done_is_kept_no_longer(make_manager: MakeManager) -> None
     group.end()
     assert not group._jobs
     group.end()  # again does nothing
+
+
+@on_worker
+def test_a_group_that_is_done_is_not_waited_for(make_manager: MakeManager) -> None:
+    """The end of a request whose tasks have all ended returns at once on the loop."""
+    manager = make_manager()
+    group = JobGroup(runner_of(manager))
+    assert submit(manager, give(1), group).result(LIMIT) == 1
+    group.end()
+    manager.run(group.wait_on_loop(), timeout=LIMIT)
+    assert group.done
+
+
+@on_worker
+def test_a_resource_that_submits_to_a_group(make_manager: MakeManager) -> None:
+    """What a resource has submitted runs until the resource is closed, also in a group."""
+    manager = make_manager()
+    group = JobGroup(runner_of(manager))
+    done_at_the_end: list[bool] = []
+
+    @loop_resource
+    async def client() -> AsyncIterator[None]:
+        future = submit(manager, Endless().wait(), group)
+        yield
+        done_at_the_end.append(future.done())
+
+    async def use() -> None:
+        await client()
+
+    manager.run(use(), timeout=LIMIT)
+    with (
+        Worker() as other
+    ):  # the loop's own thread waits for that one, in its loop if it lives here
+        outcome(other.begin(manager.stop, LIMIT))
+    assert done_at_the_end == [False]
+    assert group.done

@@ -175,6 +175,36 @@ def test_a_start_hook_that_raises() -> None:
     asyncio.run(main())
 
 
+def test_a_start_hook_that_raises_after_a_stop() -> None:
+    """If another thread stops the manager meanwhile, what on_start raises still comes out."""
+
+    async def main() -> None:
+        async def fail() -> None:
+            await asyncio.to_thread(manager.stop, 0)
+            raise LookupError("no network")
+
+        manager = AsyncioLoopManager(on_start=fail)
+        with pytest.raises(LookupError, match="no network"):
+            await manager.start_on_running_loop()
+        assert manager.state == "stopped"
+
+    asyncio.run(main())
+
+
+def test_a_start_that_is_closed_in_its_hook() -> None:
+    """A coroutine of a start that is dropped half-way, as at a loop's end, leaves no manager."""
+
+    async def main() -> None:
+        manager = AsyncioLoopManager(on_start=forever)
+        starting = manager.start_on_running_loop()
+        starting.send(None)
+        starting.close()
+        while manager.state != "stopped":
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
 def test_a_start_after_a_start_hook_that_raised() -> None:
     """The start can be tried again at once, and `on_stop` is called only after a start."""
     failing, events = [True], list[str]()

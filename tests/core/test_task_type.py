@@ -75,3 +75,8 @@ def test_the_error_as_an_object() -> None:
     assert (error.given_type, error.expected_type) == ("web", "mail")
     assert "'web'" in str(error)
     assert "'mail'" in str(error)
+
+
+def test_a_type_that_cannot_be_hashed() -> None:
+    """A list, which no manager can have been started for, gets the same message."""
+    assert "not ['mail']. Pass task_type=" in str(UnknownAsyncTaskError(["mail"], None))

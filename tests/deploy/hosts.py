@@ -85,7 +85,9 @@ class Host:
     def kill(self) -> None:
         """All that runs on it ends at once."""
         while self.servers:
-            self.servers.popitem()[1].__exit__(None, None, None)
+            server = self.servers.popitem()[1]
+            server.kill()  # at once, also while coverage is measured
+            server.__exit__(None, None, None)
 
 
 class DataHost(Host):

@@ -128,9 +128,7 @@ class Server:
             with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
                 os.killpg(self._process.pid, signal.SIGTERM)
                 self._process.wait(5.0)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self.kill()
         self._reader.join()
         assert self._process.stdout is not None
         self._process.stdout.close()
@@ -211,6 +209,12 @@ class Server:
         os.kill(pid, number)
         if number == signal.SIGSTOP:
             wait_until(lambda: stands_still(pid), what=f"{pid} stands still")
+
+    def kill(self) -> None:
+        """Kill all its processes at once."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
     def wait(self, limit: float = LIMIT) -> int:
         """Wait for its end and for the last line; the exit status."""

@@ -224,7 +224,8 @@ class Lifecycle:
             runner.forget()
             return
         runner.leave()
-        if isinstance(runner, Keeper):  # a guest's end needs this thread, which runs the loop
+        # A guest's end needs this thread, which runs the loop.
+        if isinstance(runner, Keeper):  # pragma: no branch - a guest only after an interruption
             runner.join(STOP_TIMEOUT)
 
     def _claim(self, before: list[str]) -> None:
@@ -302,7 +303,7 @@ class Lifecycle:
             made.append(keeper)
         except BaseException:
             if keeper.owner and not live.closing:  # a signal handler raised after its start
-                self._end_runner(keeper)
+                self._end_runner(keeper)  # pragma: no cover - rare, at random in its tests
             raise
 
     # -- stop ----------------------------------------------------------------------------------

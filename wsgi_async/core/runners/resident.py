@@ -260,7 +260,7 @@ class LoopWakeup:
 
     def _wait_outside(self, timeout: float | None) -> bool:
         """Wait without the loop: a function that ran during this wait has stopped the manager."""
-        if self._live.inherited:
+        if self._live.inherited:  # pragma: no cover - a signal handler or destructor has forked
             raise inherited_error(self._live.label)
         outside = self._outside = self._live.primitives.wakeup()
         woken = self._set or outside.wait(timeout)
