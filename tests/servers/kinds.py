@@ -54,7 +54,9 @@ def _uwsgi(program: str | None, module: str, *options: str) -> Server:
     always = ["--http-socket=127.0.0.1:0", "--master", "--disable-logging", stats]
     server = Server(*always, f"--module={module}", *options, program=program)
     server.ready(r"bound to TCP address 127\.0\.0\.1:(\d+)")
-    return server.ready("spawned uWSGI worker 1", port=server.port)
+    server.ready("spawned uWSGI worker 1", port=server.port)
+    # A worker may answer earlier, but before that the master loses signals.
+    return server.ready("Stats server enabled", port=server.port)
 
 
 def wait_idle(server: Server) -> None:
