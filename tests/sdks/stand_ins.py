@@ -131,7 +131,7 @@ def _finalize(
 
 
 def openai_agents_run_sync(coro: Coroutine[Any, Any, Any]) -> Any:
-    """`Runner.run_sync()`: a task of the policy's loop, and all of its generators are flushed."""
+    """`Runner.run_sync()`: a task of the thread's loop, and all of its generators are flushed."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -141,15 +141,14 @@ def openai_agents_run_sync(coro: Coroutine[Any, Any, Any]) -> Any:
         raise RuntimeError("run_sync() cannot be called when an event loop is already running.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        policy = asyncio.get_event_loop_policy()
         try:
-            loop = policy.get_event_loop()
+            loop = asyncio.get_event_loop()
         except RuntimeError:
-            loop = policy.new_event_loop()
-            policy.set_event_loop(loop)
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
     if loop.is_closed():
-        loop = policy.new_event_loop()
-        policy.set_event_loop(loop)
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
     task = loop.create_task(coro)
     try:
         return loop.run_until_complete(task)
