@@ -161,9 +161,8 @@ def test_a_resource_that_submits_to_a_group(make_manager: MakeManager) -> None:
         await client()
 
     manager.run(use(), timeout=LIMIT)
-    with (
-        Worker() as other
-    ):  # the loop's own thread waits for that one, in its loop if it lives here
+    # This thread waits for that one, and runs the loop meanwhile if the loop lives here.
+    with Worker() as other:
         outcome(other.begin(manager.stop, LIMIT))
     assert done_at_the_end == [False]
     assert group.done

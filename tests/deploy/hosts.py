@@ -112,8 +112,8 @@ class DataHost(Host):
         self._plug(host.name)
 
     def disconnect(self, host: Host) -> None:
-        """Pull the plug, if it is not out already: nobody hears of the host any more."""
-        _ip("-n", self.name, "link", "del", host.name, check=False)
+        """Pull the plug: nobody hears of it any more."""
+        _ip("-n", self.name, "link", "del", host.name)
 
     def _cable(self, name: str) -> tuple[str, ...]:
         return ("link", "add", name, "netns", self.name, "type", "veth", "peer")

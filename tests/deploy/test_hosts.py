@@ -208,8 +208,6 @@ def begun_on(site: Site, victim: WebHost) -> list[str]:
 def victim(site: Site) -> Iterator[WebHost]:
     """A host to lose. It comes back for the other tests."""
     yield site.first
-    site.first.kill()
-    site.center.disconnect(site.first)
     site.center.connect(site.first)
     site.first.begin()
     site.first.wait_for_worker()

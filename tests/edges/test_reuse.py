@@ -64,7 +64,7 @@ def test_a_new_thread_does_not_wait_for_idle_ones() -> None:
     """With `reuse=True` a first request takes what it takes without, beside threads at rest."""
     first_requests(reuse=False)
     without, with_it = first_requests(reuse=False), first_requests(reuse=True)
-    assert min(with_it) < 1.3 * statistics.median(without) + SLACK  # each would have waited
+    assert statistics.median(with_it) < 1.3 * statistics.median(without) + SLACK
 
 
 def test_nor_for_one_that_sends_its_response() -> None:
@@ -88,7 +88,7 @@ def test_nor_for_one_that_sends_its_response() -> None:
         slow.call(finish, body)
     for manager in app.managers:
         manager.stop()
-    assert min(took) < 0.04  # the least: a wait in vain would be in each of them
+    assert statistics.median(took) < 0.04
 
 
 def begin(app: AsyncLoopMiddleware) -> Iterable[bytes]:
@@ -147,4 +147,4 @@ def test_first_requests_on_waitress() -> None:
     pytest.importorskip("waitress")
     without, with_it = first_requests_on_waitress(""), first_requests_on_waitress("yes")
     assert len(with_it) > THREADS // 2
-    assert min(with_it) < 1.3 * statistics.median(without) + SLACK  # each would have waited
+    assert statistics.median(with_it) < 1.3 * statistics.median(without) + SLACK
