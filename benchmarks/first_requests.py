@@ -5,17 +5,13 @@ Where threads live long a new one waits for nobody's loop.
 
 from __future__ import annotations
 
-import socket
-import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from importlib.util import find_spec
 from time import perf_counter_ns
 
-from benchmarks.child import environment, module
 from benchmarks.effort import Effort
-from benchmarks.server import get
+from benchmarks.server import get, own_server
 from benchmarks.timing import Measure, Missing, Scenario, interleave
 from benchmarks.waitress_app import THREADS
 
@@ -39,7 +35,7 @@ def first_requests(effort: Effort) -> Scenario:
 def answer_times(reuse: bool) -> Sequence[float]:
     """Start the server, and return the milliseconds of the first request of each thread."""
     found: dict[str, float] = {}
-    with waitress(reuse) as port:
+    with own_server("benchmarks.waitress_app", *["reuse"] * reuse) as port:
         get(port, "/ready")  # waits until it serves
         for _ in range(PATIENCE):
             start = perf_counter_ns()
@@ -48,18 +44,3 @@ def answer_times(reuse: bool) -> Sequence[float]:
             if len(found) == THREADS:
                 return list(found.values())
     raise RuntimeError(f"Only {len(found)} of {THREADS} threads have answered.")
-
-
-@contextmanager
-def waitress(reuse: bool) -> Iterator[int]:
-    """Serve the app; gives the port."""
-    # Bound here and inherited, so no port can be lost to somebody else.
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        command = module("benchmarks.waitress_app", str(listener.fileno()), *["reuse"] * reuse)
-        server = subprocess.Popen(command, env=environment(), pass_fds=[listener.fileno()])
-    try:
-        yield port
-    finally:
-        server.terminate()
-        server.wait()

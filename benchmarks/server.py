@@ -73,6 +73,20 @@ def gunicorn(app: str, resident: bool = False, threads: int = THREADS) -> Iterat
             _end(server)
 
 
+@contextmanager
+def own_server(name: str, *arguments: str) -> Iterator[int]:
+    """Run a module that serves on a socket that it inherits; gives the port."""
+    # Bound here and inherited, so no port can be lost to somebody else.
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        command = module(name, str(listener.fileno()), *arguments)
+        server = subprocess.Popen(command, env=environment(), pass_fds=[listener.fileno()])
+    try:
+        yield port
+    finally:
+        _end(server)
+
+
 def get(port: int, path: str) -> str:
     """Return the body of one answer."""
     connection = HTTPConnection("127.0.0.1", port, timeout=GRACE)
