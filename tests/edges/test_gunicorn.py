@@ -96,12 +96,26 @@ def test_a_stream_that_begins_after_the_signal_ends_too(tmp_path: Path) -> None:
             told = time.monotonic()
             first.close()
             try:
-                second.getresponse().read()
+                with second.getresponse() as response:
+                    response.read()
             except (HTTPException, OSError):
                 pass  # gunicorn may have dropped it
             assert server.wait() == 0
             assert time.monotonic() - told < GRACEFUL
             assert_clean(server)
+
+
+def test_the_hook_leaves_workers_of_another_kind_alone(tmp_path: Path) -> None:
+    """A configuration that moves to an ASGI worker may keep it."""
+    pytest.importorskip("fastapi", reason="fastapi is not installed")
+    pytest.importorskip("gunicorn.workers.gasgi", reason="this gunicorn has no ASGI worker")
+    config = tmp_path / "gunicorn.conf.py"
+    config.write_text(HOOK)
+    with gunicorn("tests.asgi.apps:app", f"--config={config}", worker_class="asgi") as server:
+        assert server.get("/loop")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        assert not server.find("Traceback")
 
 
 def test_the_hook_leaves_gunicorn_as_it_is(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ from wsgi_async import AsyncLoopMiddleware, loop_from, loop_resource
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from wsgiref.types import StartResponse, WSGIEnvironment
+
+FILE_SIZE = 4 << 20
+"""Bytes; more than a socket takes at once."""
 
 
 def here() -> str:
@@ -175,3 +179,19 @@ def streaming(environ: WSGIEnvironment, start_response: StartResponse) -> Iterab
 
 
 streams = AsyncLoopMiddleware(streaming)
+
+
+# -- without a loop --------------------------------------------------------------------------
+
+
+def files(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """A file, which gunicorn sends, or the name of the socket's type. Reads no body."""
+    if environ["PATH_INFO"] == "/plain":
+        name = type(environ["gunicorn.socket"]).__name__.encode()
+        start_response("200 OK", [("Content-Length", str(len(name)))])
+        return [name]
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - gunicorn closes it
+    file.write(bytes(FILE_SIZE))
+    file.seek(0)
+    start_response("200 OK", [("Content-Length", str(FILE_SIZE))])
+    return environ["wsgi.file_wrapper"](file)  # type: ignore[no-any-return]

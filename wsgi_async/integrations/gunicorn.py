@@ -18,12 +18,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.workers.gthread import ThreadWorker
+from gunicorn.workers.sync import SyncWorker
 
 from wsgi_async.core import LoopThreadPoolExecutor
 from wsgi_async.core.actors.leaving import end_streams
 from wsgi_async.core.managers.process import stop_all
 
 from .gunicorn_connections import Connections, Requests
+from .gunicorn_sockets import use_lazy_socket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,6 +92,7 @@ class LoopThreadWorker(ThreadWorker):
         Returns:
             The same as gunicorn's method: whether to keep the connection for another request.
         """
+        use_lazy_socket(conn)
         requests = Requests(self._connections, conn)
         try:
             keep = self._handle_first(conn, requests)
@@ -132,13 +135,13 @@ def post_worker_init(worker: Any) -> None:
 
     When SIGTERM comes, or `--max-requests` are served, streams of `iterate()` have half of
     `--graceful-timeout` to reach their end, and end then. On SIGINT, SIGQUIT and a reload they
-    end at once. If your configuration has a hook of this name, call this one in it. With
-    `LoopThreadWorker` it is not needed, and does nothing.
+    end at once. If your configuration has a hook of this name, call this one in it. It does
+    nothing with `LoopThreadWorker`, which does not need it, and with workers of other kinds.
 
     Args:
         worker: gunicorn's worker.
     """
-    if isinstance(worker, LoopThreadWorker):
+    if isinstance(worker, LoopThreadWorker) or not isinstance(worker, (ThreadWorker, SyncWorker)):
         return
     _chain_sigterm(worker)
     worker_int = worker.cfg.worker_int  # called on SIGINT, on SIGQUIT, and by the reloader
@@ -148,7 +151,7 @@ def post_worker_init(worker: Any) -> None:
         worker_int(worker)
 
     worker.cfg.set("worker_int", end_at_once)
-    worker.wsgi = _Told(worker)
+    worker.wsgi = _Told(worker)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _chain_sigterm(worker: Any) -> None:
