@@ -698,8 +698,12 @@ def test_the_work_of_another_thread_is_not_canceled_with_it(make_manager: MakeMa
         threads.append(threading.Thread(target=context.run, args=(run,)))
         threads[0].start()
         reached(begun)
-        loop.call_soon_threadsafe(limits[0].reschedule, loop.time())
-        manager.run(asyncio.sleep(LIMIT))  # canceled, as it is the function's
+        manager.run(wait())  # canceled, as it is the function's
+
+    async def wait() -> None:
+        # Not before this runs: a function that waits for nothing is not told of a cancellation.
+        limits[0].reschedule(loop.time())
+        await asyncio.sleep(LIMIT)
 
     async def ask() -> None:
         async with asyncio.timeout(None) as limit:
@@ -743,3 +747,35 @@ def test_an_interrupted_function_keeps_no_other_from_running(make_manager: MakeM
         return await asyncio.wait_for(tasks[1], LIMIT)
 
     assert manager.run(collect()) == "second"
+
+
+# -- calls that share a context --------------------------------------------------------------
+
+
+async def name_of_caller() -> str:
+    return await run_in_calling_thread(lambda: threading.current_thread().name)
+
+
+def test_a_nested_call_in_the_same_context_takes_no_thread_away(make_manager: MakeManager) -> None:
+    """After a `run()` in a function, in the outer call's own context, the thread still serves."""
+    manager, shared = make_manager(), contextvars.copy_context()
+
+    async def outer() -> str:
+        await run_in_calling_thread(lambda: manager.run(give(1), context=shared))
+        return await name_of_caller()
+
+    assert manager.run(outer(), context=shared) == threading.current_thread().name
+
+
+def test_calls_of_two_threads_in_one_context_keep_their_threads(make_manager: MakeManager) -> None:
+    """Each coroutine's functions run on its own thread, also if the other one came later."""
+    manager, shared = make_manager(), contextvars.copy_context()
+    both = asyncio.Barrier(2)
+
+    async def call() -> str:
+        await both.wait()
+        return await name_of_caller()
+
+    with Worker("one") as one, Worker("other") as other:
+        calls = [worker.begin(manager.run, call(), context=shared) for worker in (one, other)]
+        assert [call.result(LIMIT) for call in calls] == ["one", "other"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
+import importlib
 import importlib.util
 import logging
 import selectors
@@ -16,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.core.conftest import needs_uvloop
 from tests.core.support import (
     LIMIT,
     Worker,
@@ -127,6 +130,52 @@ def test_a_call_that_was_not_woken_ends(place: str, wake: str) -> None:
 def test_every_wait_that_was_not_woken_ends(place: str, how: str) -> None:
     """Futures and streams end as late as `run()` does, and no later."""
     assert silently(child, place, how, "call_soon") == ["woken", "soon"]
+
+
+LOOPS = ["asyncio", pytest.param("uvloop", marks=needs_uvloop)]
+"""Loops that a factory makes have a selector of their own, or none."""
+
+
+def child_with_factory(module: str, how: str) -> None:
+    """As `child()`, on a loop that the user's factory has made."""
+    factory = importlib.import_module(module).new_event_loop
+    # In development mode asyncio itself refuses calls from the wrong thread.
+    manager = AsyncioLoopManager(loop_factory=factory, debug=False)
+    with manager, Worker() as waiter:
+        sleeper = Asleep()
+        call = waiter.begin(WAITS[how], manager, sleeper)
+        began = time_of_wake(sleeper, "call_soon")
+        say(call.result(LIMIT))
+        late = time.monotonic() - began
+        say("soon" if late < SOON else f"after {late} seconds")
+
+
+def wait_for_item(manager: AsyncioLoopManager, sleeper: Asleep) -> str:
+    with manager.iterate(sleeper.items()) as items:
+        return next(items)
+
+
+def wait_for_entry(manager: AsyncioLoopManager, sleeper: Asleep) -> str:
+    entered = manager.wrap_async_context_manager(contextlib.asynccontextmanager(sleeper.items))
+    value = entered.__enter__()
+    entered.__exit__(None, None, None)
+    return value
+
+
+WAITS = {
+    "run": lambda manager, sleeper: manager.run(sleeper.sleep()),
+    "iterate": wait_for_item,
+    "wrap_async_context_manager": wait_for_entry,
+}
+
+
+@pytest.mark.parametrize("how", WAITS)
+@pytest.mark.parametrize("module", LOOPS)
+def test_a_loop_of_a_factory_looks_too(module: str, how: str) -> None:
+    """Whatever loop it is, and whatever the thread waits for, the wait ends a little late."""
+    out, err, status = run_process(child_with_factory, module, how, limit=10)
+    assert status == 0, err
+    assert out.splitlines() == ["woken", "soon"]
 
 
 def silently(fn: Callable[..., object], *args: str) -> list[str]:

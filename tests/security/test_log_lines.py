@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import dataclasses
 import functools
 import gc
 import io
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.core.support import Worker
+from tests.core.support import BEGIN, Worker
 from tests.security.parts import ticks
 from wsgi_async import (
     AsyncioLoopManager,
@@ -23,6 +24,7 @@ from wsgi_async import (
     loop_resource,
     run_in_calling_thread,
 )
+from wsgi_async.insight.snapshot import take_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -106,7 +108,7 @@ def test_the_log_of_coroutines_that_go_wrong_has_no_arguments(worker: Worker, lo
         assert client.get(loop) == SECRET
         for call in (stubborn, leaving_a_task):
             with contextlib.suppress(TimeoutError):
-                loop.run(call(SECRET, end), timeout=0.01)
+                loop.run(call(SECRET, end), timeout=BEGIN)
         stream = loop.iterate(numbers(SECRET, end))
         assert next(stream) == 1
         asked = loop.submit_task(stubborn(SECRET, end))
@@ -195,3 +197,45 @@ def test_an_error_says_what_kind_of_value_was_wrong_and_not_its_contents(what: s
     with AsyncioLoopManager() as loop, pytest.raises(TypeError) as raised:
         _refusals(loop)[what]()
     assert SECRET not in str(raised.value)
+
+
+@dataclasses.dataclass
+class Session:
+    """An SDK's session, as an object that is entered and iterated, with a password in its repr."""
+
+    password: str
+
+    async def __aenter__(self) -> str:
+        return self.password
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await failing(self.password)
+
+    async def __aiter__(self) -> AsyncIterator[int]:
+        yield 1
+        await failing(self.password)
+
+
+def test_objects_are_named_after_their_type(worker: Worker, logged: Text) -> None:
+    """A client, a stream or a bound factory is named, and what it was made with is not."""
+    client = loop_resource(functools.partial(Session, SECRET))
+    shown: list[str] = []
+
+    def work() -> None:
+        loop = AsyncioLoopManager(grace=0.01)
+        loop.start()
+        assert client.get(loop) == SECRET
+        items = loop.iterate(Session(SECRET))
+        assert next(items) == 1
+        shown.append(repr(take_snapshot()))
+        entered = loop.wrap_async_context_manager(Session(SECRET))
+        with pytest.raises(RuntimeError, match="it failed"), entered:
+            pass
+        loop.stop()
+        del items
+
+    worker.call(work)
+    gc.collect()
+    assert "the loop resource Session failed to close" in logged.text
+    assert "'name': 'Session'" in shown[0]
+    assert SECRET not in logged.text + shown[0]

@@ -71,6 +71,36 @@ def test_what_does_not_end_is_named(make_manager: MakeManager) -> None:
         wait_for_tasks(manager, timeout=0.05)
 
 
+def test_a_loop_that_stands_still_is_not_waited_for(make_manager: MakeManager) -> None:
+    """The wait ends in time although the loop cannot answer, and names what blocks it."""
+    manager, began, go = make_manager("mail"), threading.Event(), threading.Event()
+
+    async def blocking() -> None:
+        began.set()
+        go.wait(LIMIT)
+
+    future = manager.submit_task(blocking())
+    reached(began)
+    try:
+        with pytest.raises(TimeoutError, match=r"after 0.05 s: the coroutine .*blocking"):
+            wait_for_tasks(manager, timeout=0.05)
+        assert not future.done()
+    finally:
+        go.set()
+    future.result(LIMIT)
+
+
+def test_it_is_refused_in_a_coroutine(make_manager: MakeManager) -> None:
+    """There it would block the loop."""
+    manager = make_manager()
+
+    async def wait() -> None:
+        wait_for_tasks(manager)
+
+    with pytest.raises(RuntimeError, match="await the tasks themselves"):
+        asyncio.run(wait())
+
+
 def test_a_manager_that_is_not_started() -> None:
     """It is an error, as for everything that needs the loop."""
     with pytest.raises(RuntimeError, match="not started"):

@@ -80,7 +80,8 @@ class InspectorApp:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         response = self._respond(environ)
-        body = response.body.encode()
+        # A name may have a lone surrogate, which stands for a byte of a file name.
+        body = response.body.encode(errors="backslashreplace")
         start_response(
             f"{response.status.value} {response.status.phrase}",
             [

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core import LoopThreadPoolExecutor
+from wsgi_async.core.base.coroutines import qualified_name
 from wsgi_async.core.managers.thread_pool import threads_of_pool
 from wsgi_async.insight.stacks import frames_of_threads
 
@@ -80,7 +81,7 @@ def name_of_thread(thread: threading.Thread) -> str:
 def describe(coro: object) -> str:
     """A coroutine's qualified name and its current line, if they are known."""
     frame = getattr(coro, "cr_frame", None)
-    name: str = getattr(coro, "__qualname__", None) or repr(coro)
+    name = qualified_name(coro)
     return name if frame is None else f"{name} ({_line(frame)})"
 
 

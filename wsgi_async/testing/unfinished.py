@@ -7,6 +7,7 @@ import concurrent.futures
 import time
 from typing import TYPE_CHECKING, Any
 
+from wsgi_async.core.base.checks import refuse_in_event_loop
 from wsgi_async.core.jobs.job import ActorCall
 from wsgi_async.core.loops.open_resources import belongs_to_resource
 from wsgi_async.core.managers.current import current_manager
@@ -49,8 +50,15 @@ def wait_for_tasks(manager: AsyncioLoopManager | None = None, timeout: float = 5
     live = _live(manager)
     if live is None:
         raise lifecycle_of(manager).refusal()
-    deadline = time.monotonic() + timeout
-    left = manager.run(_until_ended(live, (), deadline), task_type=manager.task_type)
+    refuse_in_event_loop("await the tasks themselves")
+    waiting = _until_ended(live, (), time.monotonic() + timeout)
+    future = manager.submit_task(waiting, task_type=manager.task_type)
+    try:
+        left = future.result(timeout + _MARGIN)
+    except TimeoutError:  # the loop stands still
+        left = [work for work in _on(live) if not _runs(work, waiting)]
+    finally:
+        future.cancel()
     if left:
         names = " ".join(_name(work, live) for work in left)
         raise TimeoutError(f"Unfinished after {timeout} s: {names}")
@@ -93,12 +101,7 @@ def outlast(manager: AsyncioLoopManager, known: Container[object], deadline: flo
         left = future.result(max(0.0, deadline - time.monotonic()) + _MARGIN)
     except concurrent.futures.TimeoutError:
         future.cancel()
-        left = [
-            work
-            for work in _on(live)
-            if work not in known
-            and not (isinstance(work, asyncio.Task) and work.get_coro() is waiting)
-        ]
+        left = [work for work in _on(live) if work not in known and not _runs(work, waiting)]
     except concurrent.futures.CancelledError:
         return []  # the loop was stopped meanwhile
     return [_name(work, live) for work in left]
@@ -132,6 +135,11 @@ def left_on(loop: asyncio.AbstractEventLoop, known: Container[object]) -> list[s
         for task in asyncio.all_tasks(loop)
         if task not in known and not belongs_to_resource(task)
     ]
+
+
+def _runs(work: Job | asyncio.Task[Any], coro: object) -> bool:
+    found = work.get_coro() if isinstance(work, asyncio.Task) else getattr(work, "coro", None)
+    return found is coro
 
 
 def _task_of(work: Job | asyncio.Task[Any]) -> asyncio.Task[Any] | None:

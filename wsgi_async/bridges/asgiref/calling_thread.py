@@ -15,7 +15,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from wsgi_async.core.jobs.calling_thread import ask_caller
-from wsgi_async.core.jobs.job import current_caller
 
 from .one_thread import submit_to
 from .present import asgiref_sync, forgetting_origin
@@ -44,17 +43,12 @@ class _CallingThread(Executor):
         def run_elsewhere() -> Future[T]:  # if no thread waits any more
             return submit_to(asgiref_sync().SyncToAsync.single_thread_executor, function)
 
-        caller = current_caller.get()
-        if caller is not None:
-            future: Any = ask_caller(
-                caller,
-                partial(forgetting_origin, function),
-                asyncio.get_running_loop(),
-                lambda: asyncio.wrap_future(run_elsewhere()),
-            )
-            if future is not None:
-                return future  # type: ignore[no-any-return]
-        return run_elsewhere()
+        future: Any = ask_caller(
+            partial(forgetting_origin, function),
+            asyncio.get_running_loop(),
+            lambda: asyncio.wrap_future(run_elsewhere()),
+        )
+        return run_elsewhere() if future is None else future
 
 
 calling_thread = _CallingThread()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import sys
 from contextlib import AsyncContextDecorator
@@ -20,6 +21,7 @@ __all__ = [
     "name_after",
     "name_of",
     "need_stack",
+    "qualified_name",
 ]
 
 T = TypeVar("T")
@@ -63,7 +65,7 @@ def close_refused(coro: Coroutine[Any, Any, Any]) -> None:
 
 def name_after(awaitable: object, coro: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
     """Give a coroutine the name of the awaitable that it wraps, for the log and for errors."""
-    setattr(coro, "__qualname__", getattr(awaitable, "__qualname__", None) or repr(awaitable))  # noqa: B010 - mypy knows no such attribute
+    setattr(coro, "__qualname__", qualified_name(awaitable))  # noqa: B010 - mypy knows no such attribute
     return coro
 
 
@@ -71,7 +73,18 @@ def name_of(value: object) -> str:
     """The name of a coroutine, an iterable or a context manager in the log and in errors."""
     # @asynccontextmanager makes objects of this class, which keep their generator in `gen`.
     named: Any = getattr(value, "gen", value) if isinstance(value, AsyncContextDecorator) else value
-    return getattr(named, "__qualname__", None) or repr(value)
+    return qualified_name(named)
+
+
+def qualified_name(value: object) -> str:
+    """The qualified name of a function, a coroutine or a class, or else that of the value's type.
+
+    Never a `repr()`: it may contain a password, and an address that no two objects share. Names go
+    into the log and into the labels of metrics.
+    """
+    while isinstance(value, functools.partial):
+        value = value.func
+    return getattr(value, "__qualname__", None) or type(value).__qualname__
 
 
 def need_stack() -> None:

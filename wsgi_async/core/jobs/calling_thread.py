@@ -13,7 +13,7 @@ from wsgi_async.core.base.checks import inherited_error, refuse_async
 from wsgi_async.core.base.coroutines import is_ordinary
 from wsgi_async.core.messages.errors import CallerNotFound
 
-from .job import current_caller
+from .job import callers, current_caller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -41,7 +41,8 @@ async def run_in_calling_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: 
 
     Call it in a coroutine. If the coroutine is canceled before the function has begun, the function
     does not run. A function that has begun is not interrupted. If the function is waiting in a
-    `run()`, that coroutine is canceled too. This coroutine ends when the function returns.
+    `run()`, that coroutine is canceled too, and this coroutine ends when the function returns.
+    Otherwise this coroutine ends at once, and the function goes on.
 
     Args:
         fn: The function.
@@ -55,11 +56,9 @@ async def run_in_calling_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: 
         BaseException: What the function raised.
     """
     refuse_async(fn, "Await it here, or pass a sync function.")
-    context, caller = copy_context(), current_caller.get()
-    if caller is None:
-        raise CallerNotFound(_NOBODY)
+    context = copy_context()
     function = AskedFunction(
-        partial(context.run, partial(fn, *args, **kwargs)), asyncio.get_running_loop(), caller
+        partial(context.run, partial(fn, *args, **kwargs)), asyncio.get_running_loop()
     )
     context.run(current_caller.set, function)  # so that its run() calls find it
     if not function.ask_around():
@@ -71,7 +70,6 @@ async def run_in_calling_thread(fn: Callable[P, T], /, *args: P.args, **kwargs: 
 
 
 def ask_caller(
-    caller: Asked,
     function: Callable[[], Any],
     loop: asyncio.AbstractEventLoop,
     otherwise: Callable[[], asyncio.Future[Any]],
@@ -79,7 +77,6 @@ def ask_caller(
     """On the loop: have a waiting thread run a function; return a future of its outcome.
 
     Args:
-        caller: The first caller to ask.
         function: The function.
         loop: The running loop.
         otherwise: Has the function run elsewhere, if the thread that has it queued never runs it.
@@ -87,7 +84,7 @@ def ask_caller(
     Returns:
         The future; None if no thread waits.
     """
-    asked = AskedFunction(function, loop, caller, otherwise)
+    asked = AskedFunction(function, loop, otherwise)
     return asked.future if asked.ask_around() else None
 
 
@@ -98,8 +95,7 @@ class AskedFunction:
 
     Args:
         function: The function.
-        loop: The loop of the coroutine that asks.
-        caller: The first caller to ask.
+        loop: The running loop, of the coroutine that asks.
         otherwise: See `ask_caller()`.
     """
 
@@ -110,11 +106,13 @@ class AskedFunction:
         self,
         function: Callable[[], Any],
         loop: asyncio.AbstractEventLoop,
-        caller: Asked,
         otherwise: Callable[[], asyncio.Future[Any]] | None = None,
     ) -> None:
+        # Here, not in a function: each query of an async view takes this path.
+        task = asyncio.current_task() if callers else None
+        noted = None if task is None else callers.get(task)
         # Never changes:
-        self.outer: Asked | None = caller
+        self.outer: Asked | None = current_caller.get() if noted is None else noted()
         self._loop = loop
         self._otherwise = otherwise
         # No lock: written on the loop. The thread that runs the function checks once whether the

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
-from wsgi_async.core.base.coroutines import close_refused
+from wsgi_async.core.base.coroutines import close_refused, qualified_name
 from wsgi_async.core.base.log import with_origin
 from wsgi_async.core.base.primitives import Primitives
 
@@ -27,7 +28,9 @@ __all__ = [
     "JobFuture",
     "Served",
     "ServedFunction",
+    "callers",
     "current_caller",
+    "note_caller",
 ]
 
 
@@ -57,6 +60,16 @@ class Asked(Protocol):
 
 current_caller: ContextVar[Asked | None] = ContextVar("wsgi_async caller", default=None)
 """The caller that the current coroutine, and the tasks that it starts, can ask."""
+
+
+callers: WeakKeyDictionary[asyncio.Task[Any], ReferenceType[Job]] = WeakKeyDictionary()
+"""The jobs of tasks whose context is the user's. Another job may use that context at the same time,
+and its variable then has the other job. No lock: for each task, only its loop's thread."""
+
+
+def note_caller(task: asyncio.Task[Any], job: Job) -> None:
+    """Note which job a task runs, whatever the task's context says."""
+    callers[task] = ref(job)
 
 
 class Home(Protocol):
@@ -148,7 +161,7 @@ class Job:
     @property
     def name(self) -> str:
         """The coroutine's qualified name."""
-        return getattr(self.coro, "__qualname__", None) or repr(self.coro)
+        return qualified_name(self.coro)
 
     @property
     def label(self) -> str:

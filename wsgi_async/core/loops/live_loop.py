@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from wsgi_async.core.base.log import report
 from wsgi_async.core.base.masking import unmask
 from wsgi_async.core.jobs import bridge, observers
-from wsgi_async.core.jobs.job import ActorCall, current_caller
+from wsgi_async.core.jobs.job import ActorCall, current_caller, note_caller
 from wsgi_async.core.messages.errors import Closing, ManagerStateError
 from wsgi_async.core.messages.foreign_loops import explain
 
@@ -298,12 +298,12 @@ class LiveLoop:
 
     def begin(self, job: Job) -> None:
         """Make the job's task, or have its actor continue. An error here is the job's outcome."""
-        if isinstance(job, ActorCall):
-            job.actor.serve(job)
-            return
         if self._may_beat:
             self._may_beat = False
             self.later(LOOK, self._beat)
+        if isinstance(job, ActorCall):
+            job.actor.serve(job)
+            return
         wrapped = self._follow(job)
         try:
             if job.foreign_context:
@@ -312,6 +312,8 @@ class LiveLoop:
                 self.tell_bridge(bridge.active, job.context)
             job.home = self
             task = self.make_task(wrapped, job.context, job.name)
+            if job.foreign_context:
+                note_caller(task, job)
             if not task.done():  # an eager task factory may have run it to its end already
                 job.task = task
                 task.add_done_callback(job.task_ended)

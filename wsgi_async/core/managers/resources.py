@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from wsgi_async.core.base.checks import refuse_in_event_loop
+from wsgi_async.core.base.coroutines import qualified_name
 from wsgi_async.core.base.primitives import new_mutex
 from wsgi_async.core.life.hooks import own_loop
 from wsgi_async.core.loops.open_resources import known_resources, resources_of
@@ -73,7 +74,7 @@ class LoopResource(Generic[T]):
         functools.update_wrapper(self, factory, updated=())  # without the __dict__ of a class
         # FastAPI's `Depends(resource)` would call the factory if it found it.
         del self.__dict__["__wrapped__"]
-        self.name: str = getattr(factory, "__qualname__", None) or repr(factory)
+        self.name: str = qualified_name(factory)
         """What the log and errors call it: the factory's qualified name."""
         self._factory = factory
         # While the resource is overridden, a key that no loop has. So the fast path need not check

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import iscoroutinefunction
 from django.core.handlers.wsgi import WSGIHandler
 
+from wsgi_async.core.base.coroutines import qualified_name
 from wsgi_async.middleware import loop_from
 
 from .async_backend import closing, find_close
@@ -87,7 +88,7 @@ class _Stream:
         self._outer = outer
         self._inner = inner
         self._close = close
-        self.__qualname__ = getattr(inner or outer, "__qualname__", repr(outer))  # for the log
+        self.__qualname__ = qualified_name(inner or outer)  # for the log
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
