@@ -7,16 +7,19 @@ import json
 import os
 import threading
 import types
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import setup_testing_defaults
 
+import pytest
+
 from tests.core.support import LIMIT, Worker
 from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_from, loop_resource
-from wsgi_async.insight.snapshot import Manager, take_snapshot
+from wsgi_async.insight.snapshot import Manager, Task, take_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from concurrent.futures import Future
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 
@@ -51,6 +54,20 @@ def found(manager: AsyncioLoopManager) -> Manager:
     return view
 
 
+def seen(manager: AsyncioLoopManager, held: Held, call: Future[Any]) -> Task:
+    """The one task of a manager while it is held in a call, which then ends."""
+    assert held.waiting.wait(LIMIT)
+    (task,) = found(manager)["tasks"]
+    held.let_go()
+    call.result(LIMIT)
+    return task
+
+
+def functions_of(task: Task) -> list[str]:
+    """The functions of the lines where a task waits, the outermost first."""
+    return [frame["function"].rpartition(".")[2] for frame in task["awaits"]]
+
+
 @contextmanager
 def submitted(manager: AsyncioLoopManager) -> Iterator[None]:
     """While a background task waits."""
@@ -70,8 +87,7 @@ def test_a_task_and_where_it_waits() -> None:
         view = found(manager)
     (task,) = view["tasks"]
     assert task["name"].endswith("outer")
-    functions = [frame["function"].rpartition(".")[2] for frame in task["awaits"]]
-    assert functions[:3] == ["outer", "inner", "wait"]
+    assert functions_of(task)[:3] == ["outer", "inner", "wait"]
     assert task["awaits"][0]["file"] == __file__
     assert task["age"] is not None
     assert task["age"] >= 0
@@ -91,12 +107,8 @@ def test_a_generator_that_is_awaited() -> None:
 
     with AsyncioLoopManager("snapshot") as manager:
         future = manager.submit_task(newer())
-        assert held.waiting.wait(LIMIT)
-        (task,) = found(manager)["tasks"]
-        held.let_go()
-        future.result(LIMIT)
-    functions = [frame["function"].rpartition(".")[2] for frame in task["awaits"]]
-    assert functions[:3] == ["newer", "older", "inner"]
+        task = seen(manager, held, future)
+    assert functions_of(task)[:3] == ["newer", "older", "inner"]
 
 
 def test_a_manager_and_its_threads() -> None:
@@ -120,11 +132,65 @@ def test_a_thread_that_waits() -> None:
     held = Held()
     with AsyncioLoopManager("snapshot") as manager, Worker("worker-8") as worker:
         call = worker.begin(manager.run, held.outer())
-        assert held.waiting.wait(LIMIT)
-        (task,) = found(manager)["tasks"]
-        held.let_go()
-        call.result(LIMIT)
+        task = seen(manager, held, call)
     assert task["waiter"] == "worker-8"
+
+
+def test_a_stream_whose_item_a_thread_waits_for() -> None:
+    """The stream is shown with its waiting thread and the line of the generator, beside others."""
+    held = Held()
+
+    async def rows() -> AsyncIterator[int]:
+        await held.inner()
+        yield 1
+
+    with AsyncioLoopManager("snapshot") as manager, Worker("worker-9") as worker:
+        items = manager.iterate(rows())
+        call = worker.begin(next, items)
+        task = seen(manager, held, call)
+        assert call.result(LIMIT) == 1
+        items.close()
+    assert task["name"].endswith("rows")
+    assert task["waiter"] == "worker-9"
+    assert task["age"] is not None
+    assert functions_of(task)[-3:] == ["rows", "inner", "wait"]
+
+
+def test_a_context_manager_that_a_thread_enters() -> None:
+    """It is shown with the request's thread and the line at which it is entered."""
+    held = Held()
+
+    @asynccontextmanager
+    async def entered() -> AsyncIterator[int]:
+        await held.inner()
+        yield 1
+
+    with AsyncioLoopManager("snapshot") as manager, Worker("worker-9") as worker:
+        wrapped = manager.wrap_async_context_manager(entered)
+        call = worker.begin(wrapped.__enter__)
+        task = seen(manager, held, call)
+        assert call.result(LIMIT) == 1
+        wrapped.__exit__(None, None, None)
+    assert task["waiter"] == "worker-9"
+    assert functions_of(task)[-3:] == ["entered", "inner", "wait"]
+
+
+@pytest.mark.parametrize("default", [(), (None,)])
+def test_an_async_generator_that_a_coroutine_waits_for(default: tuple[None, ...]) -> None:
+    """`async for` and `anext()` are shown with the line at which the generator waits."""
+    held = Held()
+
+    async def rows() -> AsyncIterator[int]:
+        await held.inner()
+        yield 1
+
+    async def view() -> None:
+        await anext(rows(), *default)
+
+    with AsyncioLoopManager("snapshot") as manager:
+        future = manager.submit_task(view())
+        task = seen(manager, held, future)
+    assert functions_of(task)[:4] == ["view", "rows", "inner", "wait"]
 
 
 def test_a_loop_that_stands_still() -> None:

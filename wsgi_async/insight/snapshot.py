@@ -16,10 +16,11 @@ from wsgi_async.core.base import threads
 from wsgi_async.core.base.coroutines import name_of
 from wsgi_async.core.base.log import origin
 from wsgi_async.core.base.primitives import Primitives
+from wsgi_async.core.jobs.job import ActorCall
 from wsgi_async.core.loops.open_resources import context_of, known_resources
 from wsgi_async.core.managers.manager import lifecycle_of
 
-from .stacks import Frame, await_chain, thread_name, thread_stack
+from .stacks import Frame, await_chain, chain_of, thread_name, thread_stack
 
 if TYPE_CHECKING:
     from contextvars import Context
@@ -193,20 +194,22 @@ def _tasks(live: LiveLoop) -> list[Task]:
     """All tasks of a loop, those of calls first, the oldest first."""
     jobs = {task: job for job in live.in_flight() if (task := job.task) is not None}
     others = asyncio.all_tasks(live.raw) - set(jobs)
-    called = [_of_job(job) for job in sorted(jobs.values(), key=lambda job: job.since)]
+    called = [
+        _of_job(job, task) for task, job in sorted(jobs.items(), key=lambda each: each[1].since)
+    ]
     return called + sorted(
         (_of_task(task) for task in others if not task.done()), key=lambda task: task["name"]
     )
 
 
-def _of_job(job: Job) -> Task:
+def _of_job(job: Job, task: asyncio.Task[Any]) -> Task:
     waits = job.wakeup is not None and not job.released
     return {
         "name": job.name,
-        "request": _request(job.context),
+        "request": _request(context_of(task) if isinstance(job, ActorCall) else job.context),
         "age": job.age,
         "waiter": thread_name(job.waiter) if waits else None,
-        "awaits": await_chain(job.coro),
+        "awaits": chain_of(job),
     }
 
 

@@ -9,15 +9,20 @@ import gc
 import linecache
 import sys
 import threading
-from types import CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, TypedDict
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Any, TypedDict, cast
+
+from wsgi_async.core.jobs.job import ActorCall
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from wsgi_async.core.jobs.job import Job
+
 __all__ = [
     "Frame",
     "await_chain",
+    "chain_of",
     "format_frames",
     "frames_of_threads",
     "thread_name",
@@ -26,6 +31,9 @@ __all__ = [
 
 _DEEPEST = 100
 """The most frames of one list. The rest is left out."""
+
+_AWAITABLES = {"async_generator_asend", "async_generator_athrow", "anext_awaitable"}
+"""The types of what `async for` and `anext()` await. They have no attribute that leads on."""
 
 
 class Frame(TypedDict):
@@ -77,6 +85,14 @@ def await_chain(awaited: object) -> list[Frame]:
     return found
 
 
+def chain_of(job: Job) -> list[Frame]:
+    """Where the coroutine of a call waits, or the stream or context manager that it is made to."""
+    if not isinstance(job, ActorCall):
+        return await_chain(job.coro)
+    task = job.task  # read once: the loop sets it to None
+    return [] if task is None else await_chain(task.get_coro())
+
+
 def _step(awaited: Any) -> tuple[FrameType | None, object]:
     """The frame of an awaited object, and the object that it awaits itself."""
     if isinstance(awaited, CoroutineType):
@@ -84,8 +100,21 @@ def _step(awaited: Any) -> tuple[FrameType | None, object]:
     if isinstance(awaited, GeneratorType):
         generator: Any = awaited  # pyright: ignore[reportUnknownVariableType]
         return generator.gi_frame, generator.gi_yieldfrom
+    if isinstance(awaited, AsyncGeneratorType):
+        stream: Any = awaited  # pyright: ignore[reportUnknownVariableType]
+        return stream.ag_frame, stream.ag_await
+    if type(awaited).__name__ in _AWAITABLES:
+        return None, _behind(awaited)
     # Coroutines of other types, such as Cython's, have the same attributes.
     return getattr(awaited, "cr_frame", None), getattr(awaited, "cr_await", None)
+
+
+def _behind(awaited: object) -> object:
+    """The async generator that an awaitable continues, or the awaitable that it wraps."""
+    for held in gc.get_referents(awaited):
+        if isinstance(held, AsyncGeneratorType) or type(held).__name__ in _AWAITABLES:
+            return cast("object", held)
+    return None  # it is done
 
 
 def _of(frame: FrameType) -> Frame:

@@ -7,7 +7,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 from wsgi_async.core.jobs.job import ActorCall
-from wsgi_async.insight.stacks import Frame, await_chain, thread_name, thread_stack
+from wsgi_async.insight.stacks import Frame, chain_of, thread_name, thread_stack
 
 from .reports import Report, before_waiting, from_callback, is_idle, text_of
 from .whose import Work, request_of
@@ -77,7 +77,7 @@ class _Question:
 
     def _answer(self) -> None:
         """On the loop: record where the coroutine waits."""
-        self._chain = _chain(self._job)
+        self._chain = chain_of(self._job)
         self._answered.set()
 
     def ready(self, now: float) -> bool:
@@ -87,7 +87,7 @@ class _Question:
     def report(self) -> Report:
         """The report of this call."""
         job, live = self._job, self._live
-        chain = tuple(self._chain if self._answered.is_set() else _chain(job))
+        chain = tuple(self._chain if self._answered.is_set() else chain_of(job))
         work = Work(job.name, None if isinstance(job, ActorCall) else request_of(job.context))
         first = (
             f"{live.status}: thread {self._waiter!r} has been waiting for "
@@ -113,10 +113,3 @@ class _Question:
             chain=chain,
             text=text_of(first, parts),
         )
-
-
-def _chain(job: Job) -> list[Frame]:
-    if not isinstance(job, ActorCall):
-        return await_chain(job.coro)
-    task = job.task  # read once: the loop sets it to None
-    return [] if task is None else await_chain(task.get_coro())
