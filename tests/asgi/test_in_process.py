@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import wsgi_async
 from tests.core.support import LIMIT
 from wsgi_async import WaitTimeoutError, loop_resource
 from wsgi_async.asgi import AsyncLoopMiddleware
@@ -54,6 +55,25 @@ def test_a_deadline_ends_with_its_request(timeout: float | None) -> None:
         assert request_deadline.get() is None
 
     asyncio.run(main())
+
+
+def test_what_runs_after_the_response_has_no_deadline() -> None:
+    """A background task may take longer than the request, as under WSGI."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        def work() -> str:
+            with pytest.raises(WaitTimeoutError):
+                wsgi_async.run(asyncio.sleep(LIMIT))
+            asyncio.run_coroutine_threadsafe(send(body), loop).result(LIMIT)
+            return wsgi_async.run(asyncio.sleep(0, "sent"))
+
+        loop, body = asyncio.get_running_loop(), {"type": "http.response.body", "body": b"ok"}
+        await send({**body, "more_body": True})
+        found.append(await asyncio.to_thread(work))
+
+    found: list[str] = []
+    asyncio.run(request(AsyncLoopMiddleware(app, timeout=0.05)))
+    assert found == ["sent"]
 
 
 def test_a_websocket_outlives_the_timeout() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -658,6 +659,19 @@ def test_a_manager_that_the_application_has_stopped(worker: Executor) -> None:
     wrapped = AsyncLoopMiddleware(outer)
     with pytest.raises(RuntimeError, match="stopped"):
         worker.submit(wrapped, environ_of_get(), lambda *_: print).result(20)
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError, BrokenPipeError, FileNotFoundError])
+def test_an_oserror_of_the_app_in_a_stream(worker: Executor, error: type[OSError]) -> None:
+    """The server does not take it for the client's disconnect, which it would not log."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start())
+        await send(answers(b"part", more=True))
+        raise error(errno.EPIPE, "the database has gone")
+
+    with pytest.raises(RuntimeError, match=r"failed in its response: .*database has gone"):
+        ask(worker, app)
 
 
 def test_the_request_s_deadline_in_a_stream(worker: Executor) -> None:

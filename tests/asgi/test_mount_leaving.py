@@ -262,6 +262,22 @@ def test_streams_end_before_the_server_does(
     assert "failed" not in caplog.text
 
 
+def test_an_answer_that_tells_its_length_is_sent_whole(worker: Executor) -> None:
+    """A worker that leaves does not cut an ordinary answer that comes in several parts."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(start(200, (b"content-type", b"text/plain"), (b"Content-Length", b"8")))
+        await send(answers(b"part", more=True))
+        end_streams()  # the thread has come for the next part
+        await asyncio.sleep(0.05)
+        await send(answers(b"part"))
+
+    try:
+        assert ask(worker, app).body == b"partpart"
+    finally:
+        open_streams.leave_at = None
+
+
 def test_a_stream_that_is_waited_for_ends_before_the_server_does(worker: Executor) -> None:
     """When the process is to leave, a thread that waits for the next part gets the end at once."""
 

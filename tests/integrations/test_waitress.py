@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.core.support import LIMIT, reached
 from tests.servers.process import Caller, Server, assert_clean
-from wsgi_async.core.actors.leaving import open_streams
+from wsgi_async import AsyncioLoopManager
+from wsgi_async.core.actors.leaving import time_to_end_of_all
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Iterable
 
 pytest.importorskip("waitress")
 
@@ -106,6 +109,30 @@ def test_a_stream_without_an_end_does_not_hold_up_the_servers() -> None:
         assert server.find("^closed pid=")
 
 
+def test_streams_go_on_after_a_server_has_stopped() -> None:
+    """A process may have another server, or iterate itself, once its threads have ended."""
+    dispatcher, began, go = LoopThreadDispatcher(1), threading.Event(), threading.Event()
+
+    def wait() -> None:
+        began.set()
+        go.wait(LIMIT)
+
+    dispatcher.add_task(SimpleNamespace(service=wait))
+    reached(began)
+    dispatcher.shutdown(timeout=0.01)
+    assert time_to_end_of_all()  # a thread still runs, perhaps in a stream
+    go.set()
+    dispatcher.shutdown()
+
+    async def numbers() -> AsyncIterator[int]:
+        for number in range(3):
+            yield number
+
+    assert not time_to_end_of_all()
+    with AsyncioLoopManager() as manager:
+        assert list(manager.iterate(numbers())) == [0, 1, 2]
+
+
 def test_requests_that_must_wait_are_told_of_and_dropped_at_the_end() -> None:
     """The queue's log has what waitress writes there, and the end does not serve them all."""
     with served(options="threads=1") as server, Caller() as caller:
@@ -149,10 +176,7 @@ def test_a_request_whose_thread_fails_is_logged(caplog: pytest.LogCaptureFixture
     dispatcher = LoopThreadDispatcher(1)
     dispatcher.add_task(SimpleNamespace(service=fail))
     dispatcher.add_task(SimpleNamespace(service=lambda: served.append("next")))
-    try:
-        dispatcher.shutdown(cancel_pending=False)
-    finally:
-        open_streams.leave_at = None
+    dispatcher.shutdown(cancel_pending=False)
     assert served == ["next"]
     assert "Exception when servicing" in caplog.text
     assert "LookupError: of the task" in caplog.text

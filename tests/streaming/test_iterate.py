@@ -73,6 +73,27 @@ def test_every_item_in_its_order(make_manager: MakeManager, prefetch: int) -> No
 
 @BOTH
 @on_worker
+def test_items_that_are_made_outlive_a_refused_call(
+    make_manager: MakeManager, prefetch: int
+) -> None:
+    """After a `next()` that is refused in an event loop, all other items come, and none is lost."""
+    numbers = Numbers(4)
+    iterator = make_manager().iterate(numbers.walk(), prefetch=prefetch)
+    assert next(iterator) == 0
+    if prefetch:
+        reached(numbers.closed)  # it has run ahead to its end
+
+    async def misuse() -> None:
+        with pytest.raises(RuntimeError, match="runs an event loop"):
+            next(iterator)
+
+    asyncio.run(misuse())
+    assert list(iterator) == [1, 2, 3]
+    assert list(iterator) == []
+
+
+@BOTH
+@on_worker
 def test_one_task_and_one_context(make_manager: MakeManager, prefetch: int) -> None:
     """All of the generator runs in one task, and sees the variables of who called iterate()."""
     manager, numbers = make_manager(), Numbers(20)

@@ -13,7 +13,12 @@ import pytest
 
 from tests.core.support import LIMIT, Worker, in_process, outcome, wait_until
 from wsgi_async import AsyncioLoopManager
-from wsgi_async.core.actors.leaving import end_streams, open_streams, time_to_end
+from wsgi_async.core.actors.leaving import (
+    allow_streams,
+    end_streams,
+    open_streams,
+    time_to_end_of_all,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -78,11 +83,56 @@ def test_a_stream_between_two_items_ends_at_the_next_one(manager: AsyncioLoopMan
     assert list(items) == []
 
 
-def test_a_stream_that_begins_after_the_end_has_no_items(manager: AsyncioLoopManager) -> None:
+@pytest.mark.parametrize("prefetch", [0, 3])
+@pytest.mark.parametrize("every", [None, 0.001])
+def test_an_endless_stream_that_begins_after_the_end_has_a_second(
+    manager: AsyncioLoopManager, every: float | None, prefetch: int
+) -> None:
     """A request that still comes does not keep the process."""
     end_streams()
-    source = Source()
-    assert list(manager.iterate(source.items())) == []
+    wait_until(time_to_end_of_all, what="the time to end")
+    source = Source(every)
+    began = time.monotonic()
+    with Worker() as worker:
+        stream = manager.iterate(source.items(), prefetch=prefetch)
+        assert worker.begin(lambda: list(stream)).result(LIMIT)[0] == 0
+    assert 0.9 < time.monotonic() - began < LIMIT
+    assert source.closed.is_set()
+
+
+def test_a_finite_stream_that_begins_after_the_end_is_whole(manager: AsyncioLoopManager) -> None:
+    """The answer of a slow view in a worker that stops is not an empty one that looks complete."""
+
+    async def rows() -> AsyncIterator[int]:
+        for number in range(3):
+            await asyncio.sleep(0)
+            yield number
+
+    end_streams()
+    wait_until(time_to_end_of_all, what="the time to end")
+    assert list(manager.iterate(rows())) == [0, 1, 2]
+
+
+def test_streams_are_whole_again_when_they_are_allowed(manager: AsyncioLoopManager) -> None:
+    """After one of a process's servers has stopped, streams have all the time that they need."""
+    end_streams()
+    allow_streams()
+    items = manager.iterate(Source(0.001).items())
+    assert [next(items) for _ in range(3)] == [0, 1, 1]
+    assert not time_to_end_of_all()
+    items.close()
+
+
+def test_a_late_stream_goes_on_when_streams_are_allowed(manager: AsyncioLoopManager) -> None:
+    """Its second does not count any more."""
+    end_streams()
+    wait_until(time_to_end_of_all, what="the time to end")
+    items = manager.iterate(Source(0.001).items())
+    assert next(items) == 0
+    allow_streams()
+    manager.run(asyncio.sleep(1.1))  # its timer is on this loop, and comes before this ends
+    assert next(items) == 1
+    items.close()
 
 
 def test_a_second_call_makes_it_sooner_and_never_later(manager: AsyncioLoopManager) -> None:
@@ -154,7 +204,7 @@ def test_a_stream_that_has_not_begun_needs_no_end(
     source = Source()
     items = manager.iterate(source.items())
     end_streams()
-    wait_until(time_to_end, what="the time to end")
+    wait_until(time_to_end_of_all, what="the time to end")
     manager.run(asyncio.sleep(0.01))
     assert list(items) == []
     assert [each for each in caplog.records if each.levelname == "ERROR"] == []

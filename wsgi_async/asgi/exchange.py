@@ -75,6 +75,8 @@ class Exchange(Actor):
     """
 
     ahead = True
+    # One thread, the request's: see `open_streams`.
+    opened = 0.0
 
     def __init__(
         self,
@@ -91,6 +93,8 @@ class Exchange(Actor):
         self._app = app
         self._body = body
         self._lifespan = lifespan
+        # One thread, the request's: whether the response has begun, and does not tell its length.
+        self._may_be_endless = False
         # On the loop:
         self._scope: Scope | None = scope  # until the task takes it
         self._pieces: deque[Message | Exception] = deque()  # of the request's body, not yet taken
@@ -122,7 +126,7 @@ class Exchange(Actor):
             TaskCancelledError: The app was canceled.
             RuntimeError: The manager was stopped, or the app has ended before it responded.
         """
-        if self.begun and time_to_end():
+        if self._may_be_endless and time_to_end(self):
             self.close()
             return None
         call = ActorCall(self)
@@ -132,7 +136,8 @@ class Exchange(Actor):
             if part is not _READ:
                 break
             call = _Piece(self, self._read())
-        if part is not None and part.head is not None and not part.last:
+        if part is not None and part.head is not None and not (part.last or part.head.sized):
+            self._may_be_endless = True
             open_streams.add(self)
         return part
 

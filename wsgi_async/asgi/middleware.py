@@ -130,8 +130,14 @@ class AsyncLoopMiddleware:
             origin.set(_line(scope)),
             request.enter(),
         )
+
+        def send_and_lift(message: Message) -> Awaitable[None]:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                request.lift()  # what the app does after its response has no deadline
+            return send(message)
+
         try:
-            await self.app({**scope, KEY: manager, SCOPE_KEY: request}, receive, send)
+            await self.app({**scope, KEY: manager, SCOPE_KEY: request}, receive, send_and_lift)
         finally:
             for token in reversed(tokens):
                 token.var.reset(token)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsgi_async.core.base.log import logger
 from wsgi_async.core.managers.manager import lifecycle_of
+from wsgi_async.core.messages.errors import WaitTimeoutError
 from wsgi_async.middleware import AsyncLoopMiddleware
 from wsgi_async.wsgi.bodies import KEY
 from wsgi_async.wsgi.requests import RequestLine
@@ -13,7 +14,7 @@ from wsgi_async.wsgi.requests import RequestLine
 from .exchange import Exchange
 from .http_scope import http_scope, wants_websocket
 from .request_body import RequestBody
-from .response import ClientDisconnected
+from .response import ClientDisconnected, raise_for_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -82,10 +83,7 @@ class AsgiMount:
             start_response(head.status, head.headers)
         except BaseException as error:
             exchange.close()
-            if isinstance(error, OSError) and not isinstance(error, ClientDisconnected):
-                # Servers take an OSError for a broken connection, and send no response.
-                raise RuntimeError(f"{self._name} failed before its response: {error}") from error
-            raise
+            raise_for_server(error, f"{self._name} failed before its response")
         if not part.last:
             return _Response(exchange, part)
         return [part.body] if part.body else []
@@ -128,7 +126,12 @@ class _Response:
         exchange = self._exchange
         if exchange is None:
             raise StopIteration
-        part = exchange.next()
+        try:
+            part = exchange.next()
+        except WaitTimeoutError:
+            raise  # as from a stream of `iterate()`
+        except OSError as error:
+            raise_for_server(error, f"{exchange.name} failed in its response")
         if part is None or part.last:
             self._exchange = None
         if part is None or (part.last and not part.body):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import errno
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, cast
 from wsgiref.util import is_hop_by_hop
 
 if TYPE_CHECKING:
     from .middleware import Message
 
-__all__ = ["ClientDisconnected", "Head", "Part", "head_of", "told_of_it"]
+__all__ = ["ClientDisconnected", "Head", "Part", "head_of", "raise_for_server", "told_of_it"]
 
 _REASONS = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
@@ -27,6 +27,11 @@ class Head(NamedTuple):
 
     status: str
     headers: list[tuple[str, str]]
+
+    @property
+    def sized(self) -> bool:
+        """Whether the response tells its length."""
+        return any(name.lower() == "content-length" for name, _ in self.headers)
 
 
 class Part(NamedTuple):
@@ -50,6 +55,19 @@ def head_of(message: Message) -> Head:
         # Hop-by-hop headers belong to the server.
         [header for header in headers if not is_hop_by_hop(header[0])],
     )
+
+
+def raise_for_server(error: BaseException, what: str) -> NoReturn:
+    """Raise an error that has ended the app, so that the server logs it.
+
+    Servers take an `OSError` for a connection that the client has closed, and log nothing.
+    """
+    try:
+        if isinstance(error, OSError) and not told_of_it(error):
+            raise RuntimeError(f"{what}: {error}") from error
+        raise error
+    finally:
+        del error  # the traceback holds this frame: avoid a cycle
 
 
 def told_of_it(error: BaseException) -> bool:

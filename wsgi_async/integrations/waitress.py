@@ -19,7 +19,7 @@ from waitress import server as servers
 from waitress.utilities import logger, queue_logger
 
 from wsgi_async.core import LoopThreadPoolExecutor
-from wsgi_async.core.actors.leaving import end_streams
+from wsgi_async.core.actors.leaving import allow_streams, end_streams
 from wsgi_async.core.base.deadlines import Deadline
 from wsgi_async.core.base.primitives import new_mutex
 from wsgi_async.core.managers.thread_pool import crew_of
@@ -117,4 +117,6 @@ class LoopThreadDispatcher:
         deadline = Deadline(timeout)
         for worker in workers:
             worker.join(deadline.left())
+        if not any(worker.alive for worker in workers):
+            allow_streams()  # the process may have another server, or go on without one
         return cancel_pending

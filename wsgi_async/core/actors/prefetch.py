@@ -51,6 +51,11 @@ class PrefetchingActor(StreamActor):
             self._batch.extend(batch)
         return self._batch.popleft()
 
+    @property
+    def spent(self) -> bool:
+        """As the base class."""
+        return super().spent and not (self._items or self._batch)
+
     def close(self) -> None:
         """As the base class; the items that the consumer has not taken are dropped."""
         self._batch.clear()

@@ -72,13 +72,13 @@ class SyncIterator(Generic[T_co]):
         stream = self._stream
         if stream is None:
             raise StopIteration
-        if time_to_end():
+        if time_to_end(stream):
             self.close()
             raise StopIteration
         try:
             item = stream.next()
         except BaseException:
-            if stream.ended:
+            if stream.spent:
                 self._stream = None
             raise
         if item is END:
@@ -142,6 +142,9 @@ class StreamActor(Actor):
         iterable: The iterable.
     """
 
+    # One thread, the consumer's: see `open_streams`.
+    opened = 0.0
+
     def __init__(self, runner: Runner, iterable: AsyncIterable[Any]) -> None:
         super().__init__(runner, contextvars.copy_context(), name_of(iterable))
         self._iterable: AsyncIterable[Any] | None = iterable  # until the task has taken it
@@ -172,6 +175,11 @@ class StreamActor(Actor):
     def open(self) -> bool:
         """Whether it has begun and has to be closed. A stop() closes it without a call."""
         return self.begun and not (self.ended or self.live.closing)
+
+    @property
+    def spent(self) -> bool:
+        """Whether it has ended, and has no item and no error left for another call."""
+        return self.ended and self._end is None
 
     def close(self) -> None:
         """Close the iterable and wait for it, for a limited time."""

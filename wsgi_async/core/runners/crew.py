@@ -243,6 +243,11 @@ class Worker:
         if self.thread is not None and self.thread is not threading.current_thread():
             self.thread.join(timeout)
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread has been started and has not ended."""
+        return self.thread is not None and self.thread.is_alive()
+
     # -- in the thread -------------------------------------------------------------------------
 
     def run(self) -> None:
