@@ -24,6 +24,7 @@ from tests.core.support import (
     outcome,
     reached,
     run_code,
+    say,
     wait_until,
 )
 from wsgi_async import (
@@ -31,6 +32,7 @@ from wsgi_async import (
     ManagerNotFound,
     get_or_create_loop_manager,
     get_parent_thread,
+    run,
 )
 
 if TYPE_CHECKING:
@@ -135,6 +137,26 @@ def test_a_thread_without_threading_is_a_root() -> None:
     reached(done)
     assert found == [None, "mine", "page", True, []]
     wait_until(lambda: manager[0].state == "stopped", "it ends with its thread all the same")
+
+
+def child_reuses_idents() -> None:
+    """Start threads, one after the other, so that some have the ident of one before."""
+    idents: list[int] = []
+
+    def work() -> None:
+        threading.current_thread()  # as each log call does
+        idents.append(threading.get_ident())
+        say(str(run(give("ran"))))
+
+    for count in range(1, 21):
+        _thread.start_new_thread(work, ())
+        wait_until(lambda: len(idents) == count, "it runs")  # noqa: B023 - called at once
+        wait_until(lambda: idents[-1] not in sys._current_frames(), "it ends")
+
+
+def test_foreign_threads_with_the_ident_of_an_ended_one() -> None:
+    """Each thread that `threading` has not started runs its coroutines, whoever ended before it."""
+    assert set(in_process(child_reuses_idents).split()) == {"ran"}
 
 
 BEFORE_THE_IMPORT = """

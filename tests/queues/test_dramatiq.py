@@ -103,14 +103,18 @@ from dramatiq.middleware import TimeLimit, time_limit
         + SCRIPT.replace("StubBroker()", "StubBroker(middleware=[TimeLimit(interval=10)])")
         + """
 raised = threading.Event()  # by dramatiq, in the thread that waits
+waits = threading.Event()
 
 def raise_it(*args, original=time_limit.raise_thread_exception):
+    # Not before: in a Thread.start() of the standard library it can do harm that nobody can mend.
+    assert waits.wait(20)
     original(*args)
     raised.set()
 
 time_limit.raise_thread_exception = raise_it
 
 async def wait():
+    waits.set()
     assert await asyncio.to_thread(raised.wait, 20)
     return "waited"
 
