@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import httpx2
 
 from tests.affinity.http_server import serving
-from tests.core.support import LIMIT, on_worker, reached
+from tests.core.support import BEGIN, LIMIT, on_worker, reached
 
 if TYPE_CHECKING:
     from tests.affinity.http_server import Server
@@ -66,7 +66,7 @@ def test_a_request_that_is_cancelled_between_calls(make_manager: MakeManager) ->
     with serving() as server:
         client = manager.run(opened(server))
         try:
-            manager.run(get(client, "/held"), timeout=0.05)
+            manager.run(get(client, "/held"), timeout=BEGIN)
         except TimeoutError:
             pass
         else:

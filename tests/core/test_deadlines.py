@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.core.support import (
+    BEGIN,
     LIMIT,
     Endless,
     give,
@@ -224,7 +225,7 @@ def test_a_stream_is_waited_for_until_the_deadline(
     def stream() -> None:
         with manager.iterate(endless(), prefetch=prefetch) as iterator:
             assert next(iterator) == 1
-            request_deadline.set(Deadline(0.05))
+            request_deadline.set(Deadline(BEGIN))
             next(iterator)
 
     with pytest.raises(TimeoutError, match="Give"):
@@ -254,7 +255,7 @@ def test_an_item_that_comes_after_its_caller_has_gone(make_manager: MakeManager)
     def stream() -> None:
         with manager.iterate(numbers()) as iterator:
             assert next(iterator) == 1
-            request_deadline.set(Deadline(0.05))
+            request_deadline.set(Deadline(BEGIN))
             with pytest.raises(TimeoutError, match="was canceled"):
                 next(iterator)
             gone.set()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.core.support import (
+    BEGIN,
     LIMIT,
     Endless,
     Stubborn,
@@ -269,7 +270,7 @@ def child_interrupted_after_a_timeout() -> None:
 
     Interrupts().when(cleaning)
     try:
-        manager.run(work(), timeout=0.05)
+        manager.run(work(), timeout=BEGIN)
     except KeyboardInterrupt:
         assert done == [threading.get_ident()]
     else:

@@ -25,7 +25,7 @@ from flask import (
 )
 from flask.views import MethodView, View
 
-from tests.core.support import LIMIT, Worker
+from tests.core.support import BEGIN, LIMIT, Worker
 from wsgi_async import get_or_create_loop_manager, loop_from, run, scope_from
 from wsgi_async.core.base.deadlines import request_deadline
 from wsgi_async.integrations.flask import AsyncLoop, current_loop
@@ -469,7 +469,7 @@ def test_a_cleanup_after_the_deadline_is_bounded() -> None:
     canceled = threading.Event()
     app = Flask(__name__)
     app.testing = True
-    AsyncLoop(app, timeout=0.01, grace=0.05)
+    AsyncLoop(app, timeout=0.01, grace=BEGIN)
 
     @app.get("/")
     async def slow() -> str:

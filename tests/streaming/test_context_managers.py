@@ -16,6 +16,7 @@ import pytest
 
 from tests.core.forking import in_child
 from tests.core.support import (
+    BEGIN,
     Endless,
     Stubborn,
     Worker,
@@ -381,7 +382,7 @@ def test_an_enter_that_nobody_waits_for(make_manager: MakeManager) -> None:
             return await stubborn.wait()
 
     def enter(session: Session) -> None:
-        request_deadline.set(Deadline(0.05))
+        request_deadline.set(Deadline(BEGIN))
         wrapped = manager.wrap_async_context_manager(session)
         with pytest.raises(TimeoutError):
             wrapped.__enter__()

@@ -16,6 +16,7 @@ import pytest
 
 from tests.core.forking import fork
 from tests.core.support import (
+    BEGIN,
     LIMIT,
     Endless,
     Stubborn,
@@ -652,7 +653,7 @@ def test_an_item_that_was_not_ready_in_time(make_manager: MakeManager) -> None:
 
     iterator = manager.iterate(items())
     in_time = contextvars.copy_context()
-    in_time.run(request_deadline.set, Deadline(0.05))
+    in_time.run(request_deadline.set, Deadline(BEGIN))
     with pytest.raises(TimeoutError):
         in_time.run(next, iterator)
     with pytest.raises(RuntimeError, match="still at a call that was not done in time"):
