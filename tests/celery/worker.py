@@ -88,6 +88,8 @@ class Worker(Server):
             # Its destructor would look for the backend when that has ended.
             result.backend.remove_pending_result(result)
             result.backend = None
+        # Celery leaves these to the collector, which may find a socket before what would close it.
+        self.client.backend.client.connection_pool.disconnect()
         self.client.close()
 
     def result(self, name: str, *args: Any) -> Any:
