@@ -15,7 +15,7 @@ from tests.asgi.mounting import answers, ask, begin, mounted, start
 from tests.core.support import wait_until
 from wsgi_async import current_manager
 from wsgi_async.asgi.exchange import Exchange
-from wsgi_async.core.actors.leaving import end_streams, open_streams
+from wsgi_async.core.actors.leaving import allow_streams, end_streams
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -258,7 +258,7 @@ def test_streams_end_before_the_server_does(
         assert set(worker.submit(client).result(20)) <= {b"", b"part"}
         assert app.ended.wait(20)
     finally:
-        open_streams.leave_at = None
+        allow_streams()
     assert "failed" not in caplog.text
 
 
@@ -275,7 +275,7 @@ def test_an_answer_that_tells_its_length_is_sent_whole(worker: Executor) -> None
     try:
         assert ask(worker, app).body == b"partpart"
     finally:
-        open_streams.leave_at = None
+        allow_streams()
 
 
 def test_a_stream_that_is_waited_for_ends_before_the_server_does(worker: Executor) -> None:
@@ -291,7 +291,7 @@ def test_a_stream_that_is_waited_for_ends_before_the_server_does(worker: Executo
     try:
         assert ask(worker, app).body == b"part"
     finally:
-        open_streams.leave_at = None
+        allow_streams()
     assert app.saw == ["CancelledError", "cleaned up"]
 
 

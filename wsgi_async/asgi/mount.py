@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from wsgi_async.core.base.coroutines import qualified_name
 from wsgi_async.core.base.log import logger
 from wsgi_async.core.managers.manager import lifecycle_of
 from wsgi_async.core.messages.errors import WaitTimeoutError
@@ -64,7 +65,7 @@ class AsgiMount:
                 f"app is {app!r}, which cannot be called. Pass the ASGI application itself."
             )
         self.app = app
-        self._name = f"ASGI app {getattr(app, '__qualname__', None) or type(app).__qualname__}"
+        self._name = f"ASGI app {qualified_name(app)}"
         self._served = AsyncLoopMiddleware(self._answer, **middleware_options)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

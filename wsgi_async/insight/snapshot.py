@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from wsgi_async.core import AsyncioLoopManager
 from wsgi_async.core.base import threads
 from wsgi_async.core.base.coroutines import name_of
-from wsgi_async.core.base.log import origin
+from wsgi_async.core.base.log import request_of
 from wsgi_async.core.base.primitives import Primitives
 from wsgi_async.core.jobs.job import ActorCall
 from wsgi_async.core.loops.open_resources import context_of, known_resources
@@ -23,8 +23,6 @@ from wsgi_async.core.managers.manager import lifecycle_of
 from .stacks import Frame, await_chain, chain_of, thread_name, thread_stack
 
 if TYPE_CHECKING:
-    from contextvars import Context
-
     from wsgi_async.core.jobs.job import Job
     from wsgi_async.core.life.lifecycle import Lifecycle
     from wsgi_async.core.loops.live_loop import LiveLoop
@@ -206,7 +204,7 @@ def _of_job(job: Job, task: asyncio.Task[Any]) -> Task:
     waits = job.wakeup is not None and not job.released
     return {
         "name": job.name,
-        "request": _request(context_of(task) if isinstance(job, ActorCall) else job.context),
+        "request": request_of(context_of(task) if isinstance(job, ActorCall) else job.context),
         "age": job.age,
         "waiter": thread_name(job.waiter) if waits else None,
         "awaits": chain_of(job),
@@ -218,16 +216,11 @@ def _of_task(task: asyncio.Task[Any]) -> Task:
     return {
         # asyncio numbers tasks without a name.
         "name": name_of(task.get_coro()) if name.startswith("Task-") else name,
-        "request": _request(context_of(task)),
+        "request": request_of(context_of(task)),
         "age": None,
         "waiter": None,
         "awaits": await_chain(task.get_coro()),
     }
-
-
-def _request(context: Context | None) -> str | None:
-    found = None if context is None else context.get(origin)
-    return None if found is None else str(found)
 
 
 _STATES = {0: "opening", 1: "open", 2: "closing"}

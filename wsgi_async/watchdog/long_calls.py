@@ -6,11 +6,12 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
+from wsgi_async.core.base.log import request_of
 from wsgi_async.core.jobs.job import ActorCall
 from wsgi_async.insight.stacks import Frame, chain_of, thread_name, thread_stack
 
 from .reports import Report, before_waiting, from_callback, is_idle, text_of
-from .whose import Work, request_of
+from .whose import Work
 
 if TYPE_CHECKING:
     from wsgi_async.core.jobs.job import Job

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wsgi_async.core.base.coroutines import name_of
-from wsgi_async.core.base.log import origin
+from wsgi_async.core.base.log import request_of
 from wsgi_async.core.loops.open_resources import context_of
 
 if TYPE_CHECKING:
     import asyncio
-    from contextvars import Context
 
     from wsgi_async.core.loops.live_loop import LiveLoop
 
-__all__ = ["Work", "request_of", "work_of"]
+__all__ = ["Work", "work_of"]
 
 
 class Work(NamedTuple):
@@ -35,9 +34,3 @@ def work_of(live: LiveLoop, task: asyncio.Task[Any]) -> Work:
     ours = live.is_of_job(task) or any(actor.task is task for actor in list(live.actors))
     name = task.get_name() if ours else name_of(task.get_coro())
     return Work(name, request_of(context_of(task)))
-
-
-def request_of(context: Context | None) -> str | None:
-    """The request that the code in a context runs for."""
-    found = None if context is None else context.get(origin)
-    return None if found is None else str(found)

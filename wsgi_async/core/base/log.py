@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from contextvars import Context
 
-__all__ = ["logger", "origin", "report", "with_origin"]
+__all__ = ["logger", "origin", "report", "request_of", "with_origin"]
 
 logger = logging.getLogger("wsgi_async")
 
@@ -32,6 +32,12 @@ def with_origin(name: str, context: Context | None = None) -> str:
     """
     found = origin.get() if context is None else context.get(origin)
     return name if found is None else f"{name} ({found})"
+
+
+def request_of(context: Context | None) -> str | None:
+    """The request that the code in a context runs for."""
+    found = None if context is None else context.get(origin)
+    return None if found is None else str(found)
 
 
 def report(
