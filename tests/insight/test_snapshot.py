@@ -18,7 +18,7 @@ from wsgi_async import AsyncioLoopManager, AsyncLoopMiddleware, loop_from, loop_
 from wsgi_async.insight.snapshot import Manager, Task, take_snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Generator, Iterator
     from concurrent.futures import Future
     from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -191,6 +191,28 @@ def test_an_async_generator_that_a_coroutine_waits_for(default: tuple[None, ...]
         future = manager.submit_task(view())
         task = seen(manager, held, future)
     assert functions_of(task)[:4] == ["view", "rows", "inner", "wait"]
+
+
+def test_a_clients_own_awaitable() -> None:
+    """An object with an `__await__()` of its own is shown with the coroutine behind it."""
+    held = Held()
+
+    class Request:
+        def __await__(self) -> Generator[Any, None, None]:
+            return held.inner().__await__()
+
+    class Rows:
+        async def __anext__(self) -> int:
+            await Request()
+            return 1
+
+    async def view() -> None:
+        await anext(Rows(), None)
+
+    with AsyncioLoopManager("snapshot") as manager:
+        future = manager.submit_task(view())
+        task = seen(manager, held, future)
+    assert functions_of(task)[:4] == ["view", "__anext__", "inner", "wait"]
 
 
 def test_a_loop_that_stands_still() -> None:

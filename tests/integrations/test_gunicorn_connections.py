@@ -78,7 +78,8 @@ def test_a_thread_that_waits_for_a_connection_serves_another_one() -> None:
 def test_two_requests_in_one_packet_are_both_answered() -> None:
     """What gunicorn has read ahead is no reason to wait for more."""
     request = b"GET /use HTTP/1.1\r\nHost: here\r\n\r\n"
-    with serve("--threads", "1") as server:
+    # Two: a thread with more connections than it can serve waits for none of them.
+    with serve("--threads", "2") as server:
         server.get("/use")
         with socket.create_connection(("127.0.0.1", server.port), timeout=LIMIT) as sock:
             sock.sendall(request + request)

@@ -157,15 +157,20 @@ def test_timeouts(metrics: Metrics) -> None:
 
 
 def test_wake_ups_that_are_lost(metrics: Metrics) -> None:
-    """Each of them is counted."""
-    event = threading.Event()
+    """A wake-up is counted that was lost, and came late."""
     with AsyncioLoopManager(debug=False) as manager:
         loop = manager.get_event_loop()
+
+        def counted() -> bool:
+            event = threading.Event()
+            asleep(manager)
+            loop.call_soon(lambda: loop.call_soon(event.set))
+            reached(event)
+            return metrics.read()["lost_wakeups"] == 1
+
         future = manager.submit_task(hang())
-        asleep(manager)
-        loop.call_soon(lambda: loop.call_soon(event.set))
-        reached(event)
-        wait_until(lambda: metrics.read()["lost_wakeups"] == 1, "it is not counted")
+        # More than once: a question about the loop's lag may wake it just then. That loses nothing.
+        wait_until(counted, "it is not counted")
         future.cancel()
 
 

@@ -10,7 +10,7 @@ import linecache
 import sys
 import threading
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, TypedDict, cast
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from wsgi_async.core.jobs.job import ActorCall
 
@@ -32,8 +32,16 @@ __all__ = [
 _DEEPEST = 100
 """The most frames of one list. The rest is left out."""
 
-_AWAITABLES = {"async_generator_asend", "async_generator_athrow", "anext_awaitable"}
-"""The types of what `async for` and `anext()` await. They have no attribute that leads on."""
+_AWAITABLES = {
+    "async_generator_asend",
+    "async_generator_athrow",
+    "anext_awaitable",
+    "coroutine_wrapper",
+}
+"""What `async for`, `anext()` and a coroutine's `__await__()` return, by type.
+
+They have no attribute that leads on. Many clients return the last one from their own `__await__()`.
+"""
 
 
 class Frame(TypedDict):
@@ -110,11 +118,14 @@ def _step(awaited: Any) -> tuple[FrameType | None, object]:
 
 
 def _behind(awaited: object) -> object:
-    """The async generator that an awaitable continues, or the awaitable that it wraps."""
-    for held in gc.get_referents(awaited):
-        if isinstance(held, AsyncGeneratorType) or type(held).__name__ in _AWAITABLES:
-            return cast("object", held)
-    return None  # it is done
+    """What an awaitable continues or wraps: an async generator, a coroutine, or another one."""
+    return next((held for held in gc.get_referents(awaited) if _leads_on(held)), None)
+
+
+def _leads_on(held: object) -> bool:
+    return (
+        isinstance(held, (CoroutineType, AsyncGeneratorType)) or type(held).__name__ in _AWAITABLES
+    )
 
 
 def _of(frame: FrameType) -> Frame:

@@ -142,7 +142,9 @@ def _enter_thread() -> ThreadNode:
     # Not current_thread(): it makes a dummy in a thread that `threading` does not know.
     thread = next((t for t in threading.enumerate() if t.ident == ident), None)
     node = ThreadNode(None, None) if thread is None else node_of(thread)
-    if thread is not None and node.ended and thread.native_id != threading.get_native_id():
+    if (  # pragma: no cover - Python 3.11 only
+        thread is not None and node.ended and thread.native_id != threading.get_native_id()
+    ):
         # Up to Python 3.11, `threading` goes on listing a thread that it has not started, after its
         # end. This thread has the same ident.
         del thread.__dict__[_ATTRIBUTE]
