@@ -167,14 +167,19 @@ def test_one_that_fails_is_logged(
     assert isinstance(record.exc_info[1], LookupError)
 
 
-def test_one_that_does_not_end_is_bounded(make_manager: MakeManager, worker: Worker) -> None:
-    """A replacement whose coroutine never ends cannot keep the stop for longer than its time."""
+@pytest.mark.parametrize("before", [0, 1])
+def test_one_that_does_not_end_is_bounded(
+    before: int, make_manager: MakeManager, worker: Worker
+) -> None:
+    """A replacement that runs something endless cannot keep the stop for longer than its time."""
 
     def replace(layer: Layer, loop: asyncio.AbstractEventLoop) -> None:
         original = loop.close
 
         def hangs() -> None:
             try:
+                for _ in range(before):
+                    loop.run_until_complete(layer.flush())
                 loop.run_until_complete(endless.wait())
             finally:
                 original()
