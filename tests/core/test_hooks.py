@@ -315,6 +315,7 @@ def test_the_repr_tells_what_is_in_flight() -> None:
         future = manager.submit_task(asyncio.sleep(60))
         assert "keeper in_flight=1 oldest=0." in repr(manager)
         future.cancel()
+    assert repr(manager).endswith("stopped in_flight=0>")
 
 
 def test_the_log_names_what_a_stop_cuts_off(caplog: pytest.LogCaptureFixture) -> None:
